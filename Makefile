@@ -1,0 +1,58 @@
+# Every target that CI or a contributor needs; `make help` prints them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+GO          ?= go
+PKGS        ?= ./...
+FUZZTIME    ?= 10s
+BENCHTIME   ?= 1s
+BENCH       ?= .
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# The race detector needs a C compiler; on a machine with Go only the tests still run, without it.
+RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
+
+.PHONY: help build test lint bench bench-peers fuzz cover check interop dist clean
+
+help: ## print the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+build: ## build ./zae-limiter, static and stripped
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o zae-limiter ./cmd/zae-limiter
+
+test: ## every test that needs only Go
+	$(if $(RACE),,@echo "no C compiler: running without the race detector")
+	$(GO) test $(RACE) -shuffle=on -count=1 -timeout 20m $(PKGS)
+
+lint: ## gofmt, vet and staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet $(PKGS)
+	$(GO) vet -tags interop $(PKGS)
+	$(GO) run $(STATICCHECK) $(PKGS)
+
+bench: ## Go benchmarks of every package (BENCH=regexp, BENCHTIME=1s)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(PKGS)
+
+bench-peers: ## us against Python's zae-limiter and Locust, side by side in one run
+	./scripts/bench-peers
+
+fuzz: ## every fuzz target for FUZZTIME each
+	./scripts/fuzz $(FUZZTIME)
+
+cover: ## coverage by package
+	$(GO) test -count=1 -cover $(PKGS)
+
+check: lint test ## what must hold before a change lands: lint, tests, tidy modules, static binary
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+	./scripts/static
+
+interop: ## the real peers: DynamoDB Local and boto3 (installs what it needs)
+	./interop/run
+
+dist: ## release binaries for six platforms, checksums and an SBOM, in dist/
+	./scripts/dist
+
+clean: ## remove build output
+	rm -rf dist zae-limiter
