@@ -1,0 +1,130 @@
+// Package zaelimiter holds the tests of the module as a whole.
+package zaelimiter
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/zeroae/zae-limiter-go"
+
+// allowedImports is the table of ARCHITECTURE.md: what a package may import inside the module.
+// A trailing "/..." allows a whole subtree.
+var allowedImports = map[string][]string{
+	"cmd/zae-limiter":     {"internal/cli"},
+	"limiter":             {"limiter/bucket"},
+	"limiter/bucket":      {},
+	"limiter/dynamostore": {"limiter", "limiter/bucket"},
+	"limiter/memstore":    {"limiter", "limiter/bucket"},
+	"limiter/storetest":   {"limiter", "limiter/bucket"},
+	"loadtest":            {"loadtest/stats"},
+	"loadtest/stats":      {},
+	"dynamolocal":         {"dynamolocal/internal/..."},
+	"internal/loadclient": {"limiter", "loadtest", "loadtest/stats"},
+	"internal/locustfile": {"loadtest", "loadtest/stats", "limiter", "limiter/memstore", "internal/loadclient"},
+	"internal/target":     {"dynamolocal", "limiter", "limiter/dynamostore", "loadtest/stats"},
+	"internal/report":     {"loadtest/stats"},
+	"internal/term":       {},
+	"internal/cli":        {"..."},
+	"bench/peers/sdkloop": {"limiter", "limiter/dynamostore"},
+}
+
+// standardLibraryOnly lists the packages that must stay free of dependencies, so that importing
+// them links neither an SDK nor Starlark.
+var standardLibraryOnly = []string{"limiter", "limiter/bucket", "limiter/memstore", "loadtest", "loadtest/stats"}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func TestPackagesImportDownwardsOnly(t *testing.T) {
+	for _, p := range listPackages(t) {
+		name, ok := inModule(p.ImportPath)
+		if !ok || name == "" {
+			continue
+		}
+		allowed, known := allowancesOf(name)
+		if !known {
+			t.Errorf("package %s has no row in the import table (here and in ARCHITECTURE.md)", name)
+			continue
+		}
+		for _, imported := range p.Imports {
+			inner, ok := inModule(imported)
+			if ok && !slices.ContainsFunc(allowed, func(pattern string) bool { return matches(pattern, inner) }) {
+				t.Errorf("%s imports %s, which its row does not allow", name, inner)
+			}
+		}
+	}
+}
+
+func TestLibrariesLinkNothingBeyondTheStandardLibrary(t *testing.T) {
+	for _, p := range listPackages(t) {
+		name, ok := inModule(p.ImportPath)
+		if !ok || !slices.Contains(standardLibraryOnly, name) {
+			continue
+		}
+		for _, dependency := range p.Deps {
+			_, own := inModule(dependency)
+			first, _, _ := strings.Cut(dependency, "/")
+			if !own && strings.Contains(first, ".") {
+				t.Errorf("%s depends on %s", name, dependency)
+			}
+		}
+	}
+}
+
+// allowancesOf returns the row of a package; engine internals may import each other.
+func allowancesOf(name string) (allowed []string, known bool) {
+	if allowed, known = allowedImports[name]; known {
+		return allowed, true
+	}
+	if strings.HasPrefix(name, "dynamolocal/internal/") {
+		return []string{"dynamolocal/internal/..."}, true
+	}
+	return nil, false
+}
+
+func matches(pattern, name string) bool {
+	prefix, subtree := strings.CutSuffix(pattern, "...")
+	if subtree {
+		return strings.HasPrefix(name, prefix)
+	}
+	return pattern == name
+}
+
+// inModule returns a package's path inside the module.
+func inModule(importPath string) (name string, ok bool) {
+	if importPath == module {
+		return "", true
+	}
+	return strings.CutPrefix(importPath, module+"/")
+}
+
+func listPackages(t *testing.T) []goPackage {
+	t.Helper()
+	command := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", "./...")
+	var stderr strings.Builder
+	command.Stderr = &stderr
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	var packages []goPackage
+	decoder := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatalf("go list output: %v", err)
+		}
+		packages = append(packages, p)
+	}
+}
