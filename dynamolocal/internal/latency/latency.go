@@ -259,8 +259,11 @@ func (d distribution) draw(items int, r *rand.Rand) time.Duration {
 	if d.ceiling > 0 {
 		ms = min(ms, d.ceiling)
 	}
-	return time.Duration((ms + d.perItem*float64(items)) * float64(time.Millisecond))
+	return time.Duration(min(ms+d.perItem*float64(items), longest) * float64(time.Millisecond))
 }
+
+// longest is an hour in milliseconds; no draw is longer.
+const longest = 3.6e6
 
 // Network is the round trip between a client and the endpoint, added once to
 // each request. The zero value adds nothing.
