@@ -1,0 +1,315 @@
+package stats
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+	"time"
+)
+
+// The histogram counts in units of 128 ns. Below 128 units a bucket is one unit wide; above, every
+// power of two is cut into 64 buckets, so that the middle of a bucket is at most 1/128 away from any
+// value in it. The last bucket ends above one hour.
+const (
+	unitBits   = 7
+	subBits    = 6
+	blockSize  = 1 << subBits
+	blockCount = 30
+	maxUnits   = 1<<(blockCount+subBits-1) - 1
+)
+
+// MaxDuration is the largest duration that keeps its place in a histogram; longer ones are counted
+// in the last bucket (their maximum and sum stay exact).
+const MaxDuration = time.Duration(maxUnits+1)<<unitBits - 1
+
+// Histogram counts durations. Quantiles between 10 µs and one hour have a relative error of at most
+// 1 %, however often histograms were merged; count, sum, minimum and maximum are exact. The zero
+// value is an empty histogram. It is not safe for concurrent use.
+type Histogram struct {
+	count    uint64
+	sum      int64
+	min, max int64
+	blocks   [blockCount]*[blockSize]uint64
+}
+
+// Record counts one duration; a negative one counts as zero.
+func (h *Histogram) Record(d time.Duration) {
+	v := max(int64(d), 0)
+	if h.count == 0 {
+		h.min, h.max = v, v
+	} else if v < h.min {
+		h.min = v
+	} else if v > h.max {
+		h.max = v
+	}
+	h.count++
+	h.sum += v
+	index := bucketOf(v)
+	block := h.blocks[index>>subBits]
+	if block == nil {
+		block = new([blockSize]uint64)
+		h.blocks[index>>subBits] = block
+	}
+	block[index&(blockSize-1)]++
+}
+
+func bucketOf(v int64) uint {
+	units := uint64(v) >> unitBits
+	if units < 2*blockSize {
+		return uint(units)
+	}
+	units = min(units, maxUnits)
+	shift := uint(bits.Len64(units)) - subBits - 1
+	return shift<<subBits + uint(units>>shift)
+}
+
+// middleOf returns the middle of a bucket in nanoseconds.
+func middleOf(index uint) int64 {
+	if index < 2*blockSize {
+		return int64(index)<<unitBits + 1<<(unitBits-1)
+	}
+	shift := index>>subBits - 1
+	low := int64(index-shift<<subBits) << shift
+	return low<<unitBits + 1<<(shift+unitBits-1)
+}
+
+// Count returns the number of durations.
+func (h *Histogram) Count() int64 { return int64(h.count) }
+
+// Sum returns the sum of all durations.
+func (h *Histogram) Sum() time.Duration { return time.Duration(h.sum) }
+
+// Min returns the smallest duration, 0 when there is none.
+func (h *Histogram) Min() time.Duration { return time.Duration(h.min) }
+
+// Max returns the largest duration, 0 when there is none.
+func (h *Histogram) Max() time.Duration { return time.Duration(h.max) }
+
+// Mean returns the average, 0 when there is none.
+func (h *Histogram) Mean() time.Duration {
+	if h.count == 0 {
+		return 0
+	}
+	return time.Duration(float64(h.sum) / float64(h.count))
+}
+
+// Quantile returns the smallest duration that at least the share q of all durations do not exceed,
+// q from 0 to 1. It is 0 for an empty histogram.
+func (h *Histogram) Quantile(q float64) time.Duration {
+	if h.count == 0 {
+		return 0
+	}
+	rank := uint64(math.Ceil(q * float64(h.count)))
+	switch {
+	case q <= 0 || rank <= 1 && h.count == 1:
+		return time.Duration(h.min)
+	case rank >= h.count:
+		return time.Duration(h.max)
+	}
+	var seen uint64
+	for index, n := range h.buckets {
+		seen += n
+		if seen >= max(rank, 1) {
+			return time.Duration(min(max(middleOf(index), h.min), h.max))
+		}
+	}
+	return time.Duration(h.max)
+}
+
+// buckets yields the buckets that hold something, in ascending order.
+func (h *Histogram) buckets(yield func(index uint, n uint64) bool) {
+	for b, block := range h.blocks {
+		if block == nil {
+			continue
+		}
+		for i, n := range block {
+			if n != 0 && !yield(uint(b<<subBits+i), n) {
+				return
+			}
+		}
+	}
+}
+
+// Buckets yields the middle of every bucket that holds something and its count, in ascending order.
+func (h *Histogram) Buckets(yield func(middle time.Duration, n int64) bool) {
+	h.buckets(func(index uint, n uint64) bool {
+		return yield(time.Duration(min(max(middleOf(index), h.min), h.max)), int64(n))
+	})
+}
+
+// Merge adds what other holds; other is not changed.
+func (h *Histogram) Merge(other *Histogram) {
+	if other.count == 0 {
+		return
+	}
+	if h.count == 0 {
+		h.min, h.max = other.min, other.max
+	} else {
+		h.min, h.max = min(h.min, other.min), max(h.max, other.max)
+	}
+	h.count += other.count
+	h.sum += other.sum
+	for b, theirs := range &other.blocks {
+		if theirs == nil {
+			continue
+		}
+		ours := h.blocks[b]
+		if ours == nil {
+			clone := *theirs
+			h.blocks[b] = &clone
+			continue
+		}
+		for i := range theirs {
+			ours[i] += theirs[i]
+		}
+	}
+}
+
+// Clone returns a copy that shares nothing with h.
+func (h *Histogram) Clone() *Histogram {
+	clone := new(Histogram)
+	clone.Merge(h)
+	return clone
+}
+
+// Since returns what was recorded after earlier, a previous state of the same histogram. The minimum
+// and maximum of the difference are those of its buckets.
+func (h *Histogram) Since(earlier *Histogram) *Histogram {
+	difference := new(Histogram)
+	if earlier == nil {
+		difference.Merge(h)
+		return difference
+	}
+	difference.sum = h.sum - earlier.sum
+	for index, n := range h.buckets {
+		if before := earlier.blocks[index>>subBits]; before != nil {
+			n -= min(n, before[index&(blockSize-1)])
+		}
+		if n == 0 {
+			continue
+		}
+		middle := min(max(middleOf(index), h.min), h.max)
+		if difference.count == 0 {
+			difference.min = middle
+		}
+		difference.max = middle
+		difference.count += n
+		if difference.blocks[index>>subBits] == nil {
+			difference.blocks[index>>subBits] = new([blockSize]uint64)
+		}
+		difference.blocks[index>>subBits][index&(blockSize-1)] = n
+	}
+	return difference
+}
+
+// Reset forgets everything and keeps the memory for what comes.
+func (h *Histogram) Reset() {
+	h.count, h.sum, h.min, h.max = 0, 0, 0, 0
+	for _, block := range h.blocks {
+		if block != nil {
+			clear(block[:])
+		}
+	}
+}
+
+// encodingVersion leads an encoded histogram.
+const encodingVersion = 1
+
+// ErrBadHistogram is returned for bytes that are no histogram.
+var ErrBadHistogram = errors.New("stats: not an encoded histogram")
+
+// AppendBinary appends a compact form: count, sum, minimum, maximum, then each bucket that holds
+// something as the distance from the one before and its count, all as variable-length integers.
+func (h *Histogram) AppendBinary(b []byte) ([]byte, error) {
+	b = append(b, encodingVersion)
+	b = binary.AppendUvarint(b, h.count)
+	b = binary.AppendUvarint(b, uint64(h.sum))
+	b = binary.AppendUvarint(b, uint64(h.min))
+	b = binary.AppendUvarint(b, uint64(h.max))
+	last := uint(0)
+	for index, n := range h.buckets {
+		b = binary.AppendUvarint(b, uint64(index-last))
+		b = binary.AppendUvarint(b, n)
+		last = index
+	}
+	return b, nil
+}
+
+// MarshalBinary returns the compact form.
+func (h *Histogram) MarshalBinary() ([]byte, error) { return h.AppendBinary(nil) }
+
+// UnmarshalBinary replaces h by what MarshalBinary encoded. Memory is bounded whatever the input.
+func (h *Histogram) UnmarshalBinary(data []byte) error {
+	var decoded Histogram
+	if err := decoded.decode(data); err != nil {
+		return err
+	}
+	*h = decoded
+	return nil
+}
+
+func (h *Histogram) decode(data []byte) error {
+	if len(data) == 0 || data[0] != encodingVersion {
+		return ErrBadHistogram
+	}
+	data = data[1:]
+	var header [4]uint64
+	for i := range header {
+		var err error
+		if header[i], data, err = uvarint(data); err != nil {
+			return err
+		}
+	}
+	if header[1] > math.MaxInt64 || header[2] > header[3] || header[3] > math.MaxInt64 {
+		return fmt.Errorf("%w: impossible sum, minimum or maximum", ErrBadHistogram)
+	}
+	h.count, h.sum, h.min, h.max = header[0], int64(header[1]), int64(header[2]), int64(header[3])
+	if err := h.decodeBuckets(data); err != nil {
+		return err
+	}
+	if h.count == 0 && header != [4]uint64{} {
+		return fmt.Errorf("%w: values without a count", ErrBadHistogram)
+	}
+	return nil
+}
+
+func (h *Histogram) decodeBuckets(data []byte) error {
+	var total, index uint64
+	for first := true; len(data) > 0; first = false {
+		distance, rest, err := uvarint(data)
+		if err != nil {
+			return err
+		}
+		n, rest, err := uvarint(rest)
+		if err != nil {
+			return err
+		}
+		data = rest
+		if distance == 0 && !first || distance >= blockCount*blockSize || n == 0 || n > h.count-total {
+			return fmt.Errorf("%w: impossible bucket", ErrBadHistogram)
+		}
+		index += distance
+		total += n
+		if index >= blockCount*blockSize {
+			return fmt.Errorf("%w: bucket out of range", ErrBadHistogram)
+		}
+		if h.blocks[index>>subBits] == nil {
+			h.blocks[index>>subBits] = new([blockSize]uint64)
+		}
+		h.blocks[index>>subBits][index&(blockSize-1)] = n
+	}
+	if total != h.count {
+		return fmt.Errorf("%w: %d values in buckets, %d counted", ErrBadHistogram, total, h.count)
+	}
+	return nil
+}
+
+func uvarint(data []byte) (uint64, []byte, error) {
+	v, n := binary.Uvarint(data)
+	if n <= 0 {
+		return 0, nil, fmt.Errorf("%w: truncated", ErrBadHistogram)
+	}
+	return v, data[n:], nil
+}

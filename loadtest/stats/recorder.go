@@ -1,0 +1,181 @@
+package stats
+
+import (
+	"sync"
+	"time"
+	"unsafe"
+)
+
+// Recorder takes the samples of one core. It is safe for concurrent use, but callers that share one
+// wait for each other: a [Collector] has one for each core.
+type Recorder struct {
+	started time.Time
+	warmup  int64
+
+	mu      sync.Mutex
+	entries map[Key]*entryCounts
+	errors  errorTable
+	tasks   errorTable
+	late    Histogram
+	seconds secondWindow
+	recent  [4]cachedEntry
+	next    int
+	// A recorder has a cache line of its own at each end.
+	_ [64]byte
+}
+
+// cachedEntry finds the entry of a sample whose names are the same memory as those of an earlier
+// one, which saves hashing them: callers mostly pass constants.
+type cachedEntry struct {
+	typ, name *byte
+	length    int
+	entry     *entryCounts
+}
+
+func newRecorder(started time.Time, warmup time.Duration) *Recorder {
+	return &Recorder{
+		started: started,
+		warmup:  int64(warmup),
+		entries: map[Key]*entryCounts{},
+		errors:  errorTable{},
+		tasks:   errorTable{},
+		seconds: secondWindow{current: newSecondCounts(0), end: int64(time.Second)},
+	}
+}
+
+// Record counts one sample, which it reads and does not keep.
+func (r *Recorder) Record(s *Sample) {
+	start := int64(s.Start.Sub(r.started))
+	end := start + int64(s.Duration)
+	r.mu.Lock()
+	r.seconds.at(end).add(s)
+	if end >= r.warmup {
+		r.entry(s).add(s, start, end)
+		if s.Err != "" {
+			r.errors.add(ErrorKey{s.Type, s.Name, s.Err}, r.started.Add(time.Duration(end)), "")
+		}
+	}
+	r.mu.Unlock()
+}
+
+// TaskError counts an error of a task that is no failed call; it is not a request.
+func (r *Recorder) TaskError(name, text, traceback string) {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tasks.add(ErrorKey{"TASK", name, text}, now, traceback)
+}
+
+// Late counts how long after its time a waiting user was woken.
+func (r *Recorder) Late(by time.Duration) {
+	elapsed := int64(time.Since(r.started))
+	r.mu.Lock()
+	r.late.Record(by)
+	r.seconds.at(elapsed).late.Record(by)
+	r.mu.Unlock()
+}
+
+func (r *Recorder) entry(s *Sample) *entryCounts {
+	typ, name := unsafe.StringData(s.Type), unsafe.StringData(s.Name)
+	for i := range r.recent {
+		c := &r.recent[i]
+		if c.typ == typ && c.name == name && c.length == len(s.Name) && len(c.entry.Type) == len(s.Type) {
+			return c.entry
+		}
+	}
+	entry := findOrAdd(r.entries, Key{s.Type, s.Name}, func(key Key) *entryCounts {
+		return &entryCounts{Entry: Entry{Key: key, Hist: new(Histogram)}}
+	})
+	if entry.Name == s.Name {
+		r.recent[r.next] = cachedEntry{typ, name, len(s.Name), entry}
+		r.next = (r.next + 1) % len(r.recent)
+	}
+	return entry
+}
+
+// secondCounts is what happened in one second of the run.
+type secondCounts struct {
+	index       int64
+	requests    int64
+	failures    int64
+	unreachable int64
+	hist        Histogram
+	late        Histogram
+}
+
+func newSecondCounts(index int64) *secondCounts { return &secondCounts{index: index} }
+
+func (c *secondCounts) add(s *Sample) {
+	c.requests++
+	if s.Err != "" {
+		c.failures++
+		if s.Unreachable {
+			c.unreachable++
+		}
+	}
+	if !s.Untimed {
+		c.hist.Record(s.Duration)
+	}
+}
+
+func (c *secondCounts) merge(other *secondCounts) {
+	c.requests += other.requests
+	c.failures += other.failures
+	c.unreachable += other.unreachable
+	c.hist.Merge(&other.hist)
+	c.late.Merge(&other.late)
+}
+
+// secondWindow keeps the second that is being filled and those that were filled since they were
+// taken last. A sample of an earlier second counts in the current one: it ended just now, and was
+// overtaken by another.
+type secondWindow struct {
+	current *secondCounts
+	end     int64 // of the current second, in nanoseconds on the run's clock
+	done    []*secondCounts
+	spare   []*secondCounts
+}
+
+func (w *secondWindow) at(elapsed int64) *secondCounts {
+	if elapsed >= w.end {
+		index := elapsed / int64(time.Second)
+		w.done = append(w.done, w.current)
+		w.current = w.fresh(index)
+		w.end = (index + 1) * int64(time.Second)
+	}
+	return w.current
+}
+
+// fresh returns an empty second; used ones come back through recycle with their memory.
+func (w *secondWindow) fresh(index int64) *secondCounts {
+	if len(w.spare) == 0 {
+		return newSecondCounts(index)
+	}
+	second := w.spare[len(w.spare)-1]
+	w.spare = w.spare[:len(w.spare)-1]
+	second.hist.Reset()
+	second.late.Reset()
+	second.index, second.requests, second.failures, second.unreachable = index, 0, 0, 0
+	return second
+}
+
+// drain merges the filled seconds into the given table, and the one being filled when all is set.
+func (w *secondWindow) drain(into map[int64]*secondCounts, all bool) {
+	take := w.done
+	if all && (w.current.requests > 0 || w.current.late.Count() > 0) {
+		take = append(take, w.current)
+		w.current = newSecondCounts(w.current.index)
+	}
+	for _, second := range take {
+		found, ok := into[second.index]
+		if !ok {
+			found = newSecondCounts(second.index)
+			into[second.index] = found
+		}
+		found.merge(second)
+	}
+	if len(w.spare) < 2 {
+		w.spare = append(w.spare, take[:min(len(take), 2)]...)
+	}
+	w.done = nil
+}
