@@ -168,7 +168,7 @@ func (c *Collector) setupEntries() []Entry {
 	c.setup.mu.Lock()
 	defer c.setup.mu.Unlock()
 	for key, entry := range c.setup.entries {
-		copied.at(key).Merge(entry.entry(c.started))
+		copied.at(key).Merge(entry.entry(c.setup.started))
 	}
 	return copied.sorted()
 }
@@ -264,3 +264,14 @@ func (c *Collector) fillCurrent(s *Snapshot) {
 		s.Entries[i].Current = since(&s.Entries[i], s.Entries[i].Key)
 	}
 }
+
+// Missed adds user seconds that were planned and cannot be delivered any more.
+func (c *Collector) Missed(userSeconds float64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.users.total.PlannedUserSeconds += max(userSeconds, 0)
+}
+
+// AdoptSetup takes over the group of setup calls of an earlier collector of the run. Call it before
+// the collector is used.
+func (c *Collector) AdoptSetup(setup *Recorder) { c.setup = setup }

@@ -1,0 +1,250 @@
+package loadtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/zeroae/zae-limiter-go/loadtest/stats"
+)
+
+// ErrInterrupted is the cause of a user's context that ended because the user had to stop at once.
+var ErrInterrupted = errors.New("interrupted")
+
+// abandonAfter is how long a user may ignore the end of its context before it is given up.
+const abandonAfter = time.Second
+
+// Swarm runs the users of one process on all its cores. Its methods are safe for concurrent use,
+// except Close, which is called once, last.
+type Swarm struct {
+	env       *Env
+	collector *stats.Collector
+	timeout   time.Duration
+	started   time.Time
+	shards    []*shard
+	loops     sync.WaitGroup
+
+	alive atomic.Int64
+	mu    sync.Mutex
+	// users has those of each class in the order of their start.
+	users map[string][]*User
+	count map[string]int
+	// gone counts users that ended themselves, by class.
+	gone    map[string]int
+	drained []chan struct{}
+}
+
+// newSwarm starts the timers of a swarm; Close ends them.
+func newSwarm(ctx context.Context, env *Env, collector *stats.Collector, cores int, stopTimeout time.Duration) *Swarm {
+	s := &Swarm{
+		env:       env,
+		collector: collector,
+		timeout:   stopTimeout,
+		started:   time.Now(),
+		users:     map[string][]*User{},
+		count:     map[string]int{},
+		gone:      map[string]int{},
+	}
+	for i := range max(cores, 1) {
+		s.shards = append(s.shards, newShard(context.WithoutCancel(ctx), s, i))
+	}
+	for _, sh := range s.shards {
+		s.loops.Go(sh.wakeUsers)
+	}
+	return s
+}
+
+func (s *Swarm) now() time.Duration { return time.Since(s.started) }
+
+// Start starts one user of a class under an index that no other user of the run has.
+func (s *Swarm) start(c *class, index int64) {
+	u := newUser(s, c, index)
+	s.alive.Add(1)
+	s.mu.Lock()
+	s.users[c.Name] = append(s.users[c.Name], u)
+	s.count[c.Name]++
+	s.mu.Unlock()
+	sh := s.shardOf(u)
+	sh.mu.Lock()
+	sh.dispatch(u)
+	sh.mu.Unlock()
+}
+
+func (s *Swarm) shardOf(u *User) *shard { return s.shards[u.index%int64(len(s.shards))] }
+
+// Counts returns how many users of each class run, and how many have ended themselves.
+func (s *Swarm) counts() (running, gone map[string]int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.count), maps.Clone(s.gone)
+}
+
+// stop ends n users of a class, the ones started last first: a waiting one at once, a busy one after
+// its task, or after the stop timeout.
+func (s *Swarm) stop(className string, n int) {
+	users := s.pop(className, n)
+	if len(users) == 0 {
+		return
+	}
+	s.stopAll(users)
+	time.AfterFunc(s.timeout, func() { s.kill(users) })
+}
+
+// pop takes users that have not ended from the end of a class's list.
+func (s *Swarm) pop(className string, n int) []*User {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := s.users[className]
+	var popped []*User
+	for len(popped) < n && len(list) > 0 {
+		last := list[len(list)-1]
+		list[len(list)-1] = nil
+		list = list[:len(list)-1]
+		if !last.stopping.Load() {
+			popped = append(popped, last)
+		}
+	}
+	s.users[className] = list
+	return popped
+}
+
+// stopAll tells users to stop and finishes those that wait, on a few goroutines.
+func (s *Swarm) stopAll(users []*User) {
+	for _, u := range users {
+		u.stopping.Store(true)
+	}
+	var wg sync.WaitGroup
+	workers := min(len(users), 64*len(s.shards))
+	for i := range workers {
+		wg.Go(func() {
+			e := newExecutor(s.shards[i%len(s.shards)])
+			defer e.release()
+			for j := i; j < len(users); j += workers {
+				if s.claim(users[j], e) {
+					e.finish(users[j])
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// claim takes a waiting user from its shard, so that nobody wakes it any more.
+func (s *Swarm) claim(u *User, e *executor) bool {
+	sh := s.shardOf(u)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if u.stage != waiting {
+		return false
+	}
+	u.stage = ready
+	u.executor = e
+	return true
+}
+
+// kill ends the contexts of users that still run.
+func (s *Swarm) kill(users []*User) {
+	for _, u := range users {
+		sh := s.shardOf(u)
+		sh.mu.Lock()
+		if u.stage != ended && u.executor != nil {
+			u.executor.cancel(ErrInterrupted)
+		}
+		sh.mu.Unlock()
+	}
+}
+
+// drain stops every user: gracefully until the stop timeout or the end of ctx, then by ending its
+// context, and gives up those that ignore that. It returns the names of the users that it gave up.
+func (s *Swarm) drain(ctx context.Context) []string {
+	s.mu.Lock()
+	var all []*User
+	for class, users := range s.users {
+		all = append(all, users...)
+		s.users[class] = nil
+	}
+	s.mu.Unlock()
+
+	finished := s.whenDrained()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.stopAll(all)
+	}()
+	s.await(ctx, finished, s.timeout)
+	if s.alive.Load() > 0 {
+		s.kill(all)
+		s.await(context.Background(), finished, abandonAfter)
+	}
+	if s.alive.Load() == 0 {
+		<-stopped
+		return nil
+	}
+	return s.abandoned(all)
+}
+
+func (s *Swarm) abandoned(all []*User) []string {
+	var names []string
+	for _, u := range all {
+		sh := s.shardOf(u)
+		sh.mu.Lock()
+		if u.stage != ended {
+			names = append(names, fmt.Sprintf("%s (user %d)", u.class.Name, u.index))
+		}
+		sh.mu.Unlock()
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (s *Swarm) await(ctx context.Context, finished <-chan struct{}, atMost time.Duration) {
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
+	select {
+	case <-finished:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// whenDrained returns a channel that is closed when no user is left.
+func (s *Swarm) whenDrained() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	done := make(chan struct{})
+	if s.alive.Load() == 0 {
+		close(done)
+	} else {
+		s.drained = append(s.drained, done)
+	}
+	return done
+}
+
+// ended accounts for a user that has finished.
+func (s *Swarm) ended(u *User) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count[u.class.Name]--
+	if !u.stopping.Swap(true) {
+		s.gone[u.class.Name]++
+	}
+	if s.alive.Add(-1) == 0 {
+		for _, done := range s.drained {
+			close(done)
+		}
+		s.drained = nil
+	}
+}
+
+// close ends the timers and the idle goroutines. Users that were given up keep theirs.
+func (s *Swarm) close() {
+	for _, sh := range s.shards {
+		sh.close()
+	}
+	s.loops.Wait()
+}
