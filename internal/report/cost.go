@@ -1,0 +1,90 @@
+package report
+
+// PriceList holds the unit prices of one region at one date, in US dollars.
+type PriceList struct {
+	Date, Region                             string
+	PerMillionReadUnits, PerMillionWriteUnit float64
+}
+
+// OnDemandPrices are the on-demand prices of DynamoDB as published; check them before relying on an
+// estimate.
+func OnDemandPrices() *PriceList {
+	return &PriceList{Date: "2024-11-01", Region: "us-east-1", PerMillionReadUnits: 0.125, PerMillionWriteUnit: 0.625}
+}
+
+// Cost is what the run would cost, and what acquires of its kind cost.
+type Cost struct {
+	EstimateUSD           *float64     `json:"estimate_usd"`
+	PerMillionAdmittedUSD *float64     `json:"per_million_admitted_usd"`
+	PerMillionRefusedUSD  *float64     `json:"per_million_refused_usd"`
+	PriceList             PriceListRef `json:"price_list"`
+}
+
+// PriceListRef names the prices behind an estimate.
+type PriceListRef struct {
+	Date   string `json:"date"`
+	Region string `json:"region"`
+}
+
+// refusedReadUnits is what a refusal without speculation reads: the flags, the owner and the bucket.
+const refusedReadUnits = 2.5
+
+// costAt estimates from the consumed units. A refusal by the condition of a write is charged one
+// write unit, which the service does not report: only an embedded engine has it in its counters.
+func (r *Result) costAt(prices *PriceList) *Cost {
+	c := &Cost{PriceList: PriceListRef{Date: prices.Date, Region: prices.Region}}
+	refused := float64(r.Totals.RateLimited)
+	refusal := prices.PerMillionWriteUnit / 1e6
+	unreported := refusal * refused
+	if r.Run.Speculative != nil && !*r.Run.Speculative {
+		refusal, unreported = refusedReadUnits*prices.PerMillionReadUnits/1e6, 0
+	}
+	if r.Target.Kind == TargetEmbedded {
+		unreported = 0
+	}
+	localRefusals := r.Run.RejectionCacheSeconds != nil && *r.Run.RejectionCacheSeconds > 0
+	if refused > 0 && !localRefusals {
+		c.PerMillionRefusedUSD = known(1e6 * refusal)
+	}
+	reads, writes, ok := r.units()
+	if !ok {
+		return c
+	}
+	total := (reads*prices.PerMillionReadUnits + writes*prices.PerMillionWriteUnit) / 1e6
+	if !localRefusals {
+		total += unreported
+	}
+	c.EstimateUSD = known(total)
+	if admitted := r.admitted(); admitted > 0 && (refused == 0 || !localRefusals) {
+		c.PerMillionAdmittedUSD = known(1e6 * max(total-refusal*refused, 0) / float64(admitted))
+	}
+	return c
+}
+
+// units are the read units and the write units of table and indexes.
+func (r *Result) units() (reads, writes float64, ok bool) {
+	c := &r.Consumed
+	if c.ReadUnits == nil && c.WriteUnits == nil {
+		return 0, 0, false
+	}
+	for _, w := range []*float64{c.WriteUnits, c.IndexWriteUnits} {
+		if w != nil {
+			writes += *w
+		}
+	}
+	if c.ReadUnits != nil {
+		reads = *c.ReadUnits
+	}
+	return reads, writes, true
+}
+
+// admitted is the number of acquires that got what they asked for.
+func (r *Result) admitted() int64 {
+	var n int64
+	for i := range r.Entries {
+		if r.Entries[i].Type == typeAcquire {
+			n += r.Entries[i].Requests - r.Entries[i].Failures
+		}
+	}
+	return n
+}
