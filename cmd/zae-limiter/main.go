@@ -1,0 +1,24 @@
+// Command zae-limiter is the process entry: signals, streams and the exit code of package cli.
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/zeroae/zae-limiter-go/internal/cli"
+)
+
+func main() {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	// Without this a write to a closed stdout would kill the process in the middle of a run.
+	signal.Ignore(syscall.SIGPIPE)
+	os.Exit(cli.Main(cli.Process{
+		Args:    os.Args[1:],
+		Getenv:  os.Getenv,
+		Stdout:  os.Stdout,
+		Stderr:  os.Stderr,
+		Signals: signals,
+	}))
+}

@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// scenarioFlags say which users to run; several commands share them.
+type scenarioFlags struct {
+	dir         string
+	files       []string
+	classes     []string
+	userClasses []string
+	set         []string
+	tags        []string
+	excludeTags []string
+	seed        uint64
+	seeded      bool
+	host        string
+}
+
+func (s *scenarioFlags) register(flags *pflag.FlagSet) {
+	flags.StringSliceVarP(&s.files, "locustfile", "f", nil, "locustfile, relative to -C; repeatable or comma separated")
+	flags.StringVarP(&s.dir, "directory", "C", "", "`folder` of the locustfiles (default: the working directory)")
+	flags.StringSliceVar(&s.userClasses, "user-classes", nil, "user classes to run")
+	_ = flags.MarkHidden("user-classes")
+	flags.StringArrayVar(&s.set, "set", nil, "custom option `name=value` for the locustfile's env.options; repeatable")
+	flags.StringSliceVarP(&s.tags, "tags", "T", nil, "only tasks with one of these `tags`")
+	flags.StringSliceVarP(&s.excludeTags, "exclude-tags", "E", nil, "no tasks with one of these `tags`")
+	flags.Var((*seedFlag)(s), "seed", "random seed `number`; each user's sequence depends on it and the user's index only")
+	flags.StringVarP(&s.host, "host", "H", "", "host of the users (user.host), for locustfiles that look at it")
+}
+
+// addClasses takes the positional class names; scripts may also separate them with commas or blanks.
+func (s *scenarioFlags) addClasses(args []string) {
+	for _, arg := range append(args, s.userClasses...) {
+		s.classes = append(s.classes, strings.FieldsFunc(arg, func(r rune) bool { return r == ',' || r == ' ' })...)
+	}
+}
+
+func (s *scenarioFlags) validate() error {
+	_, err := s.options()
+	return err
+}
+
+// options are the pairs of --set.
+func (s *scenarioFlags) options() (map[string]string, error) {
+	options := map[string]string{}
+	var errs []error
+	for _, pair := range s.set {
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok || name == "" {
+			errs = append(errs, fmt.Errorf("--set %q: want name=value", pair))
+			continue
+		}
+		options[name] = value
+	}
+	return options, errors.Join(errs...)
+}
+
+// seedFlag remembers whether a seed was given: 0 is one, too.
+type seedFlag scenarioFlags
+
+func (s *seedFlag) Set(text string) error {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return fmt.Errorf("%q is not a whole number from 0 on", text)
+	}
+	s.seed, s.seeded = n, true
+	return nil
+}
+
+func (s *seedFlag) String() string {
+	if !s.seeded {
+		return ""
+	}
+	return strconv.FormatUint(s.seed, 10)
+}
+
+func (s *seedFlag) Type() string { return "uint" }
+
+// engineFlags are the models of the embedded engine; local and benchmark share them.
+type engineFlags struct {
+	latency    string
+	throughput string
+	faults     string
+	network    string
+}
+
+func (e *engineFlags) register(flags *pflag.FlagSet, prefix string) {
+	flags.StringVar(&e.latency, prefix+"latency", "none", "latency `model` of the engine: none, aws, constant=5ms, or a file")
+	flags.StringVar(&e.throughput, prefix+"throughput", "off", "throughput `model` of the engine: off, on-demand, provisioned=R,W")
+	flags.StringVar(&e.faults, prefix+"faults", "", "`file` with the faults that the engine injects")
+	flags.StringVar(&e.network, prefix+"network", "", "network `delay` added to each request of the engine, such as 1.2ms")
+}
+
+// targetFlags say what is driven.
+type targetFlags struct {
+	endpoint        string
+	region          string
+	profile         string
+	table           string
+	createTable     bool
+	namespace       string
+	keepData        bool
+	poolConnections int
+	speculative     bool
+	rejectionCache  secondsFlag
+	consumed        string
+	engine          engineFlags
+}
+
+func (t *targetFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&t.endpoint, "endpoint-url", "", "`url` of an engine that is already there, instead of the embedded one")
+	flags.StringVar(&t.region, "region", "", "AWS region of --endpoint-url")
+	flags.StringVar(&t.profile, "profile", "", "AWS profile whose credentials --endpoint-url gets")
+	flags.StringVar(&t.table, "table", "zae-limiter", "table of the limiter")
+	flags.BoolVar(&t.createTable, "create-table", false, "create the table when it is absent")
+	flags.StringVar(&t.namespace, "namespace", "", "use this namespace instead of one made for the run and purged after it")
+	flags.BoolVar(&t.keepData, "keep-data", false, "leave the data of the run on the table")
+	flags.IntVar(&t.poolConnections, "pool-connections", 1000, "connections to the target")
+	flags.BoolVar(&t.speculative, "speculative", true, "write before reading; =false makes the two round trips of older versions")
+	flags.Var(&t.rejectionCache, "rejection-cache", "answer repeated refusals locally for `seconds` (1 when none are given); off by default")
+	flags.Lookup("rejection-cache").NoOptDefVal = "1"
+	flags.StringVar(&t.consumed, "consumed", "sample", "ask the target for consumed capacity with 1 in 100 calls (sample) or with all")
+	t.engine.register(flags, "engine-")
+}
+
+func (t *targetFlags) validate() error {
+	var errs []error
+	if t.poolConnections < 1 {
+		errs = append(errs, fmt.Errorf("--pool-connections must be at least 1, got %d", t.poolConnections))
+	}
+	if t.table == "" {
+		errs = append(errs, errors.New("--table must not be empty"))
+	}
+	if t.consumed != "sample" && t.consumed != "all" {
+		errs = append(errs, fmt.Errorf("--consumed %q is unknown: want sample or all", t.consumed))
+	}
+	if t.endpoint != "" && t.engine != (engineFlags{latency: "none", throughput: "off"}) {
+		errs = append(errs, errors.New("the --engine- options are for the embedded engine and do not go with --endpoint-url"))
+	}
+	return errors.Join(errs...)
+}

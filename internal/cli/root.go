@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// rootCommand assembles the tree of commands. Cobra adds help and completion.
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "zae-limiter",
+		Short:         "Rate limiting in DynamoDB, and load tests of it",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          unknownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example:       "  zae-limiter load benchmark -f examples/locust/locustfiles/max_rps.star --users 10 --duration 10",
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage(withHint(err, "see "+cmd.CommandPath()+" --help"))
+	})
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print the result as one JSON object on stdout; errors too")
+	root.AddCommand(a.loadCommand(), a.localCommand(), a.versionCommand())
+	addExitTable(root)
+	return root
+}
+
+// loadCommand is the group of load-testing commands.
+func (a *app) loadCommand() *cobra.Command {
+	load := &cobra.Command{
+		Use:     "load",
+		Aliases: []string{"loadtest"},
+		Short:   "Load tests with simulated users",
+		Example: "  zae-limiter load benchmark -f examples/locust/locustfiles/simple.star --users 20 --duration 30",
+		Args:    unknownCommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	load.AddCommand(a.benchmarkCommand(), a.checkCommand(), a.compareCommand(), a.tuneCommand())
+	return load
+}
+
+// unknownCommand refuses what a group of commands does not know, with the nearest name it does.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return usage(withHint(err, "did you mean "+strings.Join(near, " or ")+"?"))
+	}
+	return usage(withHint(err, "see "+cmd.CommandPath()+" --help"))
+}
+
+// addExitTable puts the exit codes below the help of every command.
+func addExitTable(cmd *cobra.Command) {
+	cmd.SetHelpTemplate(cmd.HelpTemplate() + "\n" + exitTable + "\n")
+}
+
+// errNotYet says that a part of the system is not in this version.
+var errNotYet = errors.New("needs the AWS part, which this version does not have")

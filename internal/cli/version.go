@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// build is what the binary knows about itself.
+type build struct {
+	Version   string `json:"version"`
+	ID        string `json:"build_id"` // the commit, with +dirty when the tree was changed; "unknown" without one
+	GoVersion string `json:"go_version"`
+	OSArch    string `json:"os_arch"`
+}
+
+func readBuild() build {
+	b := build{Version: "devel", ID: "unknown", GoVersion: runtime.Version(), OSArch: runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		b.Version = v
+	}
+	dirty := ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			b.ID = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+dirty"
+		}
+	}
+	if b.ID != "unknown" {
+		b.ID += dirty
+	}
+	return b
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version of this binary",
+		Example: "  zae-limiter version --json",
+		Args:    positional,
+		RunE: func(*cobra.Command, []string) error {
+			b := readBuild()
+			if a.json {
+				return a.printJSON(b)
+			}
+			_, err := fmt.Fprintf(a.stdout, "zae-limiter %s (%s, %s, %s)\n", b.Version, b.ID, b.GoVersion, b.OSArch)
+			return err
+		},
+	}
+}
