@@ -1,0 +1,169 @@
+package dynamostore
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zae-limiter-go/limiter"
+)
+
+// consumeShape is all of a speculative write that depends on the names of the charged limits only.
+// It is shared by concurrent requests and never modified.
+type consumeShape struct {
+	update, condition *string
+	names             map[string]string
+	minus, plus       []string // value placeholders of each charge: -amount, amount
+}
+
+// Value placeholders that every speculative write has.
+const (
+	valueMinusWrite = ":wm"
+	valueWrite      = ":w"
+	valueSeconds    = ":s"
+	valueMillis     = ":m"
+)
+
+func newConsumeShape(charges []limiter.Charge) *consumeShape {
+	shape := &consumeShape{names: map[string]string{
+		"#wtk": bucketAttr(limiter.WCU, "tk"), "#wtc": bucketAttr(limiter.WCU, "tc"), "#ttl": ttlAttribute,
+	}}
+	var update, condition strings.Builder
+	update.WriteString("ADD ")
+	condition.WriteString("attribute_exists(PK)")
+	for i, c := range charges {
+		n := strconv.Itoa(i)
+		tk, tc, soft, minus, plus := "#k"+n, "#c"+n, "#s"+n, ":m"+n, ":v"+n
+		shape.names[tk] = bucketAttr(c.Limit, "tk")
+		shape.names[tc] = bucketAttr(c.Limit, "tc")
+		shape.names[soft] = bucketAttr(c.Limit, "soft")
+		shape.minus = append(shape.minus, minus)
+		shape.plus = append(shape.plus, plus)
+		update.WriteString(tk + " " + minus + ", " + tc + " " + plus + ", ")
+		condition.WriteString(" AND " + tk + " >= " + plus + " AND attribute_not_exists(" + soft + ")")
+	}
+	update.WriteString("#wtk " + valueMinusWrite + ", #wtc " + valueWrite)
+	condition.WriteString(" AND #wtk >= " + valueWrite +
+		" AND attribute_not_exists(bypass)" +
+		" AND (attribute_not_exists(#ttl) OR #ttl > " + valueSeconds + ")" +
+		" AND attribute_not_exists(disabled)" +
+		" AND (attribute_not_exists(vu) OR vu > " + valueMillis + ")")
+	shape.update, shape.condition = aws.String(update.String()), aws.String(condition.String())
+	return shape
+}
+
+// maxShapes bounds the cache. An application uses a handful of combinations of limits; one that
+// makes names up at run time pays for building its shapes.
+const maxShapes = 1024
+
+// shapeCache maps the names of charged limits, in order, to their shape. Reads take no lock.
+type shapeCache struct {
+	shapes atomic.Pointer[map[string]*consumeShape]
+	mu     sync.Mutex // serialises writers, which replace the map
+}
+
+func (c *shapeCache) get(charges []limiter.Charge) *consumeShape {
+	var buffer [256]byte
+	names := buffer[:0]
+	for _, charge := range charges {
+		names = append(append(names, charge.Limit...), '#')
+	}
+	if shapes := c.shapes.Load(); shapes != nil {
+		if shape, ok := (*shapes)[string(names)]; ok {
+			return shape
+		}
+	}
+	return c.insert(string(names), newConsumeShape(charges))
+}
+
+func (c *shapeCache) insert(names string, shape *consumeShape) *consumeShape {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := make(map[string]*consumeShape)
+	if shapes := c.shapes.Load(); shapes != nil {
+		if len(*shapes) >= maxShapes {
+			return shape
+		}
+		for k, v := range *shapes {
+			next[k] = v
+		}
+	}
+	next[names] = shape
+	c.shapes.Store(&next)
+	return shape
+}
+
+// Consume implements limiter.Store.
+func (s *Store) Consume(ctx context.Context, in *limiter.ConsumeInput, out *limiter.ConsumeOutput) error {
+	reply, err := s.t.api.UpdateItem(ctx, s.consumeInput(in), s.t.writeOnce...)
+	if err == nil {
+		out.Outcome = limiter.Done
+		return wrap("consume from", in.Key.EntityID+"/"+in.Key.Resource, decodeBucket(reply.Attributes, in.Key, &out.Image))
+	}
+	if old, refused := failedImage(err); refused {
+		out.Outcome = limiter.Refused
+		return wrap("consume from", in.Key.EntityID+"/"+in.Key.Resource, decodeBucket(old, in.Key, &out.Image))
+	}
+	if isConflict(err) {
+		out.Outcome = limiter.Conflict
+		out.Image = limiter.Bucket{Limits: out.Image.Limits[:0]}
+		return nil
+	}
+	return wrap("consume from", in.Key.EntityID+"/"+in.Key.Resource, err)
+}
+
+func (s *Store) consumeInput(in *limiter.ConsumeInput) *dynamodb.UpdateItemInput {
+	shape := s.shapes.get(in.Charges)
+	values := make(item, 2*len(in.Charges)+4)
+	// One allocation for the text of all numbers and one for their values.
+	var buffer [320]byte
+	text := buffer[:0]
+	members := make([]types.AttributeValueMemberN, 2*len(in.Charges)+2)
+	var ends [32]int
+	offsets := ends[:0]
+	for _, c := range in.Charges {
+		text = strconv.AppendInt(text, -c.Amount, 10)
+		offsets = append(offsets, len(text))
+		text = strconv.AppendInt(text, c.Amount, 10)
+		offsets = append(offsets, len(text))
+	}
+	text = strconv.AppendInt(text, floorSeconds(in.Now), 10)
+	offsets = append(offsets, len(text))
+	text = strconv.AppendInt(text, in.Now, 10)
+	offsets = append(offsets, len(text))
+	numbers, from := string(text), 0
+	for i, to := range offsets {
+		members[i].Value = numbers[from:to]
+		from = to
+	}
+	for i := range in.Charges {
+		values[shape.minus[i]] = &members[2*i]
+		values[shape.plus[i]] = &members[2*i+1]
+	}
+	values[valueSeconds] = &members[len(members)-2]
+	values[valueMillis] = &members[len(members)-1]
+	values[valueMinusWrite], values[valueWrite] = s.minusOneWrite, s.oneWrite
+	return &dynamodb.UpdateItemInput{
+		TableName:                           s.t.tableN,
+		Key:                                 s.bucketKey(in.Key),
+		UpdateExpression:                    shape.update,
+		ConditionExpression:                 shape.condition,
+		ExpressionAttributeNames:            shape.names,
+		ExpressionAttributeValues:           values,
+		ReturnValues:                        types.ReturnValueAllNew,
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	}
+}
+
+func floorSeconds(ms int64) int64 {
+	if ms < 0 {
+		return (ms - 999) / 1000
+	}
+	return ms / 1000
+}

@@ -1,0 +1,162 @@
+package dynamostore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+)
+
+// What this client identifies itself as on a shared table: it follows the wire format of release
+// 0.17 of the Python client, whose schema is 0.10.0.
+const (
+	WireVersion   = "0.17.0"
+	SchemaVersion = "0.10.0"
+)
+
+// VersionError says that a table's version record does not admit this client.
+type VersionError struct {
+	SchemaVersion    string // of the record; "" when it has none
+	ClientMinVersion string // of the record
+	Reason           string
+}
+
+func (e *VersionError) Error() string { return "version of the table: " + e.Reason }
+
+// versionRecord is the content of the version record that decides about opening.
+type versionRecord struct {
+	schema, clientMin string
+}
+
+// admits refuses a schema of another major version, and a minimum above this client's release line.
+// An absent schema version counts as 1.0.0, as for the other clients.
+func (r *versionRecord) admits() error {
+	schema, err := parseVersion(cmp.Or(r.schema, "1.0.0"))
+	if err != nil || schema.major != 0 {
+		return &VersionError{r.schema, r.clientMin, fmt.Sprintf("schema version %q, this client knows %s", r.schema, SchemaVersion)}
+	}
+	own, _ := parseVersion(WireVersion)
+	lowest, err := parseVersion(r.clientMin)
+	// A minimum that cannot be read restricts nobody: its writer could not have meant a release.
+	if err == nil && cmp.Or(cmp.Compare(lowest.major, own.major), cmp.Compare(lowest.minor, own.minor)) > 0 {
+		return &VersionError{r.schema, r.clientMin, fmt.Sprintf("clients must be at %s or later, this one is at %s", r.clientMin, WireVersion)}
+	}
+	return nil
+}
+
+// EnsureVersion writes the version record when there is none, and otherwise checks that it admits
+// this client (*VersionError). An existing record is never changed.
+func (t *Table) EnsureVersion(ctx context.Context) error {
+	record, err := t.readVersion(ctx, false)
+	if err != nil {
+		return err
+	}
+	if record != nil {
+		return record.admits()
+	}
+	_, err = t.api.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName:           t.tableN,
+		Item:                t.newVersionItem(),
+		ConditionExpression: aws.String("attribute_not_exists(PK)"),
+	})
+	if _, raced := errors.AsType[*types.ConditionalCheckFailedException](err); raced {
+		if record, err = t.readVersion(ctx, true); err != nil || record == nil {
+			return err
+		}
+		return record.admits()
+	}
+	if err != nil {
+		return fmt.Errorf("write version record: %w", mapPermission(err))
+	}
+	return nil
+}
+
+// newVersionItem records no Lambda version: that of a stack which deployed none. Features that
+// depend on the release of those functions stay closed until somebody records one.
+func (t *Table) newVersionItem() item {
+	it := systemItem(skVersion)
+	it["schema_version"] = str(SchemaVersion)
+	it["client_min_version"] = str("0.0.0")
+	it["lambda_version"] = null()
+	it["updated_at"] = str(isoTime(t.clock()))
+	it["updated_by"] = null()
+	if t.opts.UpdatedBy != "" {
+		it["updated_by"] = str(t.opts.UpdatedBy)
+	}
+	return it
+}
+
+func (t *Table) readVersion(ctx context.Context, consistent bool) (*versionRecord, error) {
+	it, err := t.getItem(ctx, systemPK(systemNamespace), skVersion, consistent)
+	if err != nil {
+		return nil, fmt.Errorf("read version record: %w", mapPermission(err))
+	}
+	if it == nil {
+		return nil, nil
+	}
+	return &versionRecord{schema: stringOf(it, "schema_version"), clientMin: stringOf(it, "client_min_version")}, nil
+}
+
+// getItem reads one item; nil when it is absent.
+func (t *Table) getItem(ctx context.Context, pk, sk string, consistent bool) (item, error) {
+	in := &dynamodb.GetItemInput{TableName: t.tableN, Key: key(pk, sk)}
+	if consistent {
+		in.ConsistentRead = aws.Bool(true)
+	}
+	out, err := t.api.GetItem(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return out.Item, nil
+}
+
+// systemItem starts an item of the namespace that describes namespaces and versions.
+func systemItem(sk string) item {
+	pk := systemPK(systemNamespace)
+	return item{
+		attrPK: str(pk), attrSK: str(sk),
+		"GSI4PK": str(systemNamespace), "GSI4SK": str(pk),
+	}
+}
+
+// version is a parsed release number; pre is the pre-release part ("rc1", "dev"), "" for a release.
+type version struct {
+	major, minor, patch int
+	pre                 string
+}
+
+var versionPattern = regexp.MustCompile(`^v?(\d+)\.(\d+)(?:\.(\d+)(?:(a|b|rc)(\d+))?)?(?:\.(dev)\d*)?(?:\+.*)?$`)
+
+// parseVersion reads major.minor[.patch] with an optional leading v and the pre-release suffixes
+// that Python releases carry; a local part after '+' is dropped.
+func parseVersion(s string) (version, error) {
+	m := versionPattern.FindStringSubmatch(s)
+	if m == nil {
+		return version{}, fmt.Errorf("not a version: %q", s)
+	}
+	var v version
+	for i, field := range []*int{&v.major, &v.minor, &v.patch} {
+		if m[i+1] == "" {
+			continue
+		}
+		n, err := strconv.Atoi(m[i+1])
+		if err != nil {
+			return version{}, fmt.Errorf("version %q: %w", s, err)
+		}
+		*field = n
+	}
+	v.pre = m[4] + m[5]
+	if m[6] != "" {
+		if v.pre != "" {
+			v.pre += "-"
+		}
+		v.pre += "dev"
+	}
+	return v, nil
+}

@@ -1,0 +1,345 @@
+package dynamostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zae-limiter-go/limiter"
+)
+
+const conditionAbsent = "attribute_not_exists(PK)"
+
+// Write implements limiter.Store.
+func (s *Store) Write(ctx context.Context, in []limiter.Write, out *limiter.WriteOutput) error {
+	out.Outcome, out.Results = limiter.Done, out.Results[:0]
+	if len(in) == 0 {
+		return nil
+	}
+	if len(in) == 1 && !pinsOwner(&in[0]) {
+		return s.writeOne(ctx, &in[0], out)
+	}
+	return s.writeAll(ctx, in, out)
+}
+
+// pinsOwner says whether a write comes with a check of the owner's META, which takes a transaction.
+func pinsOwner(w *limiter.Write) bool {
+	return w.Kind == limiter.WriteCreate || w.Kind == limiter.WriteRebuild
+}
+
+func (s *Store) writeOne(ctx context.Context, w *limiter.Write, out *limiter.WriteOutput) error {
+	e, err := s.writeExpression(w)
+	if err != nil {
+		return err
+	}
+	_, err = s.t.api.UpdateItem(ctx, s.update(s.bucketKey(w.Key), e), s.t.writeOnce...)
+	if err == nil {
+		return nil
+	}
+	if old, refused := failedImage(err); refused {
+		out.Outcome = limiter.Refused
+		out.Results = append(out.Results, limiter.WriteResult{Failed: true})
+		return wrap("write", writeSubject(w), decodeBucket(old, w.Key, &out.Results[0].Image))
+	}
+	if isConflict(err) {
+		out.Outcome = limiter.Conflict
+		return nil
+	}
+	return wrap("write", writeSubject(w), err)
+}
+
+func (s *Store) writeAll(ctx context.Context, in []limiter.Write, out *limiter.WriteOutput) error {
+	actions := make([]types.TransactWriteItem, 0, 2*len(in))
+	for i := range in {
+		action, err := s.writeAction(&in[i])
+		if err != nil {
+			return err
+		}
+		actions = append(actions, action)
+		if pinsOwner(&in[i]) {
+			actions = append(actions, types.TransactWriteItem{ConditionCheck: s.ownerCheck(&in[i])})
+		}
+	}
+	_, err := s.t.api.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: actions}, s.t.writeOnce...)
+	if err == nil {
+		return nil
+	}
+	if isConflict(err) {
+		out.Outcome = limiter.Conflict
+		return nil
+	}
+	cancelled, ok := errors.AsType[*types.TransactionCanceledException](err)
+	if !ok || !hasReason(cancelled, reasonConditionFailed) {
+		return wrap("write", writeSubject(&in[0]), err)
+	}
+	out.Outcome = limiter.Refused
+	return wrap("write", writeSubject(&in[0]), readReasons(cancelled.CancellationReasons, in, out))
+}
+
+// readReasons spreads the reasons of a cancelled transaction, one per action, over the writes.
+func readReasons(reasons []types.CancellationReason, in []limiter.Write, out *limiter.WriteOutput) error {
+	next := func() (reason types.CancellationReason) {
+		if len(reasons) > 0 {
+			reason, reasons = reasons[0], reasons[1:]
+		}
+		return reason
+	}
+	failed := func(r types.CancellationReason) bool { return aws.ToString(r.Code) == reasonConditionFailed }
+	for i := range in {
+		var result limiter.WriteResult
+		if reason := next(); failed(reason) {
+			result.Failed = true
+			if err := decodeBucket(reason.Item, in[i].Key, &result.Image); err != nil {
+				return err
+			}
+		}
+		if pinsOwner(&in[i]) {
+			result.OwnerFailed = failed(next())
+		}
+		out.Results = append(out.Results, result)
+	}
+	return nil
+}
+
+func (s *Store) writeAction(w *limiter.Write) (types.TransactWriteItem, error) {
+	if w.Kind == limiter.WriteCreate {
+		return types.TransactWriteItem{Put: &types.Put{
+			TableName: s.t.tableN, Item: s.bucketItem(w),
+			ConditionExpression:                 aws.String(conditionAbsent),
+			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		}}, nil
+	}
+	e, err := s.writeExpression(w)
+	if err != nil {
+		return types.TransactWriteItem{}, err
+	}
+	return types.TransactWriteItem{Update: &types.Update{
+		TableName: s.t.tableN, Key: s.bucketKey(w.Key),
+		UpdateExpression: e.update(), ConditionExpression: e.condition(),
+		ExpressionAttributeNames: e.namesOrNil(), ExpressionAttributeValues: e.valuesOrNil(),
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	}}, nil
+}
+
+// writeExpression is the update of every kind but the create.
+func (s *Store) writeExpression(w *limiter.Write) (*expression, error) {
+	switch w.Kind {
+	case limiter.WriteRebuild:
+		return s.rebuildExpression(w), nil
+	case limiter.WriteRefill, limiter.WriteClaim:
+		return refillExpression(w), nil
+	case limiter.WriteRetry:
+		return retryExpression(w), nil
+	}
+	return nil, fmt.Errorf("write %s: unknown kind %d", writeSubject(w), w.Kind)
+}
+
+func writeSubject(w *limiter.Write) string { return w.Key.EntityID + "/" + w.Key.Resource }
+
+// bucketItem is a whole new bucket.
+func (s *Store) bucketItem(w *limiter.Write) item {
+	k := w.Key
+	it := item{
+		attrPK: str(bucketPK(s.ns, k.EntityID, k.Resource, k.Shard)), attrSK: s.stateSK,
+		"entity_id":   str(k.EntityID),
+		"resource":    str(k.Resource),
+		"rf":          number(w.RF),
+		"shard_count": number(int64(max(1, w.ShardCount))),
+		"cascade":     boolean(w.Cascade),
+		"GSI2PK":      str(resourcePK(s.ns, k.Resource)),
+		"GSI2SK":      str(fmt.Sprintf("BUCKET#%s#%d", k.EntityID, k.Shard)),
+		"GSI3PK":      str(entityPK(s.ns, k.EntityID)),
+		"GSI3SK":      str(fmt.Sprintf("BUCKET#%s#%d", k.Resource, k.Shard)),
+		"GSI4PK":      str(s.ns),
+		"GSI4SK":      str(bucketGSI4SK(k.EntityID, k.Resource, k.Shard)),
+	}
+	if w.ParentID != "" {
+		it["parent_id"] = str(w.ParentID)
+	}
+	if w.Owner.Found {
+		it["pgen"], it["pinc"] = number(w.Owner.Generation), str(w.Owner.Incarnation())
+	}
+	if w.TTL == limiter.TTLSet {
+		it[ttlAttribute] = number(w.TTLValue)
+	}
+	for _, l := range w.Limits {
+		for _, a := range limitAttrs(&l) {
+			it[a.name] = number(a.value)
+		}
+	}
+	return it
+}
+
+type limitAttr struct {
+	name  string
+	value int64
+}
+
+// limitAttrs are the attributes that a new limit of a bucket starts with.
+func limitAttrs(l *limiter.LimitWrite) [5]limitAttr {
+	return [5]limitAttr{
+		{bucketAttr(l.Name, "tk"), l.Tokens},
+		{bucketAttr(l.Name, "cp"), l.Capacity},
+		{bucketAttr(l.Name, "ra"), l.Refill},
+		{bucketAttr(l.Name, "rp"), l.Period},
+		{bucketAttr(l.Name, "tc"), l.Consumed},
+	}
+}
+
+// ownerCheck pins a new bucket to the owner's META as it was read, so that a bucket planned before
+// the entity was moved, deleted or made again is not written after it.
+func (s *Store) ownerCheck(w *limiter.Write) *types.ConditionCheck {
+	check := &types.ConditionCheck{
+		TableName: s.t.tableN,
+		Key:       item{attrPK: str(entityPK(s.ns, w.Key.EntityID)), attrSK: s.metaSK},
+	}
+	if !w.Owner.Found {
+		check.ConditionExpression = aws.String(conditionAbsent)
+		return check
+	}
+	var e expression
+	generation := "pgen = " + e.value(number(w.Owner.Generation))
+	if w.Owner.Generation == 0 {
+		generation = "(" + generation + " OR attribute_not_exists(pgen))"
+	}
+	e.require("attribute_exists(PK)", generation)
+	switch {
+	case w.Owner.PInc != "":
+		e.require("pinc = " + e.value(str(w.Owner.PInc)))
+	case w.Owner.CreatedAt != "":
+		e.require("(attribute_not_exists(pinc) OR pinc = "+e.value(str(""))+")", "created_at = "+e.value(str(w.Owner.CreatedAt)))
+	default:
+		empty := e.value(str(""))
+		e.require("(attribute_not_exists(pinc) OR pinc = "+empty+")",
+			"(attribute_not_exists(created_at) OR created_at = "+empty+")")
+	}
+	check.ConditionExpression = e.condition()
+	check.ExpressionAttributeValues = e.valuesOrNil()
+	return check
+}
+
+// rebuildExpression sets everything that a create puts on an item that lost or never had its rf.
+func (s *Store) rebuildExpression(w *limiter.Write) *expression {
+	e := &expression{}
+	e.require("attribute_exists(PK)", "attribute_not_exists(rf)")
+	whole := s.bucketItem(w)
+	delete(whole, attrPK)
+	delete(whole, attrSK)
+	for _, name := range slices.Sorted(maps.Keys(whole)) {
+		e.set(e.name(name), whole[name])
+	}
+	for _, name := range [...]string{"parent_id", "pgen", "pinc", ttlAttribute, "vu"} {
+		if _, set := whole[name]; !set {
+			e.remove(e.name(name))
+		}
+	}
+	return e
+}
+
+// refillExpression brings an item to RF and charges it (WriteRefill, WriteClaim).
+func refillExpression(w *limiter.Write) *expression {
+	e := &expression{}
+	e.set("rf", number(w.RF))
+	e.require("rf = "+e.value(number(w.ReadRF)), "attribute_not_exists(bypass)")
+	switch w.TTL {
+	case limiter.TTLSet:
+		e.set(e.name(ttlAttribute), number(w.TTLValue))
+	case limiter.TTLRemove:
+		e.remove(e.name(ttlAttribute))
+	}
+	e.remove("vu")
+	if w.ReadHasVU {
+		e.require("vu = " + e.value(number(w.ReadVU)))
+	} else {
+		e.require("attribute_not_exists(vu)")
+	}
+	stampOwner(e, w)
+	for i := range w.Limits {
+		if l := &w.Limits[i]; l.Seed {
+			seedLimit(e, l)
+		} else {
+			refillLimit(e, l)
+		}
+	}
+	return e
+}
+
+// stampOwner writes the owner stamp and lets an older generation lose.
+func stampOwner(e *expression, w *limiter.Write) {
+	if w.Kind == limiter.WriteClaim {
+		e.require("pinc = " + e.value(str(w.ReadPInc)))
+	}
+	if !w.Owner.Found {
+		return
+	}
+	e.set(e.name("cascade"), boolean(w.Cascade))
+	if w.ParentID != "" {
+		e.set("parent_id", str(w.ParentID))
+	} else {
+		e.remove("parent_id")
+	}
+	generation, incarnation := e.value(number(w.Owner.Generation)), e.value(str(w.Owner.Incarnation()))
+	e.sets = append(e.sets, "pgen = "+generation, "pinc = "+incarnation)
+	if w.Kind != limiter.WriteClaim {
+		e.require("(attribute_not_exists(pinc) OR (pinc = " + incarnation +
+			" AND (attribute_not_exists(pgen) OR pgen <= " + generation + ")))")
+	}
+}
+
+// seedLimit gives an item a limit that it lacks, whole. Its own schedules say explicitly none, so
+// that it does not take the default of an item that has one.
+func seedLimit(e *expression, l *limiter.LimitWrite) {
+	var absent string
+	for i, a := range limitAttrs(l) {
+		name := e.name(a.name)
+		e.set(name, number(a.value))
+		if i == 4 { // the counter does not make a limit complete
+			continue
+		}
+		if absent != "" {
+			absent += " OR "
+		}
+		absent += "attribute_not_exists(" + name + ")"
+	}
+	none := e.value(str(noSchedule))
+	for _, field := range [...]string{"sched", "rsched"} {
+		e.sets = append(e.sets, e.name(bucketAttr(l.Name, field))+" = "+none)
+	}
+	e.require("(" + absent + ")")
+}
+
+func refillLimit(e *expression, l *limiter.LimitWrite) {
+	tk := e.name(bucketAttr(l.Name, "tk"))
+	e.add(tk, number(l.Change-l.Consumed))
+	e.add(e.name(bucketAttr(l.Name, "tc")), number(l.Consumed))
+	if need := l.Consumed - l.Change; need > 0 {
+		e.require(tk + " >= " + e.value(number(need)))
+	}
+	if l.Change > 0 {
+		// A credit that landed since the read would be lifted over the ceiling.
+		e.require(tk + " <= " + e.value(number(l.ReadTokens)))
+	}
+}
+
+// retryExpression charges what is there, without refilling (WriteRetry).
+func retryExpression(w *limiter.Write) *expression {
+	e := &expression{}
+	e.require("attribute_not_exists(bypass)")
+	for _, l := range w.Limits {
+		if l.Consumed <= 0 {
+			continue
+		}
+		tk := e.name(bucketAttr(l.Name, "tk"))
+		e.add(tk, number(-l.Consumed))
+		e.add(e.name(bucketAttr(l.Name, "tc")), number(l.Consumed))
+		e.require(tk+" >= "+e.value(number(l.Consumed)),
+			"attribute_not_exists("+e.name(bucketAttr(l.Name, "soft"))+")")
+	}
+	return e
+}
