@@ -15,10 +15,10 @@ var htmlSource string
 var htmlTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 	"ms": formatMS, "count": thousands, "share": countAndShare,
 	"decimal": decimal, "text": shown[string], "bool": shown[bool], "int": shown[int], "number": shown[float64],
-	"percent": func(x *float64) string { return percentText(x, "%.1f%%") },
-	"units":   func(x *float64) string { return decimal(x, 1) },
-	"integer": shown[int64],
-	"time":    timeText,
+	"percent":  func(x *float64) string { return percentText(x, "%.1f%%") },
+	"units":    func(x *float64) string { return decimal(x, 1) },
+	"integer":  shown[int64],
+	"time":     timeText,
 	"measured": func(x *float64) string { return decimal(x, 4) },
 	"usd":      usd,
 }).Parse(htmlSource))

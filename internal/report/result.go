@@ -277,13 +277,16 @@ func Decode(rd io.Reader) (*Result, error) {
 	return r, nil
 }
 
-// normalise makes lists that are absent empty ones: the document shows [] for nothing.
+// normalise gives what is absent one form: [] for a list, null for a raw value.
 func (r *Result) normalise() {
 	r.Run.UserClasses = orEmpty(r.Run.UserClasses)
 	r.Entries, r.Setup = orEmpty(r.Entries), orEmpty(r.Setup)
 	r.Errors, r.Series = orEmpty(r.Errors), orEmpty(r.Series)
 	r.Operations, r.Thresholds = orEmpty(r.Operations), orEmpty(r.Thresholds)
 	r.Coverage.Gaps, r.Verdict.Reasons = orEmpty(r.Coverage.Gaps), orEmpty(r.Verdict.Reasons)
+	if string(r.AWS) == "null" {
+		r.AWS = nil
+	}
 	if r.Run.Options == nil {
 		r.Run.Options = map[string]string{}
 	}

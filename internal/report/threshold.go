@@ -32,7 +32,7 @@ func (f *Filter) matches(e *Entry) bool {
 	return (f.Type == nil || *f.Type == e.Type) && (f.Name == nil || *f.Name == e.Name)
 }
 
-// ThresholdError is a threshold that does not parse. Column counts characters from 1.
+// ThresholdError is a threshold or an accepted regression that does not parse. Column counts characters from 1.
 type ThresholdError struct {
 	Expression string
 	Column     int
@@ -40,7 +40,7 @@ type ThresholdError struct {
 }
 
 func (e *ThresholdError) Error() string {
-	return fmt.Sprintf("threshold %q, column %d: %s", e.Expression, e.Column, e.Problem)
+	return fmt.Sprintf("expression %q, column %d: %s", e.Expression, e.Column, e.Problem)
 }
 
 // ThresholdOutcome is a threshold with the value that it met.
