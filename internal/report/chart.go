@@ -72,7 +72,7 @@ func newChart(title, unit string, series []Second, lines ...line) chart {
 	for _, l := range lines {
 		c.Lines = append(c.Lines, chartLine{
 			Name: l.name, Class: l.class, Path: path(series, l.value, x, y),
-			Max: strconv.FormatFloat(highestOf(series, l.value), 'g', 4, 64),
+			Max: peakText(highestOf(series, l.value)),
 		})
 	}
 	return c
@@ -127,4 +127,20 @@ func roundStep(x float64) float64 {
 	return 10 * power
 }
 
-func number(x float64) string { return strconv.FormatFloat(x, 'g', 6, 64) }
+// peakText prints about three digits without an exponent.
+func peakText(x float64) string {
+	digits := 0
+	switch {
+	case x < 10:
+		digits = 2
+	case x < 100:
+		digits = 1
+	}
+	text := strconv.FormatFloat(x, 'f', digits, 64)
+	if !strings.Contains(text, ".") {
+		return text
+	}
+	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
+}
+
+func number(x float64) string { return strconv.FormatFloat(x, 'g', 9, 64) }

@@ -104,15 +104,21 @@ func (c *CSVFiles) rewrite(s *stats.Snapshot) error {
 	)
 }
 
-// replaceContent rewrites a file in place, so that a reader that has it open sees the new state. A
-// device or pipe cannot be rewritten: it gets the states one after the other.
+// replaceContent rewrites a file in place and cuts it afterwards, so that a reader never finds it
+// empty. A device or pipe cannot be rewritten: it gets the states one after the other.
 func replaceContent(f *os.File, content string) error {
-	if err := f.Truncate(0); err != nil {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
 		_, err = f.WriteString(content)
 		return err
 	}
-	_, err := f.WriteAt([]byte(content), 0)
-	return err
+	if _, err := f.WriteAt([]byte(content), 0); err != nil {
+		return err
+	}
+	return f.Truncate(int64(len(content)))
 }
 
 // StatsCSV is the content of Locust's statistics file.

@@ -61,9 +61,9 @@ func (r *Result) capacityText() string {
 		parts = append(parts, text)
 	}
 	if c := r.Cost; c != nil && c.PerMillionAdmittedUSD != nil {
-		text := fmt.Sprintf("$%.2f per million admitted", *c.PerMillionAdmittedUSD)
+		text := fmt.Sprintf("$%.3f per million admitted", *c.PerMillionAdmittedUSD)
 		if c.PerMillionRefusedUSD != nil {
-			text += fmt.Sprintf(", $%.2f per million refused", *c.PerMillionRefusedUSD)
+			text += fmt.Sprintf(", $%.3f per million refused", *c.PerMillionRefusedUSD)
 		}
 		parts = append(parts, fmt.Sprintf("%s (prices of %s, %s)", text, c.PriceList.Date, c.PriceList.Region))
 	}

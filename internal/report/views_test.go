@@ -36,7 +36,7 @@ Results:
   p99:          10.0ms
   Rate limited: 20 (0.0%)
   p99.9:        10.0ms
-  Capacity:     2.00 write + 0.11 read units per acquire; $1.45 per million admitted, $0.62 per million refused (prices of 2024-11-01, us-east-1)
+  Capacity:     2.00 write + 0.11 read units per acquire; $1.446 per million admitted, $0.625 per million refused (prices of 2024-11-01, us-east-1)
   Verdict:      valid — why
 `
 	b := new(bytes.Buffer)
