@@ -1,6 +1,10 @@
 package limiter
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
 
 var (
 	// ErrAccessDenied is wrapped by store errors that say that the caller lacks a permission.
@@ -9,6 +13,94 @@ var (
 	ErrEntityExists = errors.New("limiter: entity exists")
 	// ErrLeaseEnded is returned by the methods of a lease after Close or Rollback.
 	ErrLeaseEnded = errors.New("limiter: lease has ended")
+	// errConflict ends the retries of a write that kept meeting transactions.
+	errConflict = errors.New("limiter: transaction conflict")
 	// ErrNoAdmin is returned by administrative calls on a store that does not implement AdminStore.
 	ErrNoAdmin = errors.New("limiter: store has no administration")
 )
+
+// ValidationError says which argument is wrong and why. Nothing was sent.
+type ValidationError struct {
+	Field  string
+	Value  string // the first 50 characters
+	Reason string
+}
+
+func (e *ValidationError) Error() string {
+	if e.Value == "" {
+		return "invalid " + e.Field + ": " + e.Reason
+	}
+	return fmt.Sprintf("invalid %s: %q %s", e.Field, e.Value, e.Reason)
+}
+
+// DisabledError says that an operator closed the resource for the entity: a 403, not a 429.
+type DisabledError struct {
+	EntityID, Resource string
+	// Level is what closed it: entity, entity_default, resource, or bucket (the stamp on the item).
+	Level string
+}
+
+func (e *DisabledError) Error() string {
+	return fmt.Sprintf("resource %s is disabled for %s (at level %s)", e.Resource, e.EntityID, e.Level)
+}
+
+// UnsupportedFeatureError says that an item or config uses a feature of the wire format that this
+// library does not implement. The request was not charged.
+type UnsupportedFeatureError struct {
+	Feature string // schedules, quotas, session quotas, soft limits, bypass; more than one joined by ", "
+	Where   string // what uses it
+}
+
+func (e *UnsupportedFeatureError) Error() string {
+	return fmt.Sprintf("limiter: %s of %s: not supported", e.Feature, e.Where)
+}
+
+// String names the features, joined by ", ".
+func (f Features) String() string {
+	var names []string
+	for i, name := range [...]string{"schedules", "quotas", "session quotas", "soft limits", "bypass"} {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// UnavailableError says that the store could not answer. It wraps the cause.
+type UnavailableError struct {
+	EntityID, Resource string
+	Err                error
+}
+
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("rate limiter unavailable: %v [entity=%s, resource=%s]", e.Err, e.EntityID, e.Resource)
+}
+
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// PermissionError says that the caller lacks a permission on the table; it is not turned into an
+// admission by Allow. It wraps the cause, which wraps ErrAccessDenied.
+type PermissionError struct {
+	EntityID, Resource string
+	Err                error
+}
+
+func (e *PermissionError) Error() string {
+	return fmt.Sprintf("rate limiter: permission denied: %v [entity=%s, resource=%s]", e.Err, e.EntityID, e.Resource)
+}
+
+func (e *PermissionError) Unwrap() error { return e.Err }
+
+// SyncIncompleteError says that limits were stored but not pushed to all existing buckets. The rest
+// keep their old parameters until the call is repeated.
+type SyncIncompleteError struct {
+	EntityID, Resource string
+	Synced             int // buckets that have the new parameters
+	Err                error
+}
+
+func (e *SyncIncompleteError) Error() string {
+	return fmt.Sprintf("limits of %s/%s stored, but only %d buckets synchronised: %v", e.EntityID, e.Resource, e.Synced, e.Err)
+}
+
+func (e *SyncIncompleteError) Unwrap() error { return e.Err }

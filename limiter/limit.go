@@ -1,7 +1,11 @@
 package limiter
 
 import (
+	"math"
+	"strconv"
 	"time"
+
+	"github.com/zeroae/zae-limiter-go/limiter/bucket"
 )
 
 // Limit is a token bucket: it holds at most Capacity tokens and regains RefillAmount every
@@ -48,3 +52,52 @@ const (
 	// Allow admits it with a degraded lease that writes nothing.
 	Allow OnUnavailable = "allow"
 )
+
+// The bounds of limit parameters.
+const (
+	maxTokens  = 1_000_000_000_000_000
+	maxSeconds = 1_000_000_000
+	maxName    = 64
+	maxID      = 256
+)
+
+// Validate reports the first rule that the limit breaks as a *ValidationError.
+func (l Limit) Validate() error {
+	if err := validateLimitName(l.Name); err != nil {
+		return err
+	}
+	seconds := l.RefillPeriod / time.Second
+	switch {
+	case l.Capacity < 1 || l.Capacity > maxTokens:
+		return invalid("capacity of "+l.Name, strconv.FormatInt(l.Capacity, 10), "must be between 1 and 10^15")
+	case l.RefillAmount == 0:
+		return &UnsupportedFeatureError{Feature: FeatureQuota.String(), Where: "limit " + l.Name + " (refill amount 0)"}
+	case l.RefillAmount < 0 || l.RefillAmount > maxTokens:
+		return invalid("refill amount of "+l.Name, strconv.FormatInt(l.RefillAmount, 10), "must be between 1 and 10^15")
+	case l.RefillPeriod%time.Second != 0 || seconds < 1 || seconds > maxSeconds:
+		return invalid("refill period of "+l.Name, l.RefillPeriod.String(), "must be whole seconds between 1 and 10^9")
+	}
+	return nil
+}
+
+func validateLimits(limits []Limit) error {
+	for i, limit := range limits {
+		if err := limit.Validate(); err != nil {
+			return err
+		}
+		for _, earlier := range limits[:i] {
+			if earlier.Name == limit.Name {
+				return invalid("limits", limit.Name, "is given twice")
+			}
+		}
+	}
+	return nil
+}
+
+func (l Limit) params() bucket.Params {
+	return bucket.Params{Capacity: l.Capacity, Refill: l.RefillAmount, Period: int64(l.RefillPeriod / time.Second)}
+}
+
+func limitOf(name string, p bucket.Params) Limit {
+	return Limit{Name: name, Capacity: p.Capacity, RefillAmount: p.Refill, RefillPeriod: time.Duration(min(p.Period, math.MaxInt64/int64(time.Second))) * time.Second}
+}

@@ -1,0 +1,175 @@
+package limiter
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zeroae/zae-limiter-go/limiter/bucket"
+)
+
+// Availability is what an entity could take of a resource, over all its shards. The parent is not
+// considered, and nothing is charged.
+type Availability struct {
+	// Statuses has every limit, sorted by name, with its whole parameters.
+	Statuses  []LimitStatus
+	Available Amounts // whole tokens; may be negative
+	// Wait is the longest wait until each needed amount is there; it ignores capacity, so more than
+	// fits gives a finite wait that never suffices.
+	Wait      time.Duration
+	CheckedAt time.Time
+}
+
+// Available returns the balance of every limit. Nil limits means the configured ones.
+func (l *Limiter) Available(ctx context.Context, entityID, resource string, limits []Limit) (Amounts, error) {
+	a, err := l.CheckAvailability(ctx, entityID, resource, nil, limits)
+	return a.Available, err
+}
+
+// TimeUntilAvailable returns how long to wait until the needed amounts are there, 0 if they are.
+func (l *Limiter) TimeUntilAvailable(ctx context.Context, entityID, resource string, needed Amounts, limits []Limit) (time.Duration, error) {
+	a, err := l.CheckAvailability(ctx, entityID, resource, needed, limits)
+	return a.Wait, err
+}
+
+// CheckAvailability reads all shards of the entity's bucket and judges the needed amounts against their
+// sum. Without a bucket every limit is full.
+func (l *Limiter) CheckAvailability(ctx context.Context, entityID, resource string, needed Amounts, limits []Limit) (Availability, error) {
+	var none Availability
+	if err := validateEntityID("entity_id", entityID); err != nil {
+		return none, err
+	}
+	if err := validateResource(resource); err != nil {
+		return none, err
+	}
+	if err := validateLimits(limits); err != nil {
+		return none, err
+	}
+	if l.admin == nil {
+		return none, ErrNoAdmin
+	}
+	if len(limits) == 0 {
+		r, err := l.resolve(ctx, entityID, resource)
+		if err != nil {
+			return none, err
+		}
+		limits = r.limits
+	}
+	for name, n := range needed {
+		if findLimit(limits, name) == nil || n < 0 || n > maxTokens {
+			return none, invalid("needed", name, "is not a limit here, or its amount is out of range")
+		}
+	}
+	shards, err := l.admin.Buckets(ctx, entityID, resource)
+	if err != nil {
+		return none, l.unavailable(entityID, resource, err)
+	}
+	now := l.now()
+	out := Availability{Available: Amounts{}, CheckedAt: now}
+	sorted := slices.SortedFunc(slices.Values(limits), func(a, b Limit) int { return strings.Compare(a.Name, b.Name) })
+	for _, limit := range sorted {
+		status, err := sumShards(entityID, resource, limit, shards, needed[limit.Name], now.UnixMilli())
+		if err != nil {
+			return none, err
+		}
+		out.Statuses = append(out.Statuses, status)
+		out.Available[limit.Name] = status.Available
+		out.Wait = max(out.Wait, status.RetryAfter)
+	}
+	return out, nil
+}
+
+// sumShards adds up one limit over the shards that have it. Each shard is refilled by its own share;
+// the sum is capped at the capacity and waits by the undivided rate.
+func sumShards(entityID, resource string, limit Limit, shards []Bucket, need, now int64) (LimitStatus, error) {
+	status := LimitStatus{EntityID: entityID, Resource: resource, Limit: limit, Available: limit.Capacity, Requested: need}
+	sum, found := int64(0), false
+	whole := bucket.State{Capacity: limit.Capacity * 1000, Refill: limit.RefillAmount * 1000, Period: limit.RefillPeriod.Milliseconds(), Shards: 1}
+	for i := range shards {
+		b := &shards[i]
+		if b.Features != 0 {
+			return status, unsupported(b.Features, &BucketKey{EntityID: entityID, Resource: resource})
+		}
+		s := b.Limit(limit.Name)
+		if s == nil || !s.Complete() || !b.HasRF {
+			continue
+		}
+		state := bucket.State{Tokens: s.Tokens, RF: b.RF, Capacity: s.Capacity, Refill: s.Refill, Period: s.Period, Shards: int64(b.Shards())}
+		sum += state.At(now).Tokens
+		if !found {
+			found = true
+			whole.Capacity, whole.Refill, whole.Period = s.Capacity, s.Refill, s.Period
+		}
+	}
+	if found {
+		status.Available = min(bucket.FloorTokens(sum), bucket.FloorTokens(whole.Capacity))
+	} else {
+		sum = whole.Capacity
+	}
+	if need > status.Available {
+		status.Exceeded = true
+		status.RetryAfter = millisDuration(whole.Wait(need*1000 - min(sum, whole.Capacity)))
+	}
+	return status, nil
+}
+
+// resolve finds the limits of an entity and resource, from the cache where it can, with one read for
+// all levels that are missing.
+func (l *Limiter) resolve(ctx context.Context, entityID, resource string) (resolved, error) {
+	keys := [3]ConfigKey{{entityID, resource}, {entityID, DefaultResource}, {"", resource}}
+	var levels levels
+	var found [4]Config
+	now := l.now()
+	missing := [4]bool{}
+	for i, key := range keys {
+		config, ok := l.configs.get(key, now)
+		found[i], missing[i] = config, !ok
+		levels[i] = &found[i]
+	}
+	system, ok := l.configs.cachedSystem(now)
+	found[3], missing[3] = system, !ok
+	levels[3] = &found[3]
+	if missing != [4]bool{} {
+		in := ReadInput{Resource: resource, ResourceConfig: missing[2], SystemConfig: missing[3]}
+		if missing[0] || missing[1] {
+			in.Entities = []EntityRead{{EntityID: entityID, Config: true}}
+		}
+		var out ReadOutput
+		if err := l.store.Read(ctx, &in, &out); err != nil {
+			return resolved{}, l.unavailable(entityID, resource, err)
+		}
+		if missing[0] || missing[1] {
+			found[0], found[1] = out.Entities[0].Own, out.Entities[0].Default
+			l.configs.put(keys[0], found[0], now)
+			l.configs.put(keys[1], found[1], now)
+		}
+		if missing[2] {
+			found[2] = out.Resource
+			l.configs.put(keys[2], found[2], now)
+		}
+		if missing[3] {
+			found[3] = out.System
+			l.configs.putSystem(found[3], now)
+		}
+	}
+	return levels.limits(nil, entityID, resource)
+}
+
+func (l *Limiter) unavailable(entityID, resource string, err error) error {
+	a := acquire{l: l, req: Request{EntityID: entityID, Resource: resource}}
+	return a.mapError(err)
+}
+
+// IsAvailable says whether the store answers within the timeout; 0 means one second.
+func (l *Limiter) IsAvailable(ctx context.Context, timeout time.Duration) bool {
+	if l.admin == nil {
+		return false
+	}
+	if timeout <= 0 {
+		timeout = time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return l.admin.Ping(ctx) == nil
+}

@@ -1,0 +1,219 @@
+package limiter
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+)
+
+// Options configure a Limiter. The zero value is what services want.
+type Options struct {
+	// DisableSpeculation makes every acquire read before it writes: two round trips, not one.
+	DisableSpeculation bool
+	// ConfigCacheTTL is how long limits and defaults are remembered, also their absence: 0 means
+	// 60 s, negative switches the cache off.
+	ConfigCacheTTL time.Duration
+	// RejectionCacheTTL is how long the last image of a bucket may reject without a request:
+	// 0 means 1 s, negative switches it off.
+	RejectionCacheTTL time.Duration
+	// OnUnavailable overrides what the system defaults say; "" follows them.
+	OnUnavailable OnUnavailable
+	// TTLMultiplier scales the lifetime of buckets whose limits come from defaults: 0 means 7,
+	// negative leaves ttl alone.
+	TTLMultiplier float64
+	// Clock is the time that all decisions are made with; nil means time.Now. It should be NTP time.
+	Clock func() time.Time
+	// Rand draws a number of [0, n); nil means math/rand/v2. It must be safe for concurrent use.
+	Rand func(n int) int
+	// Logger is told what cannot be returned (a failed compensation); nil discards.
+	Logger *slog.Logger
+}
+
+// Limiter rate limits by the buckets of one Store. It is safe for concurrent use and has nothing to
+// close.
+type Limiter struct {
+	store  Store
+	admin  AdminStore // nil when the store has none
+	opts   Options
+	now    func() time.Time
+	rand   func(int) int
+	logger *slog.Logger
+
+	owners  ownerCache
+	configs configCache
+	mode    atomic.Value // OnUnavailable last seen in the system defaults
+}
+
+// New returns a limiter on the store. The store may implement AdminStore; without it the
+// administrative calls fail with ErrNoAdmin.
+func New(store Store, opts Options) (*Limiter, error) {
+	if store == nil {
+		return nil, errors.New("limiter: store is nil")
+	}
+	if err := validateMode("OnUnavailable", opts.OnUnavailable); err != nil {
+		return nil, err
+	}
+	if opts.ConfigCacheTTL == 0 {
+		opts.ConfigCacheTTL = time.Minute
+	}
+	if opts.RejectionCacheTTL == 0 {
+		opts.RejectionCacheTTL = time.Second
+	}
+	if opts.TTLMultiplier == 0 {
+		opts.TTLMultiplier = 7
+	}
+	l := &Limiter{store: store, opts: opts, now: opts.Clock, rand: opts.Rand, logger: opts.Logger}
+	l.admin, _ = store.(AdminStore)
+	if l.now == nil {
+		l.now = time.Now
+	}
+	if l.rand == nil {
+		l.rand = rand.IntN
+	}
+	if l.logger == nil {
+		l.logger = slog.New(slog.DiscardHandler)
+	}
+	l.configs.init(opts.ConfigCacheTTL)
+	return l, nil
+}
+
+func validateMode(field string, mode OnUnavailable) error {
+	if mode != "" && mode != Block && mode != Allow {
+		return invalid(field, string(mode), "must be block or allow")
+	}
+	return nil
+}
+
+func (l *Limiter) nowMillis() int64 { return l.now().UnixMilli() }
+
+// Request is one acquire.
+type Request struct {
+	EntityID, Resource string
+	// Consume has the limits that the request declares, with what it takes of each. An amount of 0
+	// declares a limit so that the lease can adjust it later.
+	Consume Amounts
+	// Limits override the configured ones of the entity (and its parent), where the bucket does not
+	// have them yet.
+	Limits []Limit
+	// OnUnavailable overrides Options and the system defaults for this request.
+	OnUnavailable OnUnavailable
+}
+
+func (r *Request) validate() error {
+	if err := validateEntityID("entity_id", r.EntityID); err != nil {
+		return err
+	}
+	if err := validateResource(r.Resource); err != nil {
+		return err
+	}
+	if err := validateMode("on_unavailable", r.OnUnavailable); err != nil {
+		return err
+	}
+	if len(r.Limits) > 0 {
+		return validateLimits(r.Limits)
+	}
+	return nil
+}
+
+// Acquire takes what the request declares, all or nothing, and returns a lease that the caller must
+// Close (or Rollback). The consumption is in the store before Acquire returns.
+//
+// Errors: *ExceededError (over a limit), *DisabledError, *ValidationError (nothing configured, or a
+// limit that is not), *UnsupportedFeatureError, *PermissionError, and *UnavailableError for everything
+// else, unless OnUnavailable is Allow: then the lease is degraded. A request whose reply got
+// lost is never sent again: it is one *UnavailableError, and may or may not have been charged.
+func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
+	lease := &Lease{limiter: l}
+	a := &lease.acquire
+	a.l, a.req = l, req
+	if err := a.req.validate(); err != nil {
+		return nil, err
+	}
+	if err := a.declare(); err != nil {
+		return nil, err
+	}
+	a.now = l.nowMillis()
+	lease.mode = a.resolveMode(ctx)
+	err := a.run(ctx)
+	if err == nil {
+		lease.begin()
+		return lease, nil
+	}
+	err = a.mapError(err)
+	if lease.mode == Allow && ctx.Err() != context.Canceled {
+		if _, unavailable := errors.AsType[*UnavailableError](err); unavailable {
+			l.logger.Warn("admitted without limits: store unavailable", "entity", req.EntityID, "resource", req.Resource, "error", err)
+			return &Lease{limiter: l, degraded: true, trips: a.trips}, nil
+		}
+	}
+	return nil, err
+}
+
+// Do acquires, runs f and closes the lease. When f returns an error or panics, or the context is
+// cancelled while it runs, the consumption is rolled back, with a context of its own.
+func (l *Limiter) Do(ctx context.Context, req Request, f func(context.Context, *Lease) error) error {
+	lease, err := l.Acquire(ctx, req)
+	if err != nil {
+		return err
+	}
+	finished := false
+	defer func() {
+		if !finished {
+			lease.rollback(ctx)
+		}
+	}()
+	if err := f(ctx, lease); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	finished = true
+	return lease.Close(ctx)
+}
+
+// mapError gives what leaves Acquire its documented type.
+func (a *acquire) mapError(err error) error {
+	if e, ok := errors.AsType[*ExceededError](err); ok {
+		e.EntityID, e.Resource, e.RoundTrips = a.req.EntityID, a.req.Resource, a.trips
+		return e
+	}
+	switch err.(type) {
+	case *ValidationError, *DisabledError, *UnsupportedFeatureError:
+		return err
+	}
+	if errors.Is(err, ErrAccessDenied) {
+		return &PermissionError{EntityID: a.req.EntityID, Resource: a.req.Resource, Err: err}
+	}
+	return &UnavailableError{EntityID: a.req.EntityID, Resource: a.req.Resource, Err: err}
+}
+
+// resolveMode says what this acquire does when the store is unavailable. Reading the system defaults
+// may fail; then the last value counts, or Block.
+func (a *acquire) resolveMode(ctx context.Context) OnUnavailable {
+	switch l := a.l; {
+	case a.req.OnUnavailable != "":
+		return a.req.OnUnavailable
+	case l.opts.OnUnavailable != "":
+		return l.opts.OnUnavailable
+	}
+	system, trips, err := a.l.configs.system(ctx, a.l)
+	a.trips += trips
+	if err == nil {
+		mode := system.OnUnavailable
+		if mode == "" {
+			mode = Block
+		}
+		if last, _ := a.l.mode.Load().(OnUnavailable); last != mode {
+			a.l.mode.Store(mode)
+		}
+		return mode
+	}
+	if last, ok := a.l.mode.Load().(OnUnavailable); ok {
+		return last
+	}
+	return Block
+}

@@ -1,0 +1,125 @@
+package limiter
+
+import "time"
+
+// remember keeps the last image of a shard, so that a request that it would refuse need not be sent.
+func (l *Limiter) remember(o *owner, shard int, image *Bucket, now int64) {
+	if l.opts.RejectionCacheTTL <= 0 || shard >= MaxShards {
+		return
+	}
+	o.mu.Lock()
+	for len(o.images) <= shard {
+		o.images = append(o.images, cachedImage{})
+	}
+	slot := &o.images[shard]
+	limits := append(slot.image.Limits[:0], image.Limits...)
+	fresh := !slot.image.Exists
+	slot.image, slot.at = *image, time.UnixMilli(now)
+	slot.image.Limits = limits
+	o.mu.Unlock()
+	if fresh {
+		l.owners.admitImage(imageRef{o, shard})
+	}
+}
+
+// admitImage counts an image that is held now, and drops the oldest beyond maxImages.
+func (c *ownerCache) admitImage(ref imageRef) {
+	c.mu.Lock()
+	var oldest imageRef
+	if len(c.recent) < maxImages {
+		c.recent = append(c.recent, ref)
+	} else {
+		oldest = c.recent[c.next]
+		c.recent[c.next] = ref
+		c.next = (c.next + 1) % maxImages
+	}
+	c.mu.Unlock()
+	if oldest.owner != nil && oldest != ref {
+		oldest.owner.forgetImage(oldest.shard)
+	}
+}
+
+func (o *owner) forgetImage(shard int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if shard < len(o.images) {
+		o.images[shard].image.Exists = false
+	}
+}
+
+// trusted says whether an image may still speak for its shard.
+func (c *cachedImage) trusted(now int64, ttl time.Duration) bool {
+	image := &c.image
+	return image.Exists && now-c.at.UnixMilli() < ttl.Milliseconds() && !image.Disabled && image.Features == 0 &&
+		(!image.HasVU || image.VU > now) && (!image.HasTTL || image.TTL > now/1000)
+}
+
+// verdict is what the trusted images of a bucket say together.
+type verdict struct {
+	known  bool          // at least one shard has a trusted image
+	short  bool          // all shards have one, and each refuses
+	mask   uint32        // the shards that refuse
+	judged []LimitStatus // of the shard with the shortest wait when short, else of any
+}
+
+func (a *acquire) recall(o *owner, entity string) verdict {
+	v := verdict{short: true}
+	var wait time.Duration
+	key := BucketKey{EntityID: entity, Resource: a.req.Resource}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for s := range o.shardCount() {
+		if s >= len(o.images) || !o.images[s].trusted(a.now, a.l.opts.RejectionCacheTTL) || !a.complete(&o.images[s].image) {
+			v.short = false
+			continue
+		}
+		image := &o.images[s].image
+		refuses := short(image, a.charges, a.now)
+		if !refuses {
+			v.short = false
+			v.known = true
+			continue
+		}
+		v.mask |= 1 << s
+		key.Shard = s
+		judged, longest := judge(&key, image, a.charges, a.now)
+		if !v.known || v.judged == nil || longest < wait {
+			v.judged, wait = judged, longest
+		}
+		v.known = true
+	}
+	return v
+}
+
+func judge(key *BucketKey, image *Bucket, charges []Charge, now int64) ([]LimitStatus, time.Duration) {
+	var statuses []LimitStatus
+	longest := time.Duration(0)
+	for _, c := range charges {
+		s := evaluate(key, image.Limit(c.Limit), image.RF, image.Shards(), c.Amount, now)
+		longest = max(longest, s.RetryAfter)
+		statuses = append(statuses, s)
+	}
+	return statuses, longest
+}
+
+// rejectFromMemory refuses without a request when every shard's last image does, of the entity or of
+// the parent it cascades to. Otherwise it returns the shards that the draw should spare.
+func (a *acquire) rejectFromMemory(o *owner) (avoid uint32, rejection *ExceededError) {
+	child := a.recall(o, a.req.EntityID)
+	parentID := o.parent()
+	if parentID == "" {
+		if child.short {
+			return 0, &ExceededError{Statuses: child.judged}
+		}
+		return child.mask, nil
+	}
+	if !child.known {
+		return child.mask, nil
+	}
+	// The parent may be disabled, which outranks a rejection: without its image nothing is said.
+	parent := a.recall(a.l.owners.get(parentID, a.req.Resource), parentID)
+	if parent.known && (child.short || parent.short) {
+		return 0, &ExceededError{Statuses: append(child.judged, parent.judged...)}
+	}
+	return child.mask, nil
+}

@@ -1,0 +1,92 @@
+package limiter
+
+// Limit names that would corrupt the usage snapshots, whose attributes are named after limits.
+var snapshotNames = map[string]bool{
+	"entity_id": true, "resource": true, "window": true, "window_start": true, "total_events": true, "ttl": true,
+	"PK": true, "SK": true, "GSI2PK": true, "GSI2SK": true, "GSI4PK": true, "GSI4SK": true,
+}
+
+// Resource names that would collide with the attributes of the registries.
+var registryNames = map[string]bool{"PK": true, "SK": true, "GSI4PK": true, "GSI4SK": true}
+
+func validateEntityID(field, id string) error {
+	return validateText(field, id, maxID, alphanumeric, "_.-:@", "")
+}
+
+func validateResource(name string) error {
+	if err := validateText("resource", name, maxName, letter, "_.-/:", ""); err != nil {
+		return err
+	}
+	if registryNames[name] {
+		return invalid("resource", name, "is reserved")
+	}
+	return nil
+}
+
+func validateLimitName(name string) error {
+	if err := validateText("limit name", name, maxName, letter, "_.-", WCU); err != nil {
+		return err
+	}
+	if snapshotNames[name] {
+		return invalid("limit name", name, "is the name of an attribute of usage snapshots")
+	}
+	return nil
+}
+
+type byteClass uint8
+
+const (
+	letter byteClass = iota
+	alphanumeric
+)
+
+// validateText applies the checks in the documented order: empty, length, '#', reserved, pattern.
+func validateText(field, s string, most int, first byteClass, extra, reserved string) error {
+	switch {
+	case s == "":
+		return invalid(field, s, "must not be empty")
+	case len(s) > most:
+		if most == maxID {
+			return invalid(field, s, "is longer than 256 characters")
+		}
+		return invalid(field, s, "is longer than 64 characters")
+	}
+	bad := false
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z':
+		case c >= '0' && c <= '9':
+			bad = bad || i == 0 && first == letter
+		case c == '#':
+			return invalid(field, s, "must not contain '#'")
+		default:
+			bad = bad || i == 0 || !containsByte(extra, c)
+		}
+	}
+	switch {
+	case reserved != "" && s == reserved:
+		return invalid(field, s, "is reserved")
+	case bad && first == letter:
+		return invalid(field, s, "must start with a letter and contain only letters, digits and "+extra)
+	case bad:
+		return invalid(field, s, "must start with a letter or digit and contain only letters, digits and "+extra)
+	}
+	return nil
+}
+
+func containsByte(s string, c byte) bool {
+	for i := range len(s) {
+		if s[i] == c {
+			return true
+		}
+	}
+	return false
+}
+
+func invalid(field, value, reason string) *ValidationError {
+	if len(value) > 50 {
+		value = value[:50] + "..."
+	}
+	return &ValidationError{Field: field, Value: value, Reason: reason}
+}
