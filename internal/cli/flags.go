@@ -3,10 +3,14 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/zeroae/zae-limiter-go/dynamolocal"
+	"github.com/zeroae/zae-limiter-go/internal/report"
 )
 
 // scenarioFlags say which users to run; several commands share them.
@@ -96,6 +100,47 @@ func (e *engineFlags) register(flags *pflag.FlagSet, prefix string) {
 	flags.StringVar(&e.throughput, prefix+"throughput", "off", "throughput `model` of the engine: off, on-demand, provisioned=R,W")
 	flags.StringVar(&e.faults, prefix+"faults", "", "`file` with the faults that the engine injects")
 	flags.StringVar(&e.network, prefix+"network", "", "network `delay` added to each request of the engine, such as 1.2ms")
+}
+
+// config is the engine's configuration; the file of faults is read here.
+func (e *engineFlags) config() (dynamolocal.Config, error) {
+	c := dynamolocal.Config{Latency: e.latency, Throughput: e.throughput, Network: e.network}
+	if e.faults == "" {
+		return c, nil
+	}
+	rules, err := os.ReadFile(e.faults)
+	if err != nil {
+		return c, fmt.Errorf("faults: %w", err)
+	}
+	c.Faults = rules
+	return c, nil
+}
+
+// document is the engine block of the result document.
+func (e *engineFlags) document() *report.Engine {
+	return &report.Engine{
+		Latency: e.latency, Throughput: e.throughput, Faults: optional(e.faults), Network: optional(e.network),
+	}
+}
+
+// text names the models in one line.
+func (e *engineFlags) text() string {
+	text := "latency " + e.latency + ", throughput " + e.throughput
+	if e.network != "" {
+		text += ", network " + e.network
+	}
+	if e.faults != "" {
+		text += ", faults " + e.faults
+	}
+	return text
+}
+
+// optional is nil for the empty text.
+func optional(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
 }
 
 // targetFlags say what is driven.

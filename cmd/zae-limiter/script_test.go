@@ -1,0 +1,216 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"zae-limiter": main})
+}
+
+// TestScripts runs the program as a user types it. Each script is one behaviour; the name says which.
+func TestScripts(t *testing.T) {
+	examples, err := filepath.Abs("../../examples/locust")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("EXAMPLES", examples)
+			env.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":   exits,
+			"within":  within,
+			"jsonfld": jsonField,
+			"await":   await,
+			"refused": refused,
+			"webpage": webpage,
+			"occupy":  occupy,
+		},
+	})
+}
+
+// exits CODE COMMAND…: the command ends with the code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = e.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// within DURATION CODE COMMAND…: the command ends with the code, and in time.
+func within(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: within DURATION CODE COMMAND…")
+	}
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	start := time.Now()
+	exits(ts, false, args[1:])
+	if took := time.Since(start); took > limit {
+		ts.Fatalf("took %v, want at most %v", took, limit)
+	}
+}
+
+// jsonfld FILE PATH OP VALUE: the file holds exactly one JSON value, and the number or text at the
+// dotted path compares with VALUE (a number, a text, or null). OP is one of == != < <= > >=.
+// With only FILE the file is checked to be one JSON object.
+func jsonField(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || (len(args) != 1 && len(args) != 4) {
+		ts.Fatalf("usage: jsonfld FILE [PATH OP VALUE]")
+	}
+	dec := json.NewDecoder(strings.NewReader(ts.ReadFile(args[0])))
+	var object map[string]any
+	if err := dec.Decode(&object); err != nil {
+		ts.Fatalf("%s is no JSON object: %v", args[0], err)
+	}
+	if dec.More() {
+		ts.Fatalf("%s holds more than one JSON value", args[0])
+	}
+	if len(args) == 1 {
+		return
+	}
+	value, err := lookup(object, args[1])
+	ts.Check(err)
+	if !compare(value, args[2], args[3]) {
+		ts.Fatalf("%s is %v, want %s %s", args[1], value, args[2], args[3])
+	}
+}
+
+func lookup(value any, path string) (any, error) {
+	for name := range strings.SplitSeq(path, ".") {
+		switch v := value.(type) {
+		case map[string]any:
+			next, ok := v[name]
+			if !ok {
+				return nil, fmt.Errorf("no member %s on the way of %s", name, path)
+			}
+			value = next
+		case []any:
+			if name == "length" {
+				value = float64(len(v))
+				continue
+			}
+			i, err := strconv.Atoi(name)
+			if err != nil || i >= len(v) {
+				return nil, fmt.Errorf("no element %s on the way of %s", name, path)
+			}
+			value = v[i]
+		default:
+			return nil, fmt.Errorf("%s has no members on the way of %s", name, path)
+		}
+	}
+	return value, nil
+}
+
+func compare(value any, op, want string) bool {
+	number, isNumber := value.(float64)
+	limit, err := strconv.ParseFloat(want, 64)
+	if !isNumber || err != nil {
+		text := fmt.Sprint(value)
+		if value == nil {
+			text = "null"
+		}
+		return (op == "==") == (text == want)
+	}
+	switch op {
+	case "==":
+		return number == limit
+	case "!=":
+		return number != limit
+	case "<":
+		return number < limit
+	case "<=":
+		return number <= limit
+	case ">":
+		return number > limit
+	default:
+		return number >= limit
+	}
+}
+
+// await FILE TEXT: waits until the file contains the text.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: await FILE TEXT")
+	}
+	path := ts.MkAbs(args[0])
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) {
+		data, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(data), args[1]) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond) // polls another process, which cannot signal us
+	}
+	ts.Fatalf("%s does not contain %q after 30 s", args[0], args[1])
+}
+
+// refused VAR: sets VAR to the URL of a port on which nobody listens.
+func refused(ts *testscript.TestScript, neg bool, args []string) {
+	listener := listen(ts)
+	ts.Setenv(args[0], "http://"+listener.Addr().String())
+	ts.Check(listener.Close())
+}
+
+// occupy VAR: sets VAR to a port that is taken for the rest of the script; connections to it hang.
+func occupy(ts *testscript.TestScript, neg bool, args []string) {
+	listener := listen(ts)
+	ts.Defer(func() { listener.Close() })
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	ts.Check(err)
+	ts.Setenv(args[0], port)
+}
+
+// webpage VAR: sets VAR to the URL of a web server that is no DynamoDB.
+func webpage(ts *testscript.TestScript, neg bool, args []string) {
+	listener := listen(ts)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "<html>hello</html>")
+	})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(listener)
+	}()
+	ts.Defer(func() {
+		server.Close()
+		<-done
+	})
+	ts.Setenv(args[0], "http://"+listener.Addr().String())
+}
+
+func listen(ts *testscript.TestScript) net.Listener {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	return listener
+}

@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+
+	"github.com/zeroae/zae-limiter-go/internal/loadclient"
+	"github.com/zeroae/zae-limiter-go/internal/locustfile"
+	"github.com/zeroae/zae-limiter-go/internal/report"
+	"github.com/zeroae/zae-limiter-go/internal/target"
+	"github.com/zeroae/zae-limiter-go/internal/term"
+	"github.com/zeroae/zae-limiter-go/loadtest"
+	"github.com/zeroae/zae-limiter-go/loadtest/stats"
+)
+
+const (
+	// unreachableAfter is how long a target may answer nothing at all before the run gives up.
+	unreachableAfter = 10 * time.Second
+	// openTimeout bounds the way to a target that may not be one.
+	openTimeout = 9 * time.Second
+	// closeTimeout bounds the purge of what a run left on the table.
+	closeTimeout = 2 * time.Minute
+	// progressInterval is the time between lines of progress without a terminal.
+	progressInterval = 5 * time.Second
+)
+
+// runPlan is one run on this machine, with everything decided.
+type runPlan struct {
+	file      *locustfile.File
+	scenario  *scenarioFlags
+	target    *targetFlags
+	classes   []*loadtest.UserClass
+	shape     *locustfile.NamedShape
+	options   map[string]string
+	users     int
+	spawnRate float64
+	duration  time.Duration // 0 when the shape decides
+	stop      time.Duration
+	warmup    time.Duration
+	cores     int
+	seed      uint64
+	quiet     bool // neither header nor progress: the run is a step of something bigger
+	onTick    func(*stats.Snapshot)
+}
+
+// finishedRun is what is left of a run.
+type finishedRun struct {
+	snapshot *stats.Snapshot
+	result   *report.Result
+	// err is why the run is no success although there is a result; interrupted tells an ordered end.
+	err         error
+	interrupted bool
+	// release purges what the run left and closes the target. It must be called.
+	release func() error
+}
+
+// run opens the target, runs the users and builds the result. The finished run is nil when nothing
+// was measured.
+func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*finishedRun, error) {
+	runID := target.NewRunID(time.Now())
+	t, err := a.openTarget(ctx, p, runID)
+	if err != nil {
+		return nil, interruption(ctx, err)
+	}
+	release := func() error { return closeTarget(ctx, t) }
+	config := p.config(runID, progress)
+	p.file.Bind(loadclient.New(t.Limiter()))
+	config.OnTick = func(r *loadtest.Runner) {
+		s := r.Snapshot()
+		if p.onTick != nil {
+			p.onTick(s)
+		}
+		if !p.quiet {
+			progress.Update(time.Now(), progressFrame(s, p.duration))
+		}
+	}
+	runner, err := loadtest.NewRunner(config)
+	if err != nil {
+		return nil, errors.Join(usage(err), release())
+	}
+	kill := runner.Kill
+	a.kill.Store(&kill)
+	defer a.kill.Store(nil)
+	if !p.quiet {
+		a.printHeader(p, t.Info(), runID)
+	}
+	snapshot, err := runner.Run(ctx)
+	progress.Close()
+	if snapshot == nil {
+		return nil, errors.Join(interruption(ctx, err), release())
+	}
+	ended, reason := runner.Ended()
+	if reason != "" && !p.quiet {
+		fmt.Fprintln(a.stderr, "stopped: "+reason)
+	}
+	done := &finishedRun{snapshot: snapshot, err: err, release: release}
+	done.interrupted = errors.Is(ended, errInterrupted) || errors.Is(ended, loadtest.ErrKilled)
+	aborted := ""
+	if errors.Is(ended, loadtest.ErrUnreachable) {
+		aborted = fmt.Sprintf("the target could not be reached for %s: %v", unreachableAfter, ended)
+	}
+	done.result = report.Build(snapshot, p.meta(runID, t, aborted))
+	return done, nil
+}
+
+// interruption replaces the many errors of a cancelled context by the one that says who did it.
+func interruption(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errInterrupted) {
+		return errInterrupted
+	}
+	return err
+}
+
+func (a *app) openTarget(ctx context.Context, p *runPlan, runID string) (*target.Target, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, openTimeout, errors.New("no answer that a DynamoDB endpoint would give within 9 s"))
+	defer cancel()
+	config, err := a.targetConfig(p.target)
+	if err != nil {
+		return nil, usage(err)
+	}
+	config.RunID = runID
+	config.EngineSeed = p.seed
+	return target.Open(ctx, config)
+}
+
+// closeTarget cleans up even when the run was interrupted.
+func closeTarget(ctx context.Context, t *target.Target) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if err := t.Close(ctx); err != nil {
+		return fmt.Errorf("clean up after the run: %w", err)
+	}
+	return nil
+}
+
+func (p *runPlan) config(runID string, stderr io.Writer) loadtest.Config {
+	config := loadtest.Config{
+		Classes:     p.classes,
+		Tags:        p.scenario.tags,
+		ExcludeTags: p.scenario.excludeTags,
+		Users:       p.users,
+		SpawnRate:   p.spawnRate,
+		Duration:    p.duration,
+		StopTimeout: p.stop,
+		Warmup:      p.warmup,
+		Unreachable: unreachableAfter,
+		Events:      p.file.Events(),
+		RunID:       runID,
+		Seed:        p.seed,
+		Host:        p.scenario.host,
+		Options:     p.options,
+		Cores:       p.cores,
+		Logger:      newLogger(stderr),
+	}
+	if p.shape != nil {
+		config.Shape = p.shape.Shape
+	}
+	return config
+}
+
+func (p *runPlan) coresUsed() int {
+	if p.cores > 0 {
+		return p.cores
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// meta is what the result document says about the run besides what was measured.
+func (p *runPlan) meta(runID string, t *target.Target, aborted string) report.Meta {
+	b := readBuild()
+	path, sum := p.file.Path(), p.file.SHA256()
+	users, rate := p.users, p.spawnRate
+	meta := report.Meta{
+		Run: report.Run{
+			ID: runID, EndedAt: report.At(time.Now()), Mode: report.ModeLocal,
+			WarmupSeconds: p.warmup.Seconds(),
+			Locustfile:    &path, LocustfileSHA256: &sum, Seed: &p.seed,
+			Users: &users, SpawnRate: &rate, Workers: new(1), Cores: new(p.coresUsed()),
+			Version: &b.Version, BuildID: &b.ID, GoVersion: &b.GoVersion, OSArch: &b.OSArch,
+			Speculative: &p.target.speculative, Client: new("sdk"),
+			RejectionCacheSeconds: new(p.target.rejectionCache.duration().Seconds()),
+			PoolConnections:       &p.target.poolConnections,
+			Options:               p.options,
+		},
+		Target:  p.target.info(t.Info()),
+		Aborted: aborted,
+	}
+	if p.shape != nil {
+		meta.Run.Users, meta.Run.SpawnRate = nil, nil
+	}
+	fillReadings(&meta, t.Readings())
+	return meta
+}
