@@ -1,0 +1,363 @@
+package dynamostore
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/zeroae/zae-limiter-go/limiter"
+)
+
+var anyKey = limiter.BucketKey{EntityID: "u", Resource: "r/a:b", Shard: 3}
+
+func TestWhatACreatePutsIsWhatAReadSees(t *testing.T) {
+	store := OpenTable(nil, "t", TableOptions{}).Store("ns")
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.StringMatching(`[a-zA-Z][a-zA-Z0-9_.\-]{0,10}`)
+		amount := rapid.Int64Range(-1e18, 1e18)
+		w := limiter.Write{
+			Key: limiter.BucketKey{
+				EntityID: rapid.StringMatching(`[a-zA-Z0-9][a-zA-Z0-9_.\-:@]{0,10}`).Draw(t, "entity"),
+				Resource: rapid.StringMatching(`[a-zA-Z][a-zA-Z0-9_.\-/:]{0,10}`).Draw(t, "resource"),
+				Shard:    rapid.IntRange(0, 31).Draw(t, "shard"),
+			},
+			ShardCount: rapid.IntRange(1, 32).Draw(t, "count"),
+			RF:         rapid.Int64Range(0, 4e12).Draw(t, "rf"),
+			Cascade:    rapid.Bool().Draw(t, "cascade"),
+			ParentID:   rapid.SampledFrom([]string{"", "org"}).Draw(t, "parent"),
+			TTL:        rapid.SampledFrom([]limiter.TTLAction{limiter.TTLKeep, limiter.TTLSet, limiter.TTLRemove}).Draw(t, "ttl"),
+			TTLValue:   rapid.Int64Range(1, 4e9).Draw(t, "expiry"),
+		}
+		if rapid.Bool().Draw(t, "owner") {
+			w.Owner = limiter.Owner{Found: true, Generation: rapid.Int64Range(0, 4e12).Draw(t, "pgen"), PInc: "00ff"}
+		}
+		for _, n := range rapid.SliceOfNDistinct(name, 1, 6, rapid.ID[string]).Draw(t, "limits") {
+			w.Limits = append(w.Limits, limiter.LimitWrite{
+				Name: n, Tokens: amount.Draw(t, "tk"), Consumed: amount.Draw(t, "tc"),
+				Capacity: amount.Draw(t, "cp"), Refill: rapid.Int64Range(1, 1e18).Draw(t, "ra"), Period: amount.Draw(t, "rp"),
+			})
+		}
+		it := store.bucketItem(&w)
+		k, ok := parseBucketPK("ns", stringOf(it, attrPK))
+		if !ok || k != w.Key {
+			t.Fatalf("key read back as %v, want %v", k, w.Key)
+		}
+		got := limiter.Bucket{Limits: []limiter.LimitState{{Name: "left over"}}}
+		if err := decodeBucket(it, k, &got); err != nil {
+			t.Fatal(err)
+		}
+		want := limiter.Bucket{
+			Exists: true, Shard: w.Key.Shard, Resource: w.Key.Resource, HasRF: true, RF: w.RF,
+			ShardCount: w.ShardCount, Cascade: w.Cascade, ParentID: w.ParentID,
+			HasPGen: w.Owner.Found, PGen: w.Owner.Generation, PInc: w.Owner.PInc,
+		}
+		if w.TTL == limiter.TTLSet {
+			want.HasTTL, want.TTL = true, w.TTLValue
+		}
+		for _, l := range w.Limits {
+			want.Limits = append(want.Limits, limiter.LimitState{
+				Name: l.Name, Tokens: l.Tokens, Counter: l.Consumed, Capacity: l.Capacity, Refill: l.Refill, Period: l.Period,
+				Has: limiter.FieldsComplete | limiter.FieldCounter,
+			})
+		}
+		slices.SortFunc(want.Limits, func(a, b limiter.LimitState) int { return strings.Compare(a.Name, b.Name) })
+		if d := cmp.Diff(want, got); d != "" {
+			t.Fatalf("got +, want -:\n%s", d)
+		}
+	})
+}
+
+func TestImagesOfUnusualItems(t *testing.T) {
+	plain := func(change func(item)) item {
+		it := item{
+			"rf": number(5), "shard_count": number(1), "cascade": boolean(false),
+			"b_rpm_tk": number(1), "b_rpm_cp": number(2), "b_rpm_ra": number(3), "b_rpm_rp": number(4), "b_rpm_tc": number(5),
+		}
+		change(it)
+		return it
+	}
+	tests := []struct {
+		name  string
+		it    item
+		check func(limiter.Bucket) bool
+	}{
+		{"no item", nil, func(b limiter.Bucket) bool { return !b.Exists && len(b.Limits) == 0 && b.Shard == 3 }},
+		{"an item that an old peer left with a balance only",
+			item{attrPK: str("x"), attrSK: str(skState), "b_rpm_tk": number(-7), "b_rpm_tc": number(7)},
+			func(b limiter.Bucket) bool {
+				l := b.Limit("rpm")
+				return b.Exists && !b.HasRF && l != nil && !l.Complete() && l.Tokens == -7 && b.Shards() == 1
+			}},
+		{"a limit without its capacity", plain(func(it item) { delete(it, "b_rpm_cp") }),
+			func(b limiter.Bucket) bool {
+				return !b.Limit("rpm").Complete() && b.Limit("rpm").Has&limiter.FieldTokens != 0
+			}},
+		{"a name with underscores", plain(func(it item) { it["b_a_tk_b_tk"] = number(9) }),
+			func(b limiter.Bucket) bool { return b.Limit("a_tk_b").Tokens == 9 }},
+		{"explicitly no schedule", plain(func(it item) { it["b_rpm_sched"], it["b_rpm_rsched"] = str("-"), str("-") }),
+			func(b limiter.Bucket) bool { return b.Features == 0 }},
+		{"an own schedule", plain(func(it item) { it["b_rpm_sched"] = str("1h9s500") }),
+			func(b limiter.Bucket) bool {
+				return b.Features == limiter.FeatureSchedule && b.Limit("rpm").Features == limiter.FeatureSchedule
+			}},
+		{"an item schedule", plain(func(it item) { it["sched"] = str("1h9s500") }),
+			func(b limiter.Bucket) bool {
+				return b.Features == limiter.FeatureSchedule && b.Limit("rpm").Features == 0
+			}},
+		{"a quota", plain(func(it item) { it["b_rpm_ra"], it["b_rpm_gc"] = number(0), number(1) }),
+			func(b limiter.Bucket) bool { return b.Limit("rpm").Features == limiter.FeatureQuota }},
+		{"a session quota", plain(func(it item) { it["b_rpm_ws"] = number(1) }),
+			func(b limiter.Bucket) bool { return b.Features == limiter.FeatureSessionQuota }},
+		{"a soft stamp alone", plain(func(it item) { it["b_x_soft"] = boolean(true) }),
+			func(b limiter.Bucket) bool {
+				return b.Features == limiter.FeatureSoft && b.Limit("x") == nil && len(b.Limits) == 1
+			}},
+		{"bypass", plain(func(it item) { it["bypass"] = number(99) }),
+			func(b limiter.Bucket) bool { return b.Features == limiter.FeatureBypass }},
+		{"disabled", plain(func(it item) { it["disabled"] = boolean(true) }),
+			func(b limiter.Bucket) bool { return b.Disabled }},
+		{"forced to one slow pass", plain(func(it item) { it["vu"] = number(0) }),
+			func(b limiter.Bucket) bool { return b.HasVU && b.VU == 0 && b.Features == 0 }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var b limiter.Bucket
+			if err := decodeBucket(tt.it, anyKey, &b); err != nil {
+				t.Fatal(err)
+			}
+			if !tt.check(b) {
+				t.Errorf("got %+v", b)
+			}
+		})
+	}
+}
+
+func TestNumbersThatAreNoIntegersAreErrors(t *testing.T) {
+	for _, bad := range []types.AttributeValue{
+		&types.AttributeValueMemberN{Value: "10.5"}, &types.AttributeValueMemberN{Value: "1e3"},
+		&types.AttributeValueMemberN{Value: "99999999999999999999"}, str("10"),
+	} {
+		for _, name := range []string{"rf", "vu", "ttl", "shard_count", "pgen", "b_x_tk", "b_x_cp", "b_x_ra", "b_x_rp", "b_x_tc"} {
+			var b limiter.Bucket
+			if err := decodeBucket(item{name: bad}, anyKey, &b); err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s = %v: got %v, want an error that names it", name, bad, err)
+			}
+		}
+	}
+}
+
+// FuzzDecodeBucket feeds items as hostile peers would leave them: name=type:value lines.
+func FuzzDecodeBucket(f *testing.F) {
+	f.Add("rf=N:1800000000000\nb_rpm_tk=N:5\nb_rpm_cp=N:100000\nshard_count=N:512")
+	f.Add("b_rpm_tk=N:-5\nb_rpm_tc=N:5")
+	f.Add("b__tk=N:1\nb_tk=N:1\nb_=N:\nb_a_=S:x\ndisabled=S:bypass\nvu=N:1.5")
+	f.Add("b_x_soft=B:true\nbypass=N:0\nsched=S:-\nb_x_rsched=S:-")
+	f.Fuzz(func(t *testing.T, text string) {
+		it := parseItem(text)
+		var b limiter.Bucket
+		if err := decodeBucket(it, anyKey, &b); err != nil {
+			return
+		}
+		if b.Exists != (len(it) > 0) {
+			t.Errorf("exists: %v with %d attributes", b.Exists, len(it))
+		}
+		if !slices.IsSortedFunc(b.Limits, func(a, b limiter.LimitState) int { return strings.Compare(a.Name, b.Name) }) {
+			t.Errorf("limits out of order: %v", b.Limits)
+		}
+		for i, l := range b.Limits {
+			if l.Has == 0 || l.Name == "" || i > 0 && b.Limits[i-1].Name == l.Name {
+				t.Errorf("limit %+v", l)
+			}
+			if l.Features&^b.Features != 0 {
+				t.Errorf("features of %s are missing on the item", l.Name)
+			}
+		}
+	})
+}
+
+func parseItem(text string) item {
+	it := item{}
+	for line := range strings.Lines(text) {
+		name, rest, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		kind, value, ok2 := strings.Cut(rest, ":")
+		if !ok || !ok2 {
+			continue
+		}
+		switch kind {
+		case "N":
+			it[name] = &types.AttributeValueMemberN{Value: value}
+		case "S":
+			it[name] = str(value)
+		case "B":
+			it[name] = boolean(value == "true")
+		}
+	}
+	return it
+}
+
+func TestBucketKeysOfOtherShapesAreRefused(t *testing.T) {
+	for _, pk := range []string{
+		"", "ns/ENTITY#u", "other/BUCKET#u#r#0", "ns/BUCKET#u#0", "ns/BUCKET##r#0", "ns/BUCKET#u##0", "ns/BUCKET#u#r#x", "ns/BUCKET#u#r#-1",
+	} {
+		if k, ok := parseBucketPK("ns", pk); ok {
+			t.Errorf("%q read as %v", pk, k)
+		}
+	}
+}
+
+func TestConfigs(t *testing.T) {
+	limit := func(it item, prefix string, cp, ra, rp int64) item {
+		it[prefix+"_cp"], it[prefix+"_ra"], it[prefix+"_rp"] = number(cp), number(ra), number(rp)
+		return it
+	}
+	tests := []struct {
+		name string
+		it   item
+		want limiter.Config
+	}{
+		{"absent", nil, limiter.Config{}},
+		{"limits sorted by name", limit(limit(item{"config_version": number(1)}, "l_tpm", 1000, 500, 60), "l_a_b", 1, 2, 3),
+			limiter.Config{Exists: true, Limits: []limiter.Limit{limiter.Custom("a_b", 1, 2, 3*time.Second), limiter.Custom("tpm", 1000, 500, time.Minute)}}},
+		{"flags only", item{"disabled": boolean(true), "cascade": boolean(false)},
+			limiter.Config{Exists: true, Disabled: limiter.On, Cascade: limiter.Off}},
+		{"explicitly enforced", item{"disabled": boolean(false)}, limiter.Config{Exists: true, Disabled: limiter.Off}},
+		{"bypass", item{"disabled": str("bypass")}, limiter.Config{Exists: true, Features: limiter.FeatureBypass}},
+		{"another text reads as false", item{"disabled": str("yes")}, limiter.Config{Exists: true, Disabled: limiter.Off}},
+		{"on_unavailable", item{"on_unavailable": str("allow")}, limiter.Config{Exists: true, OnUnavailable: limiter.Allow}},
+		{"on_unavailable of another text is not set", item{"on_unavailable": str("ALLOW")}, limiter.Config{Exists: true}},
+		{"a schedule", limit(item{"l_x_sched": str("1h9s500"), "sched_tz": str("UTC")}, "l_x", 1, 1, 1),
+			limiter.Config{Exists: true, Features: limiter.FeatureSchedule, Limits: []limiter.Limit{limiter.PerSecond("x", 1)}}},
+		{"a quota", limit(item{"l_x_rsched": str("1m0h0")}, "l_x", 1, 0, 1),
+			limiter.Config{Exists: true, Features: limiter.FeatureQuota, Limits: []limiter.Limit{limiter.Custom("x", 1, 0, time.Second)}}},
+		{"a session quota", limit(item{"w_x_rsa": number(3600)}, "w_x", 1, 0, 1), limiter.Config{Exists: true, Features: limiter.FeatureSessionQuota}},
+		{"a soft limit", limit(item{"l_x_soft": boolean(true)}, "l_x", 1, 1, 1),
+			limiter.Config{Exists: true, Features: limiter.FeatureSoft, Limits: []limiter.Limit{limiter.PerSecond("x", 1)}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got limiter.Config
+			if err := decodeConfig(tt.it, &got); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Errorf("got +, want -:\n%s", d)
+			}
+		})
+	}
+}
+
+func TestMalformedConfigsAreErrors(t *testing.T) {
+	for name, it := range map[string]item{
+		"no amount":           {"l_x_cp": number(1), "l_x_rp": number(1)},
+		"no period":           {"l_x_cp": number(1), "l_x_ra": number(1)},
+		"capacity of 0":       {"l_x_cp": number(0), "l_x_ra": number(1), "l_x_rp": number(1)},
+		"amount of 0":         {"l_x_cp": number(1), "l_x_ra": number(0), "l_x_rp": number(1)},
+		"period of 0":         {"l_x_cp": number(1), "l_x_ra": number(1), "l_x_rp": number(0)},
+		"fraction":            {"l_x_cp": &types.AttributeValueMemberN{Value: "10.5"}, "l_x_ra": number(1), "l_x_rp": number(1)},
+		"period out of range": {"l_x_cp": number(1), "l_x_ra": number(1), "l_x_rp": number(2e9)},
+	} {
+		var c limiter.Config
+		if err := decodeConfig(it, &c); err == nil || !strings.Contains(err.Error(), "limit x") {
+			t.Errorf("%s: got %v, want an error that names the limit", name, err)
+		}
+	}
+}
+
+func TestStoringLimitsKeepsWhatIsNotOurs(t *testing.T) {
+	it := item{
+		"l_old_cp": number(1), "l_old_ra": number(1), "l_old_rp": number(1), "l_old_soft": boolean(true), "w_s_cp": number(1), "sched_tz": str("UTC"),
+		"disabled": boolean(true), "audit_retention_days": number(30), "of_a_later_release": str("x"),
+	}
+	putConfigLimits(it, []limiter.Limit{limiter.PerHour("new", 7)})
+	want := []string{"audit_retention_days", "disabled", "l_new_cp", "l_new_ra", "l_new_rp", "of_a_later_release"}
+	var got []string
+	for name := range it {
+		got = append(got, name)
+	}
+	slices.Sort(got)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("got +, want -:\n%s", d)
+	}
+}
+
+func TestMetadataRoundTrip(t *testing.T) {
+	in := map[string]any{
+		"s": "x", "i": int64(7), "f": 1.5, "b": true, "n": nil, "l": []any{"a", int64(1)}, "m": map[string]any{"k": "v"},
+	}
+	v, err := encodeMap(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(in, decodeMap(v)); d != "" {
+		t.Errorf("got +, want -:\n%s", d)
+	}
+	deep := any("x")
+	for range 40 {
+		deep = []any{deep}
+	}
+	for name, bad := range map[string]any{"a channel": make(chan int), "nested too deep": deep} {
+		if _, err := encodeMap(map[string]any{"k": bad}); err == nil {
+			t.Errorf("%s was encoded", name)
+		}
+	}
+}
+
+func TestVersionsOfVector73(t *testing.T) {
+	for text, want := range map[string]version{
+		"v0.15.0rc1":        {0, 15, 0, "rc1"},
+		"0.1.dev1+ge7":      {0, 1, 0, "dev"},
+		"0.15.0rc1.dev3+g1": {0, 15, 0, "rc1-dev"},
+		"0.15.0+d2026":      {0, 15, 0, ""},
+		"0.17.0":            {0, 17, 0, ""},
+	} {
+		got, err := parseVersion(text)
+		if err != nil || got != want {
+			t.Errorf("%s: got %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, bad := range []string{"0.15rc1", "junk", "", "1", "0.15.0-rc1", strconv.Itoa(1<<40) + "99999999999.0"} {
+		if v, err := parseVersion(bad); err == nil {
+			t.Errorf("%q read as %v", bad, v)
+		}
+	}
+}
+
+func TestVersionRecordsThatAdmit(t *testing.T) {
+	tests := []struct {
+		schema, lowest string
+		admitted       bool
+	}{
+		{"0.10.0", "0.0.0", true}, {"0.9.0", "", true}, {"0.11.3", "0.17.0", true}, {"0.10.0", "0.17.9", true},
+		{"0.10.0", "junk", true}, {"1.0.0", "0.0.0", false}, {"", "0.0.0", false}, {"0.10.0", "0.18.0", false},
+		{"0.10.0", "1.0.0", false}, {"junk", "0.0.0", false},
+	}
+	for _, tt := range tests {
+		err := (&versionRecord{tt.schema, tt.lowest}).admits()
+		if _, typed := errors.AsType[*VersionError](err); (err == nil) != tt.admitted || err != nil && !typed {
+			t.Errorf("schema %q, minimum %q: %v, want admitted %v", tt.schema, tt.lowest, err, tt.admitted)
+		}
+	}
+}
+
+func TestNamespaceIDs(t *testing.T) {
+	seen := map[string]bool{}
+	for range 1000 {
+		id := newNamespaceID()
+		if len(id) != 11 || id[0] == '-' || seen[id] || checkNamespaceID(id) != nil {
+			t.Fatalf("id %q", id)
+		}
+		seen[id] = true
+	}
+	for _, bad := range []string{"", "_", "a#b", strings.Repeat("x", 257), "a\x00b", "\xff"} {
+		if err := checkNamespaceName(bad); err == nil {
+			t.Errorf("name %q was accepted", bad)
+		}
+	}
+}
