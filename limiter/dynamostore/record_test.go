@@ -80,3 +80,13 @@ var errLost = errors.New("the reply was lost")
 var example = limiter.BucketKey{EntityID: "u", Resource: "r4"}
 
 func testContext(t *testing.T) context.Context { return t.Context() }
+
+// entityRace refuses every put: the entity is there, with that incarnation.
+type entityRace struct {
+	dynamostore.API
+	stored string
+}
+
+func (r *entityRace) PutItem(context.Context, *dynamodb.PutItemInput, ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error) {
+	return nil, &types.ConditionalCheckFailedException{Item: item{"pinc": s(r.stored)}}
+}

@@ -1,0 +1,208 @@
+package dynamostore_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/zeroae/zae-limiter-go/limiter"
+	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
+)
+
+func newClient(t testing.TB, endpoint string) *dynamodb.Client {
+	t.Helper()
+	client, err := dynamostore.NewClient(dynamostore.ClientConfig{
+		Region: "us-east-1", Endpoint: endpoint, PoolConnections: 16,
+		Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// service starts a server that answers every request as given, and counts them.
+func service(t *testing.T, status int, contentType, body string) (endpoint string, requests *atomic.Int64) {
+	t.Helper()
+	requests = new(atomic.Int64)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		w.Header().Set("Content-Type", contentType)
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, requests
+}
+
+const dynamoJSON = "application/x-amz-json-1.0"
+
+func TestCheckSaysWhatIsWrong(t *testing.T) {
+	keys := func(hash string) string {
+		return `"KeySchema":[{"AttributeName":"` + hash + `","KeyType":"HASH"},{"AttributeName":"SK","KeyType":"RANGE"}]`
+	}
+	tests := []struct {
+		name              string
+		status            int
+		contentType, body string
+		want              error
+		mentions          string
+	}{
+		{"no table", 400, dynamoJSON, `{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"x"}`, dynamostore.ErrTableNotFound, "zae"},
+		{"a web page", 200, "text/html", "<html><body>It works!</body></html>", dynamostore.ErrNotDynamoDB, ""},
+		{"a web page that is not found", 404, "text/html", "<h1>404</h1>", dynamostore.ErrNotDynamoDB, ""},
+		{"another service's JSON", 200, "application/json", `{"hello":"world"}`, dynamostore.ErrNotDynamoDB, ""},
+		{"nothing", 200, dynamoJSON, ``, dynamostore.ErrNotDynamoDB, ""},
+		{"no permission", 400, dynamoJSON, `{"__type":"com.amazon.coral.service#AccessDeniedException","message":"no"}`, limiter.ErrAccessDenied, ""},
+		{"another table's keys", 200, dynamoJSON, `{"Table":{"TableName":"zae","TableStatus":"ACTIVE",` + keys("id") + `}}`, nil, "primary key is id (HASH) and SK (RANGE)"},
+		{"indexes missing", 200, dynamoJSON, `{"Table":{"TableName":"zae","TableStatus":"ACTIVE",` + keys("PK") + `}}`, nil, "index GSI3 is missing"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			endpoint, _ := service(t, tt.status, tt.contentType, tt.body)
+			err := dynamostore.OpenTable(newClient(t, endpoint), "zae", dynamostore.TableOptions{}).Check(t.Context())
+			if err == nil || !strings.Contains(err.Error(), tt.mentions) {
+				t.Fatalf("got %v, want it to mention %q", err, tt.mentions)
+			}
+			if tt.want != nil && !errors.Is(err, tt.want) {
+				t.Errorf("got %v, want %v", err, tt.want)
+			}
+			if _, isSchema := errors.AsType[*dynamostore.SchemaError](err); tt.want == nil && !isSchema {
+				t.Errorf("got %v, want a schema error", err)
+			}
+		})
+	}
+}
+
+func TestCheckOfAnAddressWhereNothingListens(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	err = dynamostore.OpenTable(newClient(t, "http://"+l.Addr().String()), "zae", dynamostore.TableOptions{}).Check(t.Context())
+	if !errors.Is(err, dynamostore.ErrUnreachable) {
+		t.Errorf("got %v, want ErrUnreachable", err)
+	}
+}
+
+func TestCheckOfAListenerThatDoesNotSpeakHTTP(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(c, "-ERR unknown command\r\n")
+			c.Close()
+		}
+	}()
+	start := time.Now()
+	err = dynamostore.OpenTable(newClient(t, "http://"+l.Addr().String()), "zae", dynamostore.TableOptions{}).Check(t.Context())
+	if !errors.Is(err, dynamostore.ErrNotDynamoDB) && !errors.Is(err, dynamostore.ErrUnreachable) {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(start); took > 9*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+// A reply that is lost after the write must be one request and one error: a second would charge twice.
+func TestWritesThatAddAreNotRepeatedAfterAnAmbiguousOutcome(t *testing.T) {
+	write := limiter.Write{Kind: limiter.WriteRefill, Key: example, Limits: []limiter.LimitWrite{rpm(1, 1)}}
+	calls := map[string]func(context.Context, *dynamostore.Store) error{
+		"consume": func(ctx context.Context, s *dynamostore.Store) error {
+			return s.Consume(ctx, &limiter.ConsumeInput{Key: example}, new(limiter.ConsumeOutput))
+		},
+		"create": func(ctx context.Context, s *dynamostore.Store) error {
+			return s.Write(ctx, twoCreates, new(limiter.WriteOutput))
+		},
+		"refill": func(ctx context.Context, s *dynamostore.Store) error {
+			return s.Write(ctx, []limiter.Write{write}, new(limiter.WriteOutput))
+		},
+		"adjust": func(ctx context.Context, s *dynamostore.Store) error {
+			_, err := s.Adjust(ctx, &limiter.AdjustInput{Key: example, Changes: []limiter.Change{{Limit: "rpm", Delta: 1}}})
+			return err
+		},
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			var lost, broken atomic.Int64
+			dropping := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(io.Discard, r.Body)
+				lost.Add(1)
+				panic(http.ErrAbortHandler)
+			}))
+			t.Cleanup(dropping.Close)
+			failing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				broken.Add(1)
+				w.WriteHeader(500)
+			}))
+			t.Cleanup(failing.Close)
+			for _, server := range []struct {
+				url      string
+				requests *atomic.Int64
+			}{{dropping.URL, &lost}, {failing.URL, &broken}} {
+				store := dynamostore.OpenTable(newClient(t, server.url), "t", dynamostore.TableOptions{}).Store("ns")
+				if err := call(t.Context(), store); err == nil {
+					t.Error("no error")
+				}
+				if n := server.requests.Load(); n != 1 {
+					t.Errorf("%d requests, want 1", n)
+				}
+			}
+		})
+	}
+}
+
+func TestThrottledWritesAreRepeated(t *testing.T) {
+	body := `{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slow down"}`
+	endpoint, requests := service(t, 400, dynamoJSON, body)
+	err := newStore(newClient(t, endpoint)).Consume(t.Context(), &limiter.ConsumeInput{Key: example}, new(limiter.ConsumeOutput))
+	if !dynamostore.IsThrottle(err) || requests.Load() != 3 {
+		t.Errorf("%d requests, %v, want 3 and a throttle", requests.Load(), err)
+	}
+
+	never, err := dynamostore.NewClient(dynamostore.ClientConfig{
+		Region: "us-east-1", Endpoint: endpoint, Retryer: aws.NopRetryer{},
+		Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests.Store(0)
+	err = newStore(never).Consume(t.Context(), &limiter.ConsumeInput{Key: example}, new(limiter.ConsumeOutput))
+	if !dynamostore.IsThrottle(err) || requests.Load() != 1 {
+		t.Errorf("client without retries: %d requests, %v", requests.Load(), err)
+	}
+}
+
+func TestClientConfigsThatAreRefused(t *testing.T) {
+	static := credentials.NewStaticCredentialsProvider("a", "b", "")
+	for name, cfg := range map[string]dynamostore.ClientConfig{
+		"no region":      {Credentials: static},
+		"no credentials": {Region: "us-east-1"},
+		"no scheme":      {Region: "us-east-1", Credentials: static, Endpoint: "127.0.0.1:8000"},
+		"another scheme": {Region: "us-east-1", Credentials: static, Endpoint: "ftp://x"},
+	} {
+		if _, err := dynamostore.NewClient(cfg); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
