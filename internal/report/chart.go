@@ -17,6 +17,8 @@ const (
 	// chartPoints bounds the points of a line; longer series are drawn by the largest value of
 	// neighbouring seconds, so that no peak is lost.
 	chartPoints = 600
+	// mostTicks bounds the marks of an axis, whatever numbers a document that was read has.
+	mostTicks = 12
 )
 
 // line is a curve of a chart: its legend, its CSS class and the value of a second.
@@ -61,12 +63,16 @@ func newChart(title, unit string, series []Second, lines ...line) chart {
 	topY := max(math.Ceil(highest/stepY)*stepY, stepY)
 	x := func(t float64) float64 { return c.Left + (t-first)/max(last-first, 1e-9)*(c.Right-c.Left) }
 	y := func(v float64) float64 { return c.Bottom - v/topY*(c.Bottom-c.Top) }
-	for i := 0; float64(i)*stepY <= topY*(1+1e-9); i++ {
+	for i := 0; i <= mostTicks && float64(i)*stepY <= topY*(1+1e-9); i++ {
 		v := float64(i) * stepY
 		c.YTicks = append(c.YTicks, tick{y(v), number(v)})
 	}
 	stepX := max(roundStep((last-first)/8), 1)
-	for t := math.Ceil(first/stepX) * stepX; t <= last+1e-9; t += stepX {
+	for i := range mostTicks {
+		t := (math.Ceil(first/stepX) + float64(i)) * stepX
+		if t > last+1e-9 {
+			break
+		}
 		c.XTicks = append(c.XTicks, tick{x(t), number(t) + "s"})
 	}
 	for _, l := range lines {

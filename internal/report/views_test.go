@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -299,5 +300,14 @@ func TestSweepTable(t *testing.T) {
 	b.Reset()
 	if err := NewSweep(r).WriteJSON(b); err != nil || !strings.Contains(b.String(), `"cpu_ratio": 0.5`) {
 		t.Errorf("JSON %s, error %v", b, err)
+	}
+}
+
+func TestChartsOfAbsurdNumbersEnd(t *testing.T) {
+	for _, x := range []float64{1e300, -1e300, math.MaxFloat64} {
+		r := &Result{Series: []Second{{TSeconds: x, RPS: x}, {TSeconds: x, RPS: x, P50MS: &x}}}
+		if err := r.WriteHTML(io.Discard); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
