@@ -190,6 +190,7 @@ func (l *Limiter) sync(ctx context.Context, key ConfigKey, old []Limit) error {
 	incomplete := &SyncIncompleteError{EntityID: key.EntityID, Resource: key.Resource}
 	done := map[BucketKey]bool{}
 	for range 2 {
+		incomplete.Err = nil
 		keys, err := l.admin.BucketKeys(ctx, key.EntityID, resource)
 		if err != nil {
 			incomplete.Err = err

@@ -1,0 +1,75 @@
+package memstore_test
+
+import (
+	"context"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/zeroae/zae-limiter-go/limiter"
+	"github.com/zeroae/zae-limiter-go/limiter/memstore"
+)
+
+const benchEntities = 4096
+
+// benchLimiter spreads over 4,096 entities, so that no shard reaches the 1,000 writes a second of wcu in
+// the clock that the benchmark advances.
+func benchLimiter(b *testing.B, opts limiter.Options) (*limiter.Limiter, []string) {
+	b.Helper()
+	l, err := limiter.New(memstore.New(), opts)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := l.SetSystemDefaults(b.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1_000_000_000)}, ""); err != nil {
+		b.Fatal(err)
+	}
+	ids := make([]string, benchEntities)
+	for i := range ids {
+		ids[i] = "entity-" + strconv.Itoa(i)
+		acquireOnce(b, l, ids[i])
+	}
+	return l, ids
+}
+
+func acquireOnce(tb testing.TB, l *limiter.Limiter, id string) {
+	lease, err := l.Acquire(context.Background(), limiter.Request{EntityID: id, Resource: "gpt-4", Consume: limiter.Amounts{"rpm": 1}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := lease.Close(context.Background()); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func BenchmarkAcquireMemstore(b *testing.B) {
+	for _, mode := range []struct {
+		name string
+		opts limiter.Options
+	}{
+		{"speculative", limiter.Options{RejectionCacheTTL: -1}},
+		{"rejection cache", limiter.Options{}},
+		{"read then write", limiter.Options{DisableSpeculation: true, RejectionCacheTTL: -1}},
+	} {
+		b.Run(mode.name, func(b *testing.B) {
+			l, ids := benchLimiter(b, mode.opts)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				acquireOnce(b, l, ids[i%benchEntities])
+				i++
+			}
+		})
+		b.Run(mode.name+"/parallel", func(b *testing.B) {
+			l, ids := benchLimiter(b, mode.opts)
+			b.ReportAllocs()
+			var worker atomic.Int64
+			b.RunParallel(func(pb *testing.PB) {
+				i := int(worker.Add(1)) * 997
+				for pb.Next() {
+					acquireOnce(b, l, ids[i%benchEntities])
+					i++
+				}
+			})
+		})
+	}
+}

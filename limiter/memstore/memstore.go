@@ -1,0 +1,288 @@
+// Package memstore keeps the limiter's items in memory: a limiter.Store and limiter.AdminStore for one
+// process, for tests and for trying things out. It has the conditions and outcomes of the table, and
+// is the model that other stores are compared with. Nothing is ever deleted behind the caller's back:
+// see Expire.
+package memstore
+
+import (
+	"context"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/zeroae/zae-limiter-go/limiter"
+)
+
+// Store is an empty table when made by New. It is safe for concurrent use.
+type Store struct {
+	seed    maphash.Seed
+	stripes [stripeCount]stripe
+
+	// mu guards the items that are not buckets. Where both are needed it is taken first.
+	mu      sync.RWMutex
+	metas   map[string]limiter.Meta
+	configs map[limiter.ConfigKey]limiter.Config
+}
+
+const stripeCount = 256
+
+type stripe struct {
+	mu    sync.Mutex
+	items map[limiter.BucketKey]*limiter.Bucket
+	_     [48]byte // keeps neighbours off one cache line
+}
+
+var (
+	_ limiter.Store      = (*Store)(nil)
+	_ limiter.AdminStore = (*Store)(nil)
+)
+
+// New returns an empty store.
+func New() *Store {
+	s := &Store{seed: maphash.MakeSeed(), metas: map[string]limiter.Meta{}, configs: map[limiter.ConfigKey]limiter.Config{}}
+	for i := range s.stripes {
+		s.stripes[i].items = map[limiter.BucketKey]*limiter.Bucket{}
+	}
+	return s
+}
+
+func (s *Store) stripeIndex(key *limiter.BucketKey) int {
+	return int((maphash.String(s.seed, key.EntityID) + uint64(key.Shard)*0x9e3779b97f4a7c15) % stripeCount)
+}
+
+func (s *Store) stripe(key *limiter.BucketKey) *stripe { return &s.stripes[s.stripeIndex(key)] }
+
+// Consume implements limiter.Store.
+func (s *Store) Consume(ctx context.Context, in *limiter.ConsumeInput, out *limiter.ConsumeOutput) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	stripe := s.stripe(&in.Key)
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	item := stripe.items[in.Key]
+	if item == nil {
+		out.Outcome = limiter.Refused
+		out.Image = limiter.Bucket{Limits: out.Image.Limits[:0]}
+		return nil
+	}
+	if !admits(item, in) {
+		out.Outcome = limiter.Refused
+		copyImage(&out.Image, item)
+		return nil
+	}
+	for i := range in.Charges {
+		add(item, in.Charges[i].Limit, -in.Charges[i].Amount, in.Charges[i].Amount)
+	}
+	add(item, limiter.WCU, -1000, 1000)
+	out.Outcome = limiter.Done
+	copyImage(&out.Image, item)
+	return nil
+}
+
+func admits(item *limiter.Bucket, in *limiter.ConsumeInput) bool {
+	if item.Disabled || item.Features&limiter.FeatureBypass != 0 || item.HasTTL && item.TTL <= in.Now/1000 || item.HasVU && item.VU <= in.Now {
+		return false
+	}
+	for i := range in.Charges {
+		limit := item.Limit(in.Charges[i].Limit)
+		if !holds(limit, in.Charges[i].Amount) || limit.Features&limiter.FeatureSoft != 0 {
+			return false
+		}
+	}
+	return holds(item.Limit(limiter.WCU), 1000)
+}
+
+// holds is `tk >= amount`, which is false when there is no tk.
+func holds(limit *limiter.LimitState, amount int64) bool {
+	return limit != nil && limit.Has&limiter.FieldTokens != 0 && limit.Tokens >= amount
+}
+
+// add is ADD on tk and tc, which creates them when absent.
+func add(item *limiter.Bucket, name string, tokens, counter int64) {
+	limit := item.Limit(name)
+	if limit == nil {
+		item.Limits = append(item.Limits, limiter.LimitState{Name: name})
+		sortLimits(item)
+		limit = item.Limit(name)
+	}
+	limit.Tokens += tokens
+	limit.Counter += counter
+	limit.Has |= limiter.FieldTokens | limiter.FieldCounter
+}
+
+func sortLimits(item *limiter.Bucket) {
+	slices.SortFunc(item.Limits, func(a, b limiter.LimitState) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// copyImage reuses the limits of the destination.
+func copyImage(to, from *limiter.Bucket) {
+	limits := append(to.Limits[:0], from.Limits...)
+	*to = *from
+	to.Limits = limits
+}
+
+// Read implements limiter.Store.
+func (s *Store) Read(ctx context.Context, in *limiter.ReadInput, out *limiter.ReadOutput) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	*out = limiter.ReadOutput{Entities: out.Entities[:0]}
+	for _, e := range in.Entities {
+		var state limiter.EntityState
+		if e.Meta {
+			state.Meta = s.metas[e.EntityID]
+			state.Meta.Metadata = nil
+		}
+		if e.Bucket {
+			state.Bucket, _ = s.Bucket(limiter.BucketKey{EntityID: e.EntityID, Resource: in.Resource, Shard: e.Shard})
+		}
+		if e.Config {
+			state.Own = s.configs[limiter.ConfigKey{EntityID: e.EntityID, Resource: in.Resource}]
+			state.Default = s.configs[limiter.ConfigKey{EntityID: e.EntityID, Resource: limiter.DefaultResource}]
+		}
+		out.Entities = append(out.Entities, state)
+	}
+	if in.ResourceConfig {
+		out.Resource = s.configs[limiter.ConfigKey{Resource: in.Resource}]
+	}
+	if in.SystemConfig {
+		out.System = s.configs[limiter.ConfigKey{}]
+	}
+	return nil
+}
+
+// Adjust implements limiter.Store.
+func (s *Store) Adjust(ctx context.Context, in *limiter.AdjustInput) (limiter.AdjustOutput, error) {
+	if err := ctx.Err(); err != nil {
+		return limiter.AdjustOutput{}, err
+	}
+	stripe := s.stripe(&in.Key)
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	item := stripe.items[in.Key]
+	if item == nil {
+		return limiter.AdjustOutput{Outcome: limiter.Refused, Missing: true}, nil
+	}
+	if in.Checked && !fits(item, in) {
+		return limiter.AdjustOutput{Outcome: limiter.Refused}, nil
+	}
+	for _, c := range in.Changes {
+		add(item, c.Limit, -c.Delta, c.Delta)
+	}
+	if in.ForceSlow {
+		item.HasVU, item.VU = true, 0
+	}
+	return limiter.AdjustOutput{}, nil
+}
+
+func fits(item *limiter.Bucket, in *limiter.AdjustInput) bool {
+	credit := false
+	for _, c := range in.Changes {
+		if c.Delta >= 0 {
+			continue
+		}
+		credit = true
+		limit := item.Limit(c.Limit)
+		if limit == nil || limit.Has&limiter.FieldTokens == 0 || limit.Tokens > c.Ceiling+c.Delta || limit.Capacity != c.Capacity {
+			return false
+		}
+	}
+	return !credit || item.Shards() == in.ShardCount && !item.HasVU && item.Features&limiter.FeatureSchedule == 0
+}
+
+// Double implements limiter.Store.
+func (s *Store) Double(ctx context.Context, entityID, resource string, from int) (int, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, false, err
+	}
+	key := limiter.BucketKey{EntityID: entityID, Resource: resource}
+	stripe := s.stripe(&key)
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	item := stripe.items[key]
+	if item == nil {
+		return 0, false, nil
+	}
+	if item.Shards() != from {
+		return item.Shards(), false, nil
+	}
+	item.ShardCount = 2 * from
+	return item.ShardCount, true, nil
+}
+
+// StampShardCount implements limiter.Store.
+func (s *Store) StampShardCount(ctx context.Context, key limiter.BucketKey, count int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	stripe := s.stripe(&key)
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	if item := stripe.items[key]; item != nil && item.ShardCount < count {
+		item.ShardCount = count
+	}
+	return nil
+}
+
+// Bucket returns a copy of the item as it is stored, false when there is none.
+func (s *Store) Bucket(key limiter.BucketKey) (limiter.Bucket, bool) {
+	stripe := s.stripe(&key)
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	item := stripe.items[key]
+	if item == nil {
+		return limiter.Bucket{}, false
+	}
+	image := *item
+	image.Limits = slices.Clone(item.Limits)
+	return image, true
+}
+
+// PutBucket stores an item as another client of the table might have left it.
+func (s *Store) PutBucket(key limiter.BucketKey, item limiter.Bucket) {
+	item.Exists, item.Shard, item.Resource = true, key.Shard, key.Resource
+	item.Limits = slices.Clone(item.Limits)
+	sortLimits(&item)
+	stripe := s.stripe(&key)
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	stripe.items[key] = &item
+}
+
+// DeleteBucket deletes one item, as expiry does.
+func (s *Store) DeleteBucket(key limiter.BucketKey) {
+	stripe := s.stripe(&key)
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	delete(stripe.items, key)
+}
+
+// PutConfigItem stores a config level as another client might have left it, flags included.
+func (s *Store) PutConfigItem(key limiter.ConfigKey, config limiter.Config) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	config.Exists = true
+	s.configs[key] = config
+}
+
+// Expire deletes the buckets whose ttl has passed and returns how many they were.
+func (s *Store) Expire(now time.Time) int {
+	expired := 0
+	for i := range s.stripes {
+		stripe := &s.stripes[i]
+		stripe.mu.Lock()
+		for key, item := range stripe.items {
+			if item.HasTTL && item.TTL <= now.Unix() {
+				delete(stripe.items, key)
+				expired++
+			}
+		}
+		stripe.mu.Unlock()
+	}
+	return expired
+}
