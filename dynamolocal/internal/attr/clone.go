@@ -73,3 +73,24 @@ func (a *Arena) text(s string) string {
 	a.buf = append(a.buf, s...)
 	return unsafe.String(&a.buf[start], len(s))
 }
+
+// OwnNew owns the values of m that are not those of old, from which m was drafted; m must not be
+// shared yet.
+func (a *Arena) OwnNew(old, m *Map) {
+	for i, v := range m.vals {
+		switch v.kind {
+		case Invalid, N, BOOL, NULL:
+			continue
+		}
+		if m.names == old.names && i < len(old.vals) && same(old.vals[i], v) {
+			continue
+		}
+		if m.names != old.names && same(old.Get(m.names.list[i]), v) {
+			continue
+		}
+		m.vals[i] = a.Own(v)
+	}
+}
+
+// same reports whether two values are one in memory.
+func same(a, b Value) bool { return a.p == b.p && a.n == b.n && a.kind == b.kind && a.exp == b.exp }

@@ -1,0 +1,286 @@
+package dynamolocal
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/faults"
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/store"
+)
+
+// control is one request about tables, TTL or tags. Its answers are marshalled as JSON.
+type control struct {
+	engine          *Engine
+	region, account string
+	// instant is how a time is represented in the answer.
+	instant func(time.Time) any
+}
+
+func epochSeconds(t time.Time) any {
+	return json.Number(fmt.Sprintf("%.3f", float64(t.UnixMilli())/1000))
+}
+
+// operations are the requests about tables by name.
+var controlOperations = map[string]func(*control, []byte) (any, error){
+	"CreateTable":        (*control).createTable,
+	"DescribeTable":      (*control).describeTable,
+	"DeleteTable":        (*control).deleteTable,
+	"UpdateTable":        (*control).updateTable,
+	"ListTables":         (*control).listTables,
+	"UpdateTimeToLive":   (*control).updateTimeToLive,
+	"DescribeTimeToLive": (*control).describeTimeToLive,
+	"TagResource":        (*control).tagResource,
+	"UntagResource":      (*control).untagResource,
+	"ListTagsOfResource": (*control).listTags,
+	"DescribeLimits":     (*control).describeLimits,
+	"DescribeEndpoints":  (*control).describeEndpoints,
+}
+
+// control performs one request about tables.
+func (e *Engine) control(ctx context.Context, op string, body []byte, c *control) (any, error) {
+	if err := e.faults.Wait(ctx); err != nil {
+		return nil, err
+	}
+	if e.faults.Active() {
+		fault := e.faults.Match(faults.Call{Operation: op, Elapsed: time.Since(e.started)})
+		if fault != nil {
+			if done, err := e.suffer(ctx, fault); done {
+				e.counters.request(op, err)
+				return nil, err
+			}
+		}
+	}
+	c.engine = e
+	c.region, c.account = cmp.Or(c.region, e.config.Region), cmp.Or(c.account, e.config.Account)
+	if c.instant == nil {
+		c.instant = epochSeconds
+	}
+	answer, err := controlOperations[op](c, body)
+	e.counters.request(op, err)
+	return answer, err
+}
+
+// decode reads a request; unknown members are ignored, wrong types are serialization errors.
+func decode(body []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	err := decoder.Decode(into)
+	var mismatch *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &mismatch):
+		return &apiError{code: codeSerialization, message: strings.ToUpper(mismatch.Value) + "_VALUE cannot be converted to " + kindName(mismatch.Type.Kind().String())}
+	}
+	return &apiError{code: codeSerialization}
+}
+
+func kindName(kind string) string {
+	switch kind {
+	case "string":
+		return "String"
+	case "bool":
+		return "Boolean"
+	case "int64", "int":
+		return "Long"
+	}
+	return "Structure"
+}
+
+func (c *control) createTable(body []byte) (any, error) {
+	var d tableDefinition
+	if err := decode(body, &d); err != nil {
+		return nil, err
+	}
+	name, err := tableNameOf(d.TableName, 3, "The parameter 'TableName' is required but was not present in the request")
+	if err != nil {
+		return nil, err
+	}
+	if err := d.check(); err != nil {
+		return nil, err
+	}
+	e := c.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.tables[name] != nil {
+		return nil, &apiError{code: codeInUse, message: "Table already exists: " + name}
+	}
+	t := c.newTable(name, &d)
+	e.tables[name] = t
+	return map[string]any{"TableDescription": c.describe(t, "CREATING")}, nil
+}
+
+func (c *control) newTable(name string, d *tableDefinition) *table {
+	e := c.engine
+	now := e.now()
+	d.TableName = &name
+	hash, rng := keysOf(d.KeySchema)
+	t := &table{
+		name:       name,
+		arn:        "arn:aws:dynamodb:" + c.region + ":" + c.account + ":table/" + name,
+		id:         newUUID(),
+		created:    now,
+		hash:       keyAttribute{hash, d.kindOf(hash)},
+		definition: *d,
+		activeAt:   now.Add(e.config.TableDelay),
+		tags:       map[string]string{},
+		indexKeys:  d.indexKeysOf(),
+	}
+	if rng != "" {
+		t.rng = keyAttribute{rng, d.kindOf(rng)}
+	}
+	for _, tag := range d.Tags {
+		t.tags[tag.Key] = tag.Value
+	}
+	var indexes []store.IndexSchema
+	for _, x := range d.GlobalSecondaryIndexes {
+		indexes = append(indexes, x.schema(false))
+	}
+	for _, x := range d.LocalSecondaryIndexes {
+		indexes = append(indexes, x.schema(true))
+	}
+	t.store = store.NewTable(store.KeySchema{Hash: hash, Range: rng}, indexes)
+	t.capacity = e.throughput.NewTable(d.throughputSpec(t.arn), e.ticks())
+	t.feed.on = d.StreamSpecification != nil && d.StreamSpecification.StreamEnabled && e.config.KeepChanges
+	return t
+}
+
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+type tableReference struct{ TableName *string }
+
+// existing returns the table that a request names.
+func (c *control) existing(name *string) (*table, error) {
+	n, err := tableNameOf(name, 1, "")
+	if err != nil {
+		return nil, err
+	}
+	c.engine.mu.RLock()
+	defer c.engine.mu.RUnlock()
+	t := c.engine.tables[n]
+	if t == nil {
+		return nil, &apiError{code: codeNotFound, message: messageNotFound + ": Table: " + n + " not found"}
+	}
+	return t, nil
+}
+
+func (c *control) describeTable(body []byte) (any, error) {
+	var r tableReference
+	if err := decode(body, &r); err != nil {
+		return nil, err
+	}
+	t, err := c.existing(r.TableName)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"Table": c.describe(t, "")}, nil
+}
+
+func (c *control) deleteTable(body []byte) (any, error) {
+	var r tableReference
+	if err := decode(body, &r); err != nil {
+		return nil, err
+	}
+	t, err := c.existing(r.TableName)
+	if err != nil {
+		return nil, err
+	}
+	e := c.engine
+	now := e.now()
+	t.mu.Lock()
+	switch {
+	case t.deleting || now.Before(t.activeAt):
+		t.mu.Unlock()
+		return nil, &apiError{code: codeInUse, message: "Attempt to change a resource which is still in use: Table is being created: " + t.name}
+	case t.definition.DeletionProtectionEnabled != nil && *t.definition.DeletionProtectionEnabled:
+		t.mu.Unlock()
+		return nil, validation("Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.")
+	}
+	t.deleting = true
+	t.mu.Unlock()
+	answer := map[string]any{"TableDescription": c.describe(t, "DELETING")}
+	remove := func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.tables[t.name] == t {
+			delete(e.tables, t.name)
+		}
+	}
+	if e.config.TableDelay == 0 {
+		remove()
+	} else {
+		time.AfterFunc(e.config.TableDelay, remove)
+	}
+	return answer, nil
+}
+
+func (c *control) listTables(body []byte) (any, error) {
+	var r struct {
+		Limit                   *int64
+		ExclusiveStartTableName *string
+	}
+	if err := decode(body, &r); err != nil {
+		return nil, err
+	}
+	limit := 100
+	var problems constraints
+	if r.ExclusiveStartTableName != nil {
+		problems.length(*r.ExclusiveStartTableName, "exclusiveStartTableName", 3, 255)
+	}
+	if r.Limit != nil {
+		problems.atLeast(true, *r.Limit, 1, "limit")
+		if *r.Limit > 100 {
+			problems.fail(fmt.Sprint(*r.Limit), "limit", "Member must have value less than or equal to 100")
+		}
+		limit = int(*r.Limit)
+	}
+	if err := problems.err(); err != nil {
+		return nil, err
+	}
+	c.engine.mu.RLock()
+	names := slices.Sorted(maps.Keys(c.engine.tables))
+	c.engine.mu.RUnlock()
+	if r.ExclusiveStartTableName != nil {
+		start, found := slices.BinarySearch(names, *r.ExclusiveStartTableName)
+		if found {
+			start++
+		}
+		names = names[start:]
+	}
+	answer := map[string]any{}
+	if len(names) > limit {
+		names = names[:limit]
+		answer["LastEvaluatedTableName"] = names[limit-1]
+	}
+	if names == nil {
+		names = []string{}
+	}
+	answer["TableNames"] = names
+	return answer, nil
+}
+
+func (c *control) describeLimits([]byte) (any, error) {
+	return map[string]any{
+		"AccountMaxReadCapacityUnits": 80000, "AccountMaxWriteCapacityUnits": 80000,
+		"TableMaxReadCapacityUnits": 40000, "TableMaxWriteCapacityUnits": 40000,
+	}, nil
+}
+
+func (c *control) describeEndpoints([]byte) (any, error) {
+	return map[string]any{"Endpoints": []any{map[string]any{
+		"Address": "dynamodb." + c.region + ".amazonaws.com", "CachePeriodInMinutes": 1440,
+	}}}, nil
+}

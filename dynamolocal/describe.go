@@ -1,0 +1,101 @@
+package dynamolocal
+
+import "cmp"
+
+// describe returns the description of a table; status "" is the current one.
+func (c *control) describe(t *table, status string) map[string]any {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	d := &t.definition
+	if status == "" {
+		status = "ACTIVE"
+		if t.deleting {
+			status = "DELETING"
+		} else if c.engine.now().Before(t.activeAt) {
+			status = "CREATING"
+		}
+	} else if status == "CREATING" && c.engine.config.TableDelay == 0 {
+		status = "ACTIVE"
+	}
+	onDemandMode := d.BillingMode == "PAY_PER_REQUEST"
+	answer := map[string]any{
+		"TableName":                 t.name,
+		"TableArn":                  t.arn,
+		"TableId":                   t.id,
+		"TableStatus":               status,
+		"CreationDateTime":          c.instant(t.created),
+		"AttributeDefinitions":      d.AttributeDefinitions,
+		"KeySchema":                 d.KeySchema,
+		"ProvisionedThroughput":     describeUnits(d.ProvisionedThroughput),
+		"TableSizeBytes":            t.store.Bytes(),
+		"ItemCount":                 t.store.Count(),
+		"DeletionProtectionEnabled": d.DeletionProtectionEnabled != nil && *d.DeletionProtectionEnabled,
+	}
+	if onDemandMode {
+		answer["BillingModeSummary"] = map[string]any{
+			"BillingMode":                       "PAY_PER_REQUEST",
+			"LastUpdateToPayPerRequestDateTime": c.instant(t.created),
+		}
+	}
+	if d.OnDemandThroughput != nil {
+		answer["OnDemandThroughput"] = d.OnDemandThroughput
+	}
+	if d.TableClass != "" {
+		answer["TableClassSummary"] = map[string]any{"TableClass": d.TableClass}
+	}
+	if s := d.StreamSpecification; s != nil && s.StreamEnabled {
+		label := t.created.UTC().Format("2006-01-02T15:04:05.000")
+		answer["StreamSpecification"] = s
+		answer["LatestStreamLabel"] = label
+		answer["LatestStreamArn"] = t.arn + "/stream/" + label
+	}
+	if len(d.GlobalSecondaryIndexes) > 0 {
+		answer["GlobalSecondaryIndexes"] = c.describeIndexes(t, d.GlobalSecondaryIndexes, true, status)
+	}
+	if len(d.LocalSecondaryIndexes) > 0 {
+		answer["LocalSecondaryIndexes"] = c.describeIndexes(t, d.LocalSecondaryIndexes, false, status)
+	}
+	return answer
+}
+
+func describeUnits(p *provisioned) map[string]any {
+	units := provisioned{}
+	if p != nil {
+		units = *p
+	}
+	return map[string]any{
+		"NumberOfDecreasesToday": 0,
+		"ReadCapacityUnits":      units.ReadCapacityUnits,
+		"WriteCapacityUnits":     units.WriteCapacityUnits,
+	}
+}
+
+func (c *control) describeIndexes(t *table, definitions []indexDefinition, global bool, status string) []any {
+	var list []any
+	for i := range definitions {
+		x := &definitions[i]
+		index := t.store.Index(x.IndexName)
+		count := int64(0)
+		if index != nil {
+			count = index.Count()
+		}
+		bytes := int64(0)
+		if items := t.store.Count(); items > 0 {
+			bytes = t.store.Bytes() / items * count
+		}
+		answer := map[string]any{
+			"IndexName":      x.IndexName,
+			"IndexArn":       t.arn + "/index/" + x.IndexName,
+			"KeySchema":      x.KeySchema,
+			"Projection":     x.Projection,
+			"ItemCount":      count,
+			"IndexSizeBytes": bytes,
+		}
+		if global {
+			answer["IndexStatus"] = cmp.Or(status, "ACTIVE")
+			answer["ProvisionedThroughput"] = describeUnits(x.ProvisionedThroughput)
+		}
+		list = append(list, answer)
+	}
+	return list
+}

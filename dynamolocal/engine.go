@@ -1,0 +1,153 @@
+package dynamolocal
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/expression"
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/faults"
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/latency"
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/precise"
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/throughput"
+)
+
+// Wording selects the service's texts of validation errors.
+type Wording int
+
+const (
+	// Classic is how the service worded its errors for years.
+	Classic Wording = iota
+	// Wording2026 is that of its newer validator, for PutItem and UpdateItem.
+	Wording2026
+)
+
+// Config configures an Engine. The zero value is an engine without delays, limits or faults.
+type Config struct {
+	// Region and Account are parts of ARNs where a request does not say; "" = us-east-1 and
+	// 000000000000.
+	Region, Account string
+	// Clock returns the time for TTL and for timestamps; nil = time.Now.
+	Clock func() time.Time
+	// Seed makes delays and faults repeatable.
+	Seed uint64
+	// Wording selects the texts of errors.
+	Wording Wording
+	// Latency is none, aws, constant=5ms or the path of a JSON file; "" = none.
+	Latency string
+	// Network is added once to each request: 1.2ms, or lognormal=1.2ms,0.3; "" = none.
+	Network string
+	// Throughput is off, on-demand or provisioned=R,W; "" = off.
+	Throughput string
+	// Faults is a JSON document of rules; nil = none.
+	Faults []byte
+	// TableDelay is how long tables and indexes take to become active or to go.
+	TableDelay time.Duration
+	// KeepChanges keeps the changes of tables with a stream, for Changes.
+	KeepChanges bool
+	// TTLSweep is how often expired items are deleted; 0 = only by ExpireNow.
+	TTLSweep time.Duration
+}
+
+// Engine is a database. It is safe for concurrent use.
+type Engine struct {
+	config     Config
+	clock      func() time.Time
+	started    time.Time
+	forms      *expression.Cache
+	latency    *latency.Profile
+	network    latency.Network
+	delays     bool
+	timer      *precise.Timer
+	throughput throughput.Config
+	faults     *faults.Set
+
+	mu     sync.RWMutex
+	tables map[string]*table
+
+	randomMu sync.Mutex
+	random   *rand.Rand
+
+	tokens    tokenTable
+	counters  counters
+	requestID atomic.Uint64
+	sweep     sweeper
+}
+
+// New returns an engine without tables. Close it after use.
+func New(config Config) (*Engine, error) {
+	e := &Engine{
+		config:  config,
+		clock:   config.Clock,
+		started: time.Now(),
+		forms:   expression.NewCache(),
+		tables:  map[string]*table{},
+		random:  rand.New(rand.NewPCG(config.Seed, 0)),
+	}
+	e.config.Region = cmp.Or(config.Region, "us-east-1")
+	e.config.Account = cmp.Or(config.Account, "000000000000")
+	if e.clock == nil {
+		e.clock = time.Now
+	}
+	var err error
+	if e.latency, err = latency.Parse(cmp.Or(config.Latency, "none")); err != nil {
+		return nil, fmt.Errorf("dynamolocal: %w", err)
+	}
+	if config.Network != "" {
+		if e.network, err = latency.ParseNetwork(config.Network); err != nil {
+			return nil, fmt.Errorf("dynamolocal: %w", err)
+		}
+	}
+	if e.throughput, err = throughput.Parse(config.Throughput); err != nil {
+		return nil, fmt.Errorf("dynamolocal: %w", err)
+	}
+	var rules []faults.Rule
+	if len(config.Faults) > 0 {
+		if rules, err = faults.Parse(config.Faults); err != nil {
+			return nil, fmt.Errorf("dynamolocal: faults: %w", err)
+		}
+	}
+	if e.faults, err = faults.New(config.Seed, rules...); err != nil {
+		return nil, fmt.Errorf("dynamolocal: faults: %w", err)
+	}
+	e.delays = !e.latency.Zero() || !e.network.Zero()
+	e.timer = precise.New()
+	e.tokens.init()
+	e.sweep.start(e)
+	return e, nil
+}
+
+// Close ends the engine's own goroutines. Requests must have ended.
+func (e *Engine) Close() error {
+	e.sweep.stop()
+	return e.timer.Close()
+}
+
+// Pause makes every request wait, as in an outage, until Resume.
+func (e *Engine) Pause() { e.faults.Pause() }
+
+// Resume ends a Pause.
+func (e *Engine) Resume() { e.faults.Resume() }
+
+func (e *Engine) now() time.Time { return e.clock() }
+
+// ticks is the monotonic time of throughput and faults.
+func (e *Engine) ticks() int64 { return int64(e.now().Sub(e.started)) }
+
+// spend waits as long as the models say that an operation takes.
+func (e *Engine) spend(ctx context.Context, op string, items int, extra time.Duration) error {
+	if !e.delays && extra == 0 {
+		return nil
+	}
+	e.randomMu.Lock()
+	d := extra + e.latency.Draw(op, items, e.random) + e.network.Draw(e.random)
+	e.randomMu.Unlock()
+	if d <= 0 {
+		return nil
+	}
+	return e.timer.Wait(ctx, d)
+}

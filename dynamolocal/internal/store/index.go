@@ -1,0 +1,161 @@
+package store
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
+)
+
+// Index is a secondary index: the slots of the items that have its key attributes.
+type Index struct {
+	schema IndexSchema
+	shards [stripes]indexShard
+	count  atomic.Int64
+}
+
+type indexShard struct {
+	mu    sync.RWMutex
+	colls map[string]*sorted
+}
+
+func newIndex(schema IndexSchema) *Index {
+	index := &Index{schema: schema}
+	for i := range index.shards {
+		index.shards[i].colls = map[string]*sorted{}
+	}
+	return index
+}
+
+// Schema returns the definition of the index.
+func (x *Index) Schema() *IndexSchema { return &x.schema }
+
+// Count returns the number of entries.
+func (x *Index) Count() int64 { return x.count.Load() }
+
+// keys returns the index key of an item; ok is false when the item is not in the index.
+func (x *Index) keys(item *attr.Map) (hash, rng attr.Value, ok bool) {
+	if item == nil {
+		return hash, rng, false
+	}
+	hash = item.Get(x.schema.Key.Hash)
+	if !hash.Exists() {
+		return hash, rng, false
+	}
+	if x.schema.Key.Range == "" {
+		return hash, rng, true
+	}
+	rng = item.Get(x.schema.Key.Range)
+	return hash, rng, rng.Exists()
+}
+
+// Holds reports whether an item is in the index.
+func (x *Index) Holds(item *attr.Map) bool {
+	_, _, ok := x.keys(item)
+	return ok
+}
+
+// move changes the entry of a slot from its old version to the new one.
+func (x *Index) move(slot *Slot, old, item *attr.Map) {
+	oldHash, oldRange, was := x.keys(old)
+	hash, rng, is := x.keys(item)
+	if was && is && attr.Equal(oldHash, hash) && attr.Equal(oldRange, rng) {
+		return
+	}
+	if was {
+		sh := &x.shards[Stripe(oldHash)]
+		sh.mu.Lock()
+		if coll := sh.colls[oldHash.Key()]; coll != nil && coll.remove(entry{oldRange, slot}) {
+			x.count.Add(-1)
+			if coll.count == 0 {
+				delete(sh.colls, oldHash.Key())
+			}
+		}
+		sh.mu.Unlock()
+	}
+	if is {
+		sh := &x.shards[Stripe(hash)]
+		sh.mu.Lock()
+		coll := sh.colls[hash.Key()]
+		if coll == nil {
+			coll = &sorted{}
+			sh.colls[hash.Key()] = coll
+		}
+		coll.insert(entry{rng, slot})
+		x.count.Add(1)
+		sh.mu.Unlock()
+	}
+}
+
+// Unchanged reports whether a write from old to item leaves what the index shows as it was, and
+// whether its key stays.
+func (x *Index) Unchanged(old, item *attr.Map, table KeySchema) (same, sameKey bool) {
+	oldHash, oldRange, was := x.keys(old)
+	hash, rng, is := x.keys(item)
+	if was != is {
+		return false, false
+	}
+	if !is {
+		return true, true
+	}
+	if !attr.Equal(oldHash, hash) || !attr.Equal(oldRange, rng) {
+		return false, false
+	}
+	switch x.schema.Projection {
+	case All:
+		return old.Equal(item), true
+	case Include:
+		for _, name := range x.schema.Extra {
+			if !attr.Equal(old.Get(name), item.Get(name)) {
+				return false, true
+			}
+		}
+	}
+	return true, true
+}
+
+// EntrySize returns the size of what the index shows of an item.
+func (x *Index) EntrySize(item *attr.Map, table KeySchema) int {
+	if x.schema.Projection == All {
+		return item.Size()
+	}
+	size := 0
+	for name, v := range item.All() {
+		if x.shows(name, table) {
+			size += len(name) + v.Size()
+		}
+	}
+	return size
+}
+
+// Project returns what the index shows of an item.
+func (x *Index) Project(item *attr.Map, table KeySchema) *attr.Map {
+	if x.schema.Projection == All {
+		return item
+	}
+	var attrs []attr.Attr
+	for name, v := range item.All() {
+		if x.shows(name, table) {
+			attrs = append(attrs, attr.Attr{Name: name, Value: v})
+		}
+	}
+	return attr.NewMap(attrs)
+}
+
+// Shows reports whether an attribute is part of the index's entries.
+func (x *Index) Shows(name string, table KeySchema) bool {
+	return x.schema.Projection == All || x.shows(name, table)
+}
+
+func (x *Index) shows(name string, table KeySchema) bool {
+	switch name {
+	case table.Hash, table.Range, x.schema.Key.Hash, x.schema.Key.Range:
+		return name != ""
+	}
+	for _, extra := range x.schema.Extra {
+		if extra == name {
+			return true
+		}
+	}
+	return false
+}

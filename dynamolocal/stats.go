@@ -1,0 +1,111 @@
+package dynamolocal
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/faults"
+)
+
+// Stats says what an engine did since it was made.
+type Stats struct {
+	// Operations are the requests by operation, sorted by name.
+	Operations []OperationStats
+	// Tables are those that exist now, sorted by name.
+	Tables []TableStats
+	// Faults are the counters of the fault rules, in their order.
+	Faults []FaultStats
+}
+
+// OperationStats counts the requests of one operation. A condition that does not hold is an answer
+// and no failure.
+type OperationStats struct {
+	Operation                   string
+	Requests, Failed, Throttled int64
+}
+
+// TableStats describes a table and what it consumed.
+type TableStats struct {
+	Name         string
+	Items, Bytes int64
+	// ReadUnits, WriteUnits and IndexWriteUnits were consumed; Throttled requests were not admitted.
+	ReadUnits, WriteUnits, IndexWriteUnits float64
+	Throttled                              int64
+}
+
+// FaultStats counts how often a fault rule applied.
+type FaultStats = faults.Counter
+
+// Requests returns the number of all requests.
+func (s *Stats) Requests() (total int64) {
+	for _, op := range s.Operations {
+		total += op.Requests
+	}
+	return total
+}
+
+// counters count requests by operation.
+type counters struct {
+	mu  sync.Mutex
+	ops map[string]*OperationStats
+}
+
+func (c *counters) request(op string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stats := c.ops[op]
+	if stats == nil {
+		if c.ops == nil {
+			c.ops = map[string]*OperationStats{}
+		}
+		stats = &OperationStats{Operation: op}
+		c.ops[op] = stats
+	}
+	stats.Requests++
+	if err == nil {
+		return
+	}
+	api := asAPIError(err)
+	switch {
+	case api.refusal != nil || isThrottleCode(api.code):
+		stats.Throttled++
+	case api.code != codeCondition && api.code != codeCanceled:
+		stats.Failed++
+	}
+}
+
+func isThrottleCode(code string) bool {
+	switch code {
+	case codeThrottling, "ProvisionedThroughputExceededException", "RequestLimitExceeded":
+		return true
+	}
+	return false
+}
+
+// Stats returns what the engine did since it was made. Units of tables that were deleted are gone
+// with them.
+func (e *Engine) Stats() Stats {
+	var s Stats
+	e.counters.mu.Lock()
+	for _, name := range slices.Sorted(maps.Keys(e.counters.ops)) {
+		s.Operations = append(s.Operations, *e.counters.ops[name])
+	}
+	e.counters.mu.Unlock()
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for _, name := range slices.Sorted(maps.Keys(e.tables)) {
+		t := e.tables[name]
+		s.Tables = append(s.Tables, TableStats{
+			Name:            name,
+			Items:           t.store.Count(),
+			Bytes:           t.store.Bytes(),
+			ReadUnits:       float64(t.usage.reads.Load()) / 2,
+			WriteUnits:      float64(t.usage.writes.Load()) / 2,
+			IndexWriteUnits: float64(t.usage.indexWrites.Load()) / 2,
+			Throttled:       t.usage.throttled.Load(),
+		})
+	}
+	s.Faults = e.faults.Counters()
+	return s
+}
