@@ -34,16 +34,21 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("EXAMPLES", examples)
 			env.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+			withProcesses(env)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":   exits,
-			"within":  within,
-			"jsonfld": jsonField,
-			"await":   await,
-			"refused": refused,
-			"webpage": webpage,
-			"occupy":  occupy,
+			"exits":    exits,
+			"within":   within,
+			"jsonfld":  jsonField,
+			"await":    await,
+			"refused":  refused,
+			"webpage":  webpage,
+			"occupy":   occupy,
+			"start":    start,
+			"sig":      sig,
+			"ended":    ended,
+			"endpoint": endpoint,
 		},
 	})
 }

@@ -116,6 +116,19 @@ func (e *engineFlags) config() (dynamolocal.Config, error) {
 	return c, nil
 }
 
+// validate makes an engine, which is the one judge of its configuration, and throws it away.
+func (e *engineFlags) validate() error {
+	config, err := e.config()
+	if err != nil {
+		return err
+	}
+	engine, err := dynamolocal.New(config)
+	if err != nil {
+		return err
+	}
+	return engine.Close()
+}
+
 // document is the engine block of the result document.
 func (e *engineFlags) document() *report.Engine {
 	return &report.Engine{
@@ -188,6 +201,9 @@ func (t *targetFlags) validate() error {
 	}
 	if t.endpoint != "" && t.engine != (engineFlags{latency: "none", throughput: "off"}) {
 		errs = append(errs, errors.New("the --engine- options are for the embedded engine and do not go with --endpoint-url"))
+	}
+	if t.endpoint == "" {
+		errs = append(errs, t.engine.validate())
 	}
 	return errors.Join(errs...)
 }

@@ -98,9 +98,9 @@ func (a *app) printServed(engine *dynamolocal.Engine) {
 		})
 	}
 	printTable(out, operations)
-	faults := term.Table{Columns: []string{"Fault", "Matched", "Applied"}, LeftColumns: 1}
+	faults := term.Table{Columns: []string{"Fault", "Matched", "Hit"}, LeftColumns: 1}
 	for _, f := range stats.Faults {
-		faults.Rows = append(faults.Rows, []string{f.Name, formatCount(f.Matched), formatCount(f.Applied)})
+		faults.Rows = append(faults.Rows, []string{f.Rule, formatCount(f.Matched), formatCount(f.Hit)})
 	}
 	printTable(out, faults)
 	tables := term.Table{Columns: []string{"Table", "Items", "Bytes"}, LeftColumns: 1}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// processes are the commands that a script runs beside itself, by name.
+type processes struct {
+	env    []string
+	byName map[string]*process
+}
+
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+type processesKey struct{}
+
+// withProcesses gives a script its own set of processes.
+func withProcesses(env *testscript.Env) {
+	env.Values[processesKey{}] = &processes{env: env.Vars, byName: map[string]*process{}}
+}
+
+func processesOf(ts *testscript.TestScript) *processes {
+	return ts.Value(processesKey{}).(*processes)
+}
+
+func (p *processes) named(ts *testscript.TestScript, name string) *process {
+	found := p.byName[name]
+	if found == nil {
+		ts.Fatalf("no process %q", name)
+	}
+	return found
+}
+
+// start NAME COMMAND…: runs the command beside the script; its output goes to NAME.out and NAME.err.
+func start(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: start NAME COMMAND…")
+	}
+	all := processesOf(ts)
+	path := ""
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if _, err := os.Stat(filepath.Join(dir, args[1])); err == nil {
+			path = filepath.Join(dir, args[1])
+			break
+		}
+	}
+	cmd := exec.Command(path, args[2:]...)
+	cmd.Dir, cmd.Env = ts.MkAbs("."), all.env
+	stdout, err := os.Create(ts.MkAbs(args[0] + ".out"))
+	ts.Check(err)
+	stderr, err := os.Create(ts.MkAbs(args[0] + ".err"))
+	ts.Check(err)
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	ts.Check(cmd.Start())
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		_ = cmd.Wait() // the exit code is what the script asks for
+		stdout.Close()
+		stderr.Close()
+	}()
+	all.byName[args[0]] = p
+	ts.Defer(func() {
+		_ = cmd.Process.Kill()
+		<-p.done
+	})
+}
+
+// sig NAME INT|TERM|KILL: sends the signal to a started process.
+func sig(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: sig NAME SIGNAL")
+	}
+	signals := map[string]os.Signal{"INT": os.Interrupt, "TERM": syscall.SIGTERM, "KILL": os.Kill}
+	ts.Check(processesOf(ts).named(ts, args[0]).cmd.Process.Signal(signals[args[1]]))
+}
+
+// ended NAME CODE WITHIN: waits for a started process, which must end with the code in time.
+func ended(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: ended NAME CODE WITHIN")
+	}
+	want, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	limit, err := time.ParseDuration(args[2])
+	ts.Check(err)
+	p := processesOf(ts).named(ts, args[0])
+	select {
+	case <-p.done:
+	case <-time.After(limit):
+		ts.Fatalf("%s still runs after %v", args[0], limit)
+	}
+	if got := p.cmd.ProcessState.ExitCode(); got != want {
+		ts.Fatalf("%s ended with code %d, want %d; stderr:\n%s", args[0], got, want, ts.ReadFile(args[0]+".err"))
+	}
+}
+
+// endpoint NAME VAR: waits for a started `zae-limiter local` and sets VAR to its URL.
+func endpoint(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: endpoint NAME VAR")
+	}
+	await(ts, false, []string{args[0] + ".out", "http://"})
+	_, rest, _ := strings.Cut(ts.ReadFile(args[0]+".out"), "http://")
+	host, _, _ := strings.Cut(rest, " ")
+	ts.Setenv(args[1], "http://"+host)
+}
