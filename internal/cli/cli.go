@@ -33,13 +33,19 @@ type Process struct {
 // killGrace is how long a command that was told to end at once may take to print what it has.
 const killGrace = 300 * time.Millisecond
 
-// app is one invocation: the process, its streams, and what a second signal has to end.
+// app is one invocation: the process, its streams, and the run that signals have to end.
 type app struct {
 	getenv func(string) string
 	stdout *resultWriter
 	stderr *term.Stream
 	json   bool
-	kill   atomic.Pointer[func()]
+	active atomic.Pointer[activeRun]
+}
+
+// activeRun is what signals act upon.
+type activeRun struct {
+	kill  func()
+	notes io.Writer
 }
 
 // errInterrupted is the cause of a context that a signal cancelled.
@@ -71,10 +77,13 @@ func Main(p Process) int {
 			signals++
 			switch signals {
 			case 1:
+				if run := a.active.Load(); run != nil {
+					fmt.Fprintln(run.notes, "stopping; once more ends at once")
+				}
 				cancel(errInterrupted)
 			case 2:
-				if kill := a.kill.Load(); kill != nil {
-					(*kill)()
+				if run := a.active.Load(); run != nil {
+					run.kill()
 				}
 				deadline = time.After(killGrace)
 			}

@@ -82,9 +82,8 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	if err != nil {
 		return nil, errors.Join(usage(err), release())
 	}
-	kill := runner.Kill
-	a.kill.Store(&kill)
-	defer a.kill.Store(nil)
+	a.active.Store(&activeRun{kill: runner.Kill, notes: progress})
+	defer a.active.Store(nil)
 	if !p.quiet {
 		a.printHeader(p, t.Info(), runID)
 	}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// documents are the pages whose shell blocks (marked sh) must work as written, from a clone of the
+// repository.
+func documents(t *testing.T) []string {
+	t.Helper()
+	var pages []string
+	for _, pattern := range []string{"../../README.md", "../../docs/*.md", "../../examples/locust/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, found...)
+	}
+	if len(pages) == 0 {
+		t.Fatal("no pages found")
+	}
+	return pages
+}
+
+func TestShellLinesOfTheDocumentsRun(t *testing.T) {
+	for _, page := range documents(t) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := shellBlocks(string(text))
+		if len(blocks) == 0 {
+			continue
+		}
+		t.Run(filepath.Base(filepath.Dir(page))+"/"+filepath.Base(page), func(t *testing.T) {
+			t.Parallel()
+			dir := checkout(t)
+			for _, block := range blocks {
+				runShell(t, dir, block)
+			}
+		})
+	}
+}
+
+// checkout is a folder that looks like a clone and may be written to.
+func checkout(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(dir, "examples"), os.DirFS(examples)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func runShell(t *testing.T, dir, block string) {
+	t.Helper()
+	// The program under test stands for the one that would be compiled.
+	block = strings.ReplaceAll(block, "go run ./cmd/zae-limiter", "zae-limiter")
+	cmd := exec.CommandContext(t.Context(), "sh", "-e", "-c", block)
+	cmd.Dir = dir
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		t.Errorf("%v in\n%s\n%s", err, block, out.String())
+	}
+}
+
+// shellBlocks returns the fenced blocks of a page that are marked sh.
+func shellBlocks(text string) []string {
+	var blocks []string
+	var block strings.Builder
+	inside := false
+	for line := range strings.Lines(text) {
+		switch fence := strings.TrimSpace(line); {
+		case !inside && fence == "```sh":
+			inside = true
+		case inside && fence == "```":
+			blocks = append(blocks, block.String())
+			block.Reset()
+			inside = false
+		case inside:
+			block.WriteString(line)
+		}
+	}
+	return blocks
+}
