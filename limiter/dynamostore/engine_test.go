@@ -1,0 +1,125 @@
+package dynamostore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/zeroae/zae-limiter-go/dynamolocal"
+	"github.com/zeroae/zae-limiter-go/limiter"
+	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
+)
+
+func newEngine(t testing.TB, config dynamolocal.Config) *dynamolocal.Engine {
+	t.Helper()
+	engine, err := dynamolocal.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { engine.Close() })
+	return engine
+}
+
+// serve serves the engine on loopback until the test ends.
+func serve(t testing.TB, engine *dynamolocal.Engine) (endpoint string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { engine.Serve(ctx, l) })
+	t.Cleanup(func() { stop(); wg.Wait() })
+	return "http://" + l.Addr().String()
+}
+
+func TestSuiteOnTheEngineInProcess(t *testing.T) {
+	runSuite(t, newEngine(t, dynamolocal.Config{}).Client())
+}
+
+func TestSuiteOnTheEngineOverHTTP(t *testing.T) {
+	runSuite(t, newClient(t, serve(t, newEngine(t, dynamolocal.Config{}))))
+}
+
+// attempts counts what really goes over the wire.
+type attempts struct {
+	http.RoundTripper
+	updates atomic.Int64
+}
+
+func (a *attempts) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Header.Get("X-Amz-Target") == "DynamoDB_20120810.UpdateItem" {
+		a.updates.Add(1)
+	}
+	return a.RoundTripper.RoundTrip(r)
+}
+
+// Every tenth reply is lost after its write was applied. Each such acquire is one failed request; the
+// store counts exactly what was sent, and nothing is charged twice.
+func TestLostRepliesAreOneRequestEach(t *testing.T) {
+	engine := newEngine(t, dynamolocal.Config{
+		Faults: []byte(`{"rules": [{"operations": ["UpdateItem"], "key_prefix": "ns/BUCKET#e#", "every": 10, "action": "drop", "when": "after"}]}`),
+	})
+	transport := &attempts{RoundTripper: dynamostore.NewTransport(16)}
+	client, err := dynamostore.NewClient(dynamostore.ClientConfig{
+		Region: "us-east-1", Endpoint: serve(t, engine), Transport: transport,
+		Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := &counted{API: client}
+	table := dynamostore.OpenTable(api, "lost", dynamostore.TableOptions{})
+	if err := table.Create(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{api: api, table: table, store: table.Store("ns"), ns: "ns", now: 1800000000000}
+	l := f.limiter(t, limiter.Options{OnUnavailable: limiter.Block})
+	if err := l.SetResourceDefaults(t.Context(), "r", []limiter.Limit{limiter.PerHour("n", 1_000_000)}); err != nil {
+		t.Fatal(err)
+	}
+	acquire := func() error {
+		lease, err := l.Acquire(t.Context(), limiter.Request{EntityID: "e", Resource: "r", Consume: limiter.Amounts{"n": 1}})
+		if err == nil {
+			err = lease.Close(t.Context())
+		}
+		return err
+	}
+	if err := acquire(); err != nil { // creates the bucket
+		t.Fatal(err)
+	}
+	transport.updates.Store(0)
+	api.reset()
+	var admitted, lost atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 100 {
+				err := acquire()
+				if _, unavailable := errors.AsType[*limiter.UnavailableError](err); unavailable {
+					lost.Add(1)
+				} else if err != nil {
+					t.Error(err)
+				} else {
+					admitted.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	sent := int64(len(api.calls()))
+	if admitted.Load()+lost.Load() != 400 || lost.Load() < 39 || sent != 400 || transport.updates.Load() != 400 {
+		t.Errorf("%d admitted, %d lost, %d calls, %d requests on the wire, want 400 in all", admitted.Load(), lost.Load(), sent, transport.updates.Load())
+	}
+	if got, want := f.bucket(t, "e", "r", 0)["b_n_tc"], fmt.Sprint((1+400)*1000); got != want {
+		t.Errorf("charged %s, want %s", got, want)
+	}
+}
