@@ -120,7 +120,7 @@ func (l *Limiter) resolve(ctx context.Context, entityID, resource string) (resol
 	keys := [3]ConfigKey{{entityID, resource}, {entityID, DefaultResource}, {"", resource}}
 	var levels levels
 	var found [4]Config
-	now := l.now()
+	now := l.nowMillis()
 	missing := [4]bool{}
 	for i, key := range keys {
 		config, ok := l.configs.get(key, now)

@@ -27,7 +27,7 @@ type configCache struct {
 
 type cachedConfig struct {
 	config  Config
-	expires time.Time
+	expires int64 // ms
 }
 
 func (c *configCache) init(ttl time.Duration) {
@@ -37,22 +37,22 @@ func (c *configCache) init(ttl time.Duration) {
 }
 
 // cachedSystem returns the system level if it is remembered.
-func (c *configCache) cachedSystem(now time.Time) (Config, bool) {
-	if level := c.systemLevel.Load(); level != nil && now.Before(level.expires) {
+func (c *configCache) cachedSystem(now int64) (Config, bool) {
+	if level := c.systemLevel.Load(); level != nil && now < level.expires {
 		return level.config, true
 	}
 	return Config{}, false
 }
 
-func (c *configCache) putSystem(config Config, now time.Time) {
+func (c *configCache) putSystem(config Config, now int64) {
 	if c.ttl > 0 {
-		c.systemLevel.Store(&cachedConfig{config, now.Add(c.ttl)})
+		c.systemLevel.Store(&cachedConfig{config, now + c.ttl.Milliseconds()})
 	}
 }
 
 // system returns the system level, reading it when it is not remembered, and the requests made.
-func (c *configCache) system(ctx context.Context, l *Limiter) (Config, int, error) {
-	if config, ok := c.cachedSystem(l.now()); ok {
+func (c *configCache) system(ctx context.Context, l *Limiter, now int64) (Config, int, error) {
+	if config, ok := c.cachedSystem(now); ok {
 		return config, 0, nil
 	}
 	if c.ttl > 0 {
@@ -62,7 +62,7 @@ func (c *configCache) system(ctx context.Context, l *Limiter) (Config, int, erro
 		case <-ctx.Done():
 			return Config{}, 0, ctx.Err()
 		}
-		if config, ok := c.cachedSystem(l.now()); ok {
+		if config, ok := c.cachedSystem(l.nowMillis()); ok {
 			return config, 0, nil
 		}
 	}
@@ -70,21 +70,21 @@ func (c *configCache) system(ctx context.Context, l *Limiter) (Config, int, erro
 	if err := l.store.Read(ctx, &ReadInput{SystemConfig: true}, &out); err != nil {
 		return Config{}, 1, err
 	}
-	c.putSystem(out.System, l.now())
+	c.putSystem(out.System, l.nowMillis())
 	return out.System, 1, nil
 }
 
-func (c *configCache) get(key ConfigKey, now time.Time) (Config, bool) {
+func (c *configCache) get(key ConfigKey, now int64) (Config, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	level, ok := c.levels[key]
-	if !ok || !now.Before(level.expires) {
+	if !ok || now >= level.expires {
 		return Config{}, false
 	}
 	return level.config, true
 }
 
-func (c *configCache) put(key ConfigKey, config Config, now time.Time) {
+func (c *configCache) put(key ConfigKey, config Config, now int64) {
 	if c.ttl <= 0 {
 		return
 	}
@@ -93,7 +93,7 @@ func (c *configCache) put(key ConfigKey, config Config, now time.Time) {
 	if len(c.levels) >= maxCachedConfigs {
 		clear(c.levels)
 	}
-	c.levels[key] = cachedConfig{config, now.Add(c.ttl)}
+	c.levels[key] = cachedConfig{config, now + c.ttl.Milliseconds()}
 }
 
 func (c *configCache) evict(key ConfigKey) {

@@ -77,6 +77,7 @@ func New(store Store, opts Options) (*Limiter, error) {
 		l.logger = slog.New(slog.DiscardHandler)
 	}
 	l.configs.init(opts.ConfigCacheTTL)
+	l.owners.init()
 	return l, nil
 }
 
@@ -200,7 +201,7 @@ func (a *acquire) resolveMode(ctx context.Context) OnUnavailable {
 	case l.opts.OnUnavailable != "":
 		return l.opts.OnUnavailable
 	}
-	system, trips, err := a.l.configs.system(ctx, a.l)
+	system, trips, err := a.l.configs.system(ctx, a.l, a.now)
 	a.trips += trips
 	if err == nil {
 		mode := system.OnUnavailable

@@ -1,9 +1,10 @@
 package limiter
 
 import (
+	"hash/maphash"
+	"maps"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // maxOwners bounds the entity cache, maxImages the images of the rejection cache. An overflow of the
@@ -13,14 +14,22 @@ const (
 	maxImages = 10_000
 )
 
-// ownerCache remembers what buckets and META items said about (entity, resource).
+// ownerCache remembers what buckets and META items said about (entity, resource). It is striped, and
+// keyed by a struct: a sync.Map would box the key on every acquire.
 type ownerCache struct {
-	entries sync.Map // ownerKey -> *owner
-	count   atomic.Int64
+	seed    maphash.Seed
+	stripes [ownerStripes]ownerStripe
 
 	mu     sync.Mutex
 	recent []imageRef // ring of the images held, oldest first from next on
 	next   int
+}
+
+const ownerStripes = 64
+
+type ownerStripe struct {
+	mu      sync.RWMutex
+	entries map[ownerKey]*owner
 }
 
 type ownerKey struct{ entity, resource string }
@@ -53,28 +62,50 @@ type stamp struct {
 
 type cachedImage struct {
 	image Bucket
-	at    time.Time
+	at    int64 // ms
 }
 
 // exhaustion is the last time that a shard ran out of wcu within exhaustionWindow of its rf.
 type exhaustion struct{ rf, at int64 }
 
+func (c *ownerCache) init() {
+	c.seed = maphash.MakeSeed()
+	c.clear()
+}
+
 func (c *ownerCache) get(entity, resource string) *owner {
 	key := ownerKey{entity, resource}
-	if found, ok := c.entries.Load(key); ok {
-		return found.(*owner)
+	stripe := &c.stripes[maphash.String(c.seed, entity)%ownerStripes]
+	stripe.mu.RLock()
+	found := stripe.entries[key]
+	stripe.mu.RUnlock()
+	if found != nil {
+		return found
 	}
-	if c.count.Add(1) > maxOwners {
-		c.clear()
-		c.count.Add(1)
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	if found := stripe.entries[key]; found != nil {
+		return found
 	}
-	found, _ := c.entries.LoadOrStore(key, &owner{})
-	return found.(*owner)
+	if len(stripe.entries) >= maxOwners/ownerStripes {
+		clear(stripe.entries)
+	}
+	found = &owner{}
+	stripe.entries[key] = found
+	return found
 }
 
 func (c *ownerCache) clear() {
-	c.entries.Clear()
-	c.count.Store(0)
+	for i := range c.stripes {
+		stripe := &c.stripes[i]
+		stripe.mu.Lock()
+		stripe.entries = map[ownerKey]*owner{}
+		stripe.mu.Unlock()
+	}
+	c.forgetRecent()
+}
+
+func (c *ownerCache) forgetRecent() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.recent, c.next = nil, 0
@@ -82,26 +113,25 @@ func (c *ownerCache) clear() {
 
 // forgetEntity drops what was learned of one entity.
 func (c *ownerCache) forgetEntity(entity string) {
-	c.entries.Range(func(key, _ any) bool {
-		if key.(ownerKey).entity == entity {
-			c.entries.Delete(key)
-		}
-		return true
-	})
+	stripe := &c.stripes[maphash.String(c.seed, entity)%ownerStripes]
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	maps.DeleteFunc(stripe.entries, func(key ownerKey, _ *owner) bool { return key.entity == entity })
 }
 
 // forgetImages drops all images, as every administrative write does.
 func (c *ownerCache) forgetImages() {
-	c.entries.Range(func(_, value any) bool {
-		o := value.(*owner)
-		o.mu.Lock()
-		o.images = nil
-		o.mu.Unlock()
-		return true
-	})
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.recent, c.next = nil, 0
+	for i := range c.stripes {
+		stripe := &c.stripes[i]
+		stripe.mu.RLock()
+		for _, o := range stripe.entries {
+			o.mu.Lock()
+			o.images = nil
+			o.mu.Unlock()
+		}
+		stripe.mu.RUnlock()
+	}
+	c.forgetRecent()
 }
 
 // shardCount is the number of shards to draw from.

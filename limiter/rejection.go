@@ -14,7 +14,7 @@ func (l *Limiter) remember(o *owner, shard int, image *Bucket, now int64) {
 	slot := &o.images[shard]
 	limits := append(slot.image.Limits[:0], image.Limits...)
 	fresh := !slot.image.Exists
-	slot.image, slot.at = *image, time.UnixMilli(now)
+	slot.image, slot.at = *image, now
 	slot.image.Limits = limits
 	o.mu.Unlock()
 	if fresh {
@@ -50,7 +50,7 @@ func (o *owner) forgetImage(shard int) {
 // trusted says whether an image may still speak for its shard.
 func (c *cachedImage) trusted(now int64, ttl time.Duration) bool {
 	image := &c.image
-	return image.Exists && now-c.at.UnixMilli() < ttl.Milliseconds() && !image.Disabled && image.Features == 0 &&
+	return image.Exists && now-c.at < ttl.Milliseconds() && !image.Disabled && image.Features == 0 &&
 		(!image.HasVU || image.VU > now) && (!image.HasTTL || image.TTL > now/1000)
 }
 

@@ -136,7 +136,7 @@ func (a *acquire) read(ctx context.Context, r *slowRead, parent string, h *hint,
 
 // readLevels is one batch read, with the system level in it unless that is remembered.
 func (a *acquire) readLevels(ctx context.Context, in *ReadInput, out *ReadOutput, r *slowRead) error {
-	system, cached := a.l.configs.cachedSystem(a.l.now())
+	system, cached := a.l.configs.cachedSystem(a.l.nowMillis())
 	in.SystemConfig = !cached
 	a.trips++
 	if err := a.l.store.Read(ctx, in, out); err != nil {
@@ -144,7 +144,7 @@ func (a *acquire) readLevels(ctx context.Context, in *ReadInput, out *ReadOutput
 	}
 	if !cached {
 		system = out.System
-		a.l.configs.putSystem(system, a.l.now())
+		a.l.configs.putSystem(system, a.l.nowMillis())
 	}
 	r.systemLevel = system
 	return nil
