@@ -90,7 +90,7 @@ func testRoundTrips(f *fixture) {
 	expect("first acquire, everything cold", 4, 4, admit(f.lim, "u", limiter.Amounts{"rpm": 8}))
 	expect("speculative success", 1, 1, admit(f.lim, "u", limiter.Amounts{"rpm": 2}))
 	expect("fast rejection", 1, 1, refuse(f.lim, "u", one))
-	f.clock.Add(59000)
+	f.clock.Add(31000)
 	expect("speculative miss, refilled", 3, 3, admit(f.lim, "u", one))
 
 	expect("first acquire of a cascade", 4, 4, admit(f.lim, "member", one))
@@ -111,7 +111,7 @@ func testRoundTrips(f *fixture) {
 	f.admit(f.lim, "member", one)
 	b := f.bucket("org", 0)
 	f.admit(f.lim, "org", limiter.Amounts{"rpm": b.Limit("rpm").Tokens / 1000})
-	f.clock.Add(30000)
+	f.clock.Add(28000)
 	expect("parent-only refill", 3, 4, admit(f.lim, "member", one))
 
 	cached := f.limiter(limiter.Options{})
