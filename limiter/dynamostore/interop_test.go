@@ -15,3 +15,11 @@ func TestSuiteOnDynamoDBLocal(t *testing.T) {
 	}
 	runSuite(t, newClient(t, endpoint))
 }
+
+func TestConformanceOnDynamoDBLocal(t *testing.T) {
+	endpoint := os.Getenv("ZAE_INTEROP_DYNAMODB_LOCAL")
+	if endpoint == "" {
+		t.Fatal("ZAE_INTEROP_DYNAMODB_LOCAL is not set; make interop starts DynamoDB Local and sets it")
+	}
+	conformance(t, newClient(t, endpoint))
+}
