@@ -239,6 +239,9 @@ func (c *control) listTables(body []byte) (any, error) {
 	var problems constraints
 	if r.ExclusiveStartTableName != nil {
 		problems.length(*r.ExclusiveStartTableName, "exclusiveStartTableName", 3, 255)
+		if !validTableName(*r.ExclusiveStartTableName) {
+			problems.fail(*r.ExclusiveStartTableName, "exclusiveStartTableName", "Member must satisfy regular expression pattern: "+tableNamePattern)
+		}
 	}
 	if r.Limit != nil {
 		problems.atLeast(true, *r.Limit, 1, "limit")

@@ -146,6 +146,11 @@ func (d *tableDefinition) check() error {
 	if len(d.LocalSecondaryIndexes) > 5 {
 		return invalid("Number of LocalSecondaryIndexes exceeds per-table limit of 5")
 	}
+	for _, x := range d.GlobalSecondaryIndexes {
+		if d.BillingMode != "PAY_PER_REQUEST" && x.ProvisionedThroughput == nil {
+			return invalid("ProvisionedThroughput must be specified for index: " + x.IndexName)
+		}
+	}
 	if d.GlobalSecondaryIndexes != nil && len(d.GlobalSecondaryIndexes) == 0 {
 		return invalid("List of GlobalSecondaryIndexes is empty")
 	}

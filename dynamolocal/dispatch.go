@@ -25,6 +25,11 @@ func (e *Engine) call(ctx context.Context, op string, r *wire.Request, body []by
 		fault = e.faults.Match(faults.Call{Operation: op, Elapsed: time.Since(e.started), Targets: e.targets(r)})
 	}
 	if fault != nil && !fault.After {
+		if refuses(fault) && fault.Latency > 0 {
+			if err := e.timer.Wait(ctx, fault.Latency); err != nil {
+				return nil, err
+			}
+		}
 		if done, err := e.suffer(ctx, fault); done {
 			e.counters.request(op, err)
 			return nil, err
@@ -37,7 +42,7 @@ func (e *Engine) call(ctx context.Context, op string, r *wire.Request, body []by
 		if res != nil {
 			work = max(res.work, 1)
 		}
-		if fault != nil && fault.Action == faults.Latency {
+		if fault != nil {
 			extra = fault.Latency
 		}
 		if waitErr := e.spend(ctx, op, work, extra); waitErr != nil {
@@ -102,6 +107,15 @@ func isDataOperation(op string) bool {
 	switch op {
 	case "GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "Scan",
 		"BatchGetItem", "BatchWriteItem", "TransactWriteItems", "TransactGetItems":
+		return true
+	}
+	return false
+}
+
+// refuses reports whether a fault ends a request before it is applied.
+func refuses(fault *faults.Fault) bool {
+	switch fault.Action {
+	case faults.Error, faults.Hang, faults.Drop, faults.HTTP:
 		return true
 	}
 	return false

@@ -2,12 +2,18 @@ package dynamolocal
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/expression"
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/store"
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/wire"
 )
+
+// maxSegments bounds a parallel scan.
+const maxSegments = 1_000_000
 
 // page reads one page of a query or scan.
 type page struct {
@@ -20,6 +26,7 @@ type page struct {
 	paths     []expression.Path // nil: whole items
 	res       *result
 	bytes     int
+	fetched   float64 // units of items fetched from the table beside a local index
 	full      bool
 	truncated bool
 }
@@ -46,6 +53,9 @@ func (p *page) visit(item *attr.Map) bool {
 		p.res.count++
 		if !p.res.noItems {
 			p.res.items = append(p.res.items, p.picked(item, shown))
+			if p.fetches() {
+				p.fetched += readUnits(item.Size(), p.request.Consistent)
+			}
 		}
 	}
 	if p.request.HasLimit && int64(p.res.scanned) >= p.request.Limit {
@@ -53,6 +63,16 @@ func (p *page) visit(item *attr.Map) bool {
 		return false
 	}
 	return true
+}
+
+// fetches reports whether a local index lacks attributes that are asked for.
+func (p *page) fetches() bool {
+	if p.index == nil || !p.index.Schema().Local || p.index.Schema().Projection == store.All {
+		return false
+	}
+	key := p.table.store.Key()
+	return p.request.Select.S == "ALL_ATTRIBUTES" ||
+		slices.ContainsFunc(p.paths, func(path expression.Path) bool { return !p.index.Shows(path[0].Name, key) })
 }
 
 func (p *page) picked(item, shown *attr.Map) *attr.Map {
@@ -89,6 +109,9 @@ func (p *page) prepare(r *wire.Request, op string) error {
 	if op == "Scan" {
 		c.atLeast(r.HasLimit, r.Limit, 1, "limit")
 		c.atLeast(r.HasSegments, r.Segments, 1, "totalSegments")
+		if r.HasSegments && r.Segments > maxSegments {
+			c.fail(strconv.FormatInt(r.Segments, 10), "totalSegments", "Member must have value less than or equal to "+strconv.Itoa(maxSegments))
+		}
 		c.atLeast(r.HasSegment, r.Segment, 0, "segment")
 	}
 	if err := c.err(); err != nil {
@@ -193,6 +216,36 @@ func (p *page) bind(x *expressions, op string) error {
 	return p.selection(p.paths != nil, op)
 }
 
+// checkShown refuses a read of a global index that names attributes which the index does not have.
+func (p *page) checkShown() error {
+	if p.index == nil || p.index.Schema().Local {
+		return nil
+	}
+	key := p.table.store.Key()
+	missing := func(names []string) string {
+		names = slices.DeleteFunc(names, func(name string) bool { return p.index.Shows(name, key) })
+		return "[" + strings.Join(slices.Compact(names), ", ") + "]"
+	}
+	var named []string
+	for _, path := range p.paths {
+		named = append(named, path[0].Name)
+	}
+	if list := missing(named); list != "[]" {
+		return invalid("Global secondary index " + p.index.Schema().Name + " does not project " + list)
+	}
+	if p.filter == nil {
+		return nil
+	}
+	named = nil
+	for name := range p.filter.Heads {
+		named = append(named, name)
+	}
+	if list := missing(named); list != "[]" {
+		return invalid("Secondary index " + p.index.Schema().Name + " does not project one or more filter attributes: " + list)
+	}
+	return nil
+}
+
 func (p *page) checkFilterKeys(hash, rng string) error {
 	if p.filter == nil {
 		return nil
@@ -276,6 +329,9 @@ func (e *Engine) query(r *wire.Request) (*result, error) {
 	if err := p.checkFilterKeys(hash.name, rng.name); err != nil {
 		return nil, err
 	}
+	if err := p.checkShown(); err != nil {
+		return nil, err
+	}
 	cursor, err := p.cursor(value, bounds)
 	if err != nil {
 		return nil, err
@@ -323,12 +379,12 @@ func (p *page) charge() float64 {
 	units := readUnits(p.bytes, p.request.Consistent)
 	c := consumed{table: p.table.name, units: units}
 	if p.index != nil {
-		c = consumed{table: p.table.name, onIndex: true,
+		c = consumed{table: p.table.name, onIndex: true, units: p.fetched,
 			arms: []indexUnits{{p.index.Schema().Name, p.index.Schema().Local, units}}}
 	}
 	p.res.consumed = []consumed{c}
 	p.table.count(&c)
-	return units
+	return units + p.fetched
 }
 
 // keyBounds turns the tests of a key condition into a HASH value and bounds of the RANGE value.
@@ -348,6 +404,11 @@ func keyBounds(tests []expression.KeyTest, hash, rng keyAttribute) (value attr.V
 			continue
 		}
 		rest = t
+	}
+	for _, t := range tests {
+		if (t.Name == hash.name || t.Name == rng.name) && slices.ContainsFunc(t.Values, emptyText) {
+			return value, bounds, emptyKey(t.Name, t.Values[0].Kind())
+		}
 	}
 	switch {
 	case !found:
@@ -385,6 +446,11 @@ func keyBounds(tests []expression.KeyTest, hash, rng keyAttribute) (value attr.V
 		bounds.Low, bounds.Prefix, bounds.HasPrefix = v, v.Text(), true
 	}
 	return value, bounds, nil
+}
+
+// emptyText reports whether a value is an empty string or empty bytes.
+func emptyText(v attr.Value) bool {
+	return (v.Kind() == attr.S || v.Kind() == attr.B) && v.Text() == ""
 }
 
 const messageBadStart = "The provided starting key is invalid"
@@ -468,6 +534,9 @@ func (e *Engine) scan(r *wire.Request) (*result, error) {
 		return nil, err
 	}
 	if err := p.openIndex(); err != nil {
+		return nil, err
+	}
+	if err := p.checkShown(); err != nil {
 		return nil, err
 	}
 	var cursor *store.Cursor

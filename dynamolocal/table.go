@@ -93,6 +93,15 @@ const (
 	maxRangeBytes = 1024
 )
 
+// emptyKey is the error of an empty string or binary value in a key.
+func emptyKey(name string, kind attr.Kind) error {
+	what := "string"
+	if kind == attr.B {
+		what = "binary"
+	}
+	return validation("One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty " + what + " value. Key: " + name)
+}
+
 func (t *table) checkKeySizes(hash, rng attr.Value) error {
 	for i, v := range [...]attr.Value{hash, rng} {
 		if (v.Kind() == attr.S || v.Kind() == attr.B) && v.Text() == "" {
@@ -100,11 +109,7 @@ func (t *table) checkKeySizes(hash, rng attr.Value) error {
 			if i == 1 {
 				name = t.rng.name
 			}
-			what := "string"
-			if v.Kind() == attr.B {
-				what = "binary"
-			}
-			return validation("One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty " + what + " value. Key: " + name)
+			return emptyKey(name, v.Kind())
 		}
 	}
 	if hash.Kind() != attr.N && hash.Size() > maxHashBytes {

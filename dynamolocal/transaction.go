@@ -433,6 +433,10 @@ func (e *Engine) transactGetItems(r *wire.Request, conflict int) (*result, error
 		if a.KeyErr != nil {
 			return nil, a.KeyErr
 		}
+		var c constraints
+		if c.required(a.Key != nil, "transactItems."+strconv.Itoa(i+1)+".member.get.key"); c.err() != nil {
+			return nil, c.err()
+		}
 		x := e.expressionsOf(&a.Request)
 		if err := x.check(named{"Projection", a.Projection}); err != nil {
 			return nil, err
@@ -460,6 +464,11 @@ func (e *Engine) transactGetItems(r *wire.Request, conflict int) (*result, error
 		}
 		if g.table, err = e.table(name); err != nil {
 			return nil, err
+		}
+		for _, k := range a.Key {
+			if emptyText(k.Value) {
+				return nil, emptyKey(k.Name, k.Value.Kind())
+			}
 		}
 		if g.hash, g.rng, err = g.table.keyOf(a.Key); err != nil {
 			reasons[i], canceled = reasonOf(err, a), true

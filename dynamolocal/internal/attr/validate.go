@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// MaxDepth is the number of levels that lists and maps may be nested in an item.
+// MaxDepth is the number of levels that values may be nested in an item, the innermost one included.
 const MaxDepth = 32
 
 // ValueError is a value that the service refuses. Strict marks the errors

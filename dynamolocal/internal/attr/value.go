@@ -312,7 +312,8 @@ func (v Value) Key() string {
 	return v.Text()
 }
 
-// Depth is the number of levels of lists and maps in v: 0 for a scalar or set.
+// Depth is the number of levels of values in v: 1 for a scalar or set, one more for each list or
+// map around it.
 func (v Value) Depth() int {
 	deepest := 0
 	switch v.kind {
@@ -324,8 +325,6 @@ func (v Value) Depth() int {
 		for _, e := range v.Map().vals {
 			deepest = max(deepest, e.Depth())
 		}
-	default:
-		return 0
 	}
 	return deepest + 1
 }

@@ -45,6 +45,9 @@ func (l *lexer) value(depth int) (v attr.Value, err error) {
 	case members > 1:
 		return attr.Value{}, attr.ErrMultiple
 	}
+	if err == nil && depth+1 > attr.MaxDepth {
+		err = attr.ErrNesting
+	}
 	return v, err
 }
 
