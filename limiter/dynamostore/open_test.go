@@ -206,3 +206,51 @@ func TestClientConfigsThatAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestClientReusesItsConnectionAndTalksToItsEndpointOnly(t *testing.T) {
+	var connections atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", dynamoJSON)
+		io.WriteString(w, bucketReply)
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	hosts := &hostRecorder{RoundTripper: dynamostore.NewTransport(0)}
+	client, err := dynamostore.NewClient(dynamostore.ClientConfig{
+		Region: "us-east-1", Endpoint: server.URL, Transport: hosts,
+		Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLimiter(t, client)
+	for range 50 {
+		if err := acquireOnce(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := connections.Load(); n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+	for _, host := range hosts.hosts {
+		if "http://"+host != server.URL {
+			t.Errorf("a request to %s", host)
+		}
+	}
+}
+
+type hostRecorder struct {
+	http.RoundTripper
+	hosts []string
+}
+
+func (h *hostRecorder) RoundTrip(r *http.Request) (*http.Response, error) {
+	h.hosts = append(h.hosts, r.URL.Host)
+	return h.RoundTripper.RoundTrip(r)
+}
