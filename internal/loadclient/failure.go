@@ -1,0 +1,113 @@
+package loadclient
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/aws/smithy-go"
+
+	"github.com/zeroae/zae-limiter-go/limiter"
+)
+
+// Interrupted is the text of a call that was cut off when its user had to stop.
+const Interrupted = "interrupted"
+
+// Failure is a failed call. Its text is the same for equal failures of different users, so that
+// they are counted together.
+type Failure struct {
+	// Type is the kind of failure: Interrupted, ResourceDisabled, ValidationError, PermissionDenied,
+	// UnsupportedFeature, EntityExists, Throttled, Unavailable.
+	Type string
+	Text string
+	// Unreachable is set when nothing answered at all.
+	Unreachable bool
+	Err         error
+}
+
+func (f *Failure) Error() string { return f.Text }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Classify gives an error of the limiter its stable text.
+func Classify(ctx context.Context, err error) *Failure {
+	var failure *Failure
+	if errors.As(err, &failure) {
+		return failure
+	}
+	f := &Failure{Err: err}
+	var disabled *limiter.DisabledError
+	var validation *limiter.ValidationError
+	var permission *limiter.PermissionError
+	var unsupported *limiter.UnsupportedFeatureError
+	switch {
+	case ctx.Err() != nil:
+		f.Type, f.Text = "Interrupted", Interrupted
+		return f
+	case errors.As(err, &disabled):
+		f.Type, f.Text = "ResourceDisabled", "resource "+disabled.Resource+" is disabled ("+disabled.Level+")"
+	case errors.As(err, &validation):
+		f.Type, f.Text = "ValidationError", validation.Field+": "+validation.Reason
+	case errors.As(err, &permission):
+		f.Type, f.Text = "PermissionDenied", serviceText(permission.Err)
+	case errors.As(err, &unsupported):
+		f.Type, f.Text = "UnsupportedFeature", unsupported.Feature
+	case errors.Is(err, limiter.ErrEntityExists):
+		f.Type, f.Text = "EntityExists", "the entity exists already"
+	case isThrottle(err):
+		f.Type, f.Text = "Throttled", serviceText(err)
+	default:
+		f.Type, f.Text = "Unavailable", serviceText(err)
+		f.Unreachable = isUnreachable(err)
+	}
+	f.Text = f.Type + ": " + f.Text
+	return f
+}
+
+func isThrottle(err error) bool {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	switch api.ErrorCode() {
+	case "ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded":
+		return true
+	}
+	return false
+}
+
+func isUnreachable(err error) bool {
+	var operation *net.OpError
+	var api smithy.APIError
+	return !errors.As(err, &api) &&
+		(errors.As(err, &operation) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+			errors.Is(err, syscall.ECONNRESET) || errors.Is(err, os.ErrDeadlineExceeded))
+}
+
+// serviceText is what an error says without the addresses, ids and names that differ from call to
+// call.
+func serviceText(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	var number syscall.Errno
+	var timeout net.Error
+	switch {
+	case errors.As(err, &number):
+		return number.Error()
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return "connection closed without a reply"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout"
+	}
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err.Error()
+		}
+		err = inner
+	}
+}

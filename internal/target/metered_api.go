@@ -1,0 +1,96 @@
+package target
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
+)
+
+// meteredAPI counts calls (the transport counts attempts; the difference are the SDK's retries) and
+// asks for the consumed capacity of some of them.
+type meteredAPI struct {
+	dynamostore.API
+	meter *Meter
+}
+
+type option = func(*dynamodb.Options)
+
+// Options returns the options of the client behind, which the store's retry rules start from.
+func (a meteredAPI) Options() dynamodb.Options {
+	if client, ok := a.API.(interface{ Options() dynamodb.Options }); ok {
+		return client.Options()
+	}
+	return dynamodb.Options{}
+}
+
+// metered makes one call; when it is one of the sample, it asks for the consumed capacity on a copy
+// of the input and reads it from the output.
+func metered[In, Out any](
+	ctx context.Context, meter *Meter, in *In, opts []option,
+	invoke func(context.Context, *In, ...option) (*Out, error),
+	ask func(*In), read func(*Out),
+) (*Out, error) {
+	if !meter.call() {
+		return invoke(ctx, in, opts...)
+	}
+	asking := *in
+	ask(&asking)
+	out, err := invoke(ctx, &asking, opts...)
+	if err == nil {
+		read(out)
+	}
+	return out, err
+}
+
+const indexes = types.ReturnConsumedCapacityIndexes
+
+func (a meteredAPI) GetItem(ctx context.Context, in *dynamodb.GetItemInput, opts ...option) (*dynamodb.GetItemOutput, error) {
+	return metered(ctx, a.meter, in, opts, a.API.GetItem,
+		func(in *dynamodb.GetItemInput) { in.ReturnConsumedCapacity = indexes },
+		func(out *dynamodb.GetItemOutput) { a.meter.consumed(reading, out.ConsumedCapacity) })
+}
+
+func (a meteredAPI) Query(ctx context.Context, in *dynamodb.QueryInput, opts ...option) (*dynamodb.QueryOutput, error) {
+	return metered(ctx, a.meter, in, opts, a.API.Query,
+		func(in *dynamodb.QueryInput) { in.ReturnConsumedCapacity = indexes },
+		func(out *dynamodb.QueryOutput) { a.meter.consumed(reading, out.ConsumedCapacity) })
+}
+
+func (a meteredAPI) BatchGetItem(ctx context.Context, in *dynamodb.BatchGetItemInput, opts ...option) (*dynamodb.BatchGetItemOutput, error) {
+	return metered(ctx, a.meter, in, opts, a.API.BatchGetItem,
+		func(in *dynamodb.BatchGetItemInput) { in.ReturnConsumedCapacity = indexes },
+		func(out *dynamodb.BatchGetItemOutput) { a.meter.consumedAll(reading, out.ConsumedCapacity) })
+}
+
+func (a meteredAPI) PutItem(ctx context.Context, in *dynamodb.PutItemInput, opts ...option) (*dynamodb.PutItemOutput, error) {
+	return metered(ctx, a.meter, in, opts, a.API.PutItem,
+		func(in *dynamodb.PutItemInput) { in.ReturnConsumedCapacity = indexes },
+		func(out *dynamodb.PutItemOutput) { a.meter.consumed(writing, out.ConsumedCapacity) })
+}
+
+func (a meteredAPI) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, opts ...option) (*dynamodb.UpdateItemOutput, error) {
+	return metered(ctx, a.meter, in, opts, a.API.UpdateItem,
+		func(in *dynamodb.UpdateItemInput) { in.ReturnConsumedCapacity = indexes },
+		func(out *dynamodb.UpdateItemOutput) { a.meter.consumed(writing, out.ConsumedCapacity) })
+}
+
+func (a meteredAPI) DeleteItem(ctx context.Context, in *dynamodb.DeleteItemInput, opts ...option) (*dynamodb.DeleteItemOutput, error) {
+	return metered(ctx, a.meter, in, opts, a.API.DeleteItem,
+		func(in *dynamodb.DeleteItemInput) { in.ReturnConsumedCapacity = indexes },
+		func(out *dynamodb.DeleteItemOutput) { a.meter.consumed(writing, out.ConsumedCapacity) })
+}
+
+func (a meteredAPI) BatchWriteItem(ctx context.Context, in *dynamodb.BatchWriteItemInput, opts ...option) (*dynamodb.BatchWriteItemOutput, error) {
+	return metered(ctx, a.meter, in, opts, a.API.BatchWriteItem,
+		func(in *dynamodb.BatchWriteItemInput) { in.ReturnConsumedCapacity = indexes },
+		func(out *dynamodb.BatchWriteItemOutput) { a.meter.consumedAll(writing, out.ConsumedCapacity) })
+}
+
+func (a meteredAPI) TransactWriteItems(ctx context.Context, in *dynamodb.TransactWriteItemsInput, opts ...option) (*dynamodb.TransactWriteItemsOutput, error) {
+	return metered(ctx, a.meter, in, opts, a.API.TransactWriteItems,
+		func(in *dynamodb.TransactWriteItemsInput) { in.ReturnConsumedCapacity = indexes },
+		func(out *dynamodb.TransactWriteItemsOutput) { a.meter.consumedAll(writing, out.ConsumedCapacity) })
+}

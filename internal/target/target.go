@@ -1,0 +1,313 @@
+// Package target opens what a run drives: the embedded engine on a loopback port, or an endpoint
+// that is already there, with the table, the namespace of the run and a limiter on them. Everything
+// goes through the real AWS SDK over HTTP, and is metered at the transport.
+//
+// A target without an endpoint makes no AWS call, looks up no credentials and opens no connection
+// beyond loopback.
+package target
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/zeroae/zae-limiter-go/dynamolocal"
+	"github.com/zeroae/zae-limiter-go/limiter"
+	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
+)
+
+const (
+	localRegion      = "us-east-1"
+	sampleEveryCalls = 100
+	namespacePrefix  = "load-"
+)
+
+// ErrCredentials is returned when credentials are missing or expired.
+var ErrCredentials = errors.New("no usable AWS credentials")
+
+// Config says what to open.
+type Config struct {
+	// Endpoint is the URL of a DynamoDB-compatible service; "" starts the embedded engine.
+	Endpoint string
+	// Region and Profile override the SDK's configuration; used with an Endpoint only.
+	Region, Profile string
+	// Table must exist, unless CreateTable is set or the engine is embedded.
+	Table       string
+	CreateTable bool
+	// Namespace is an existing one to work in; "" registers one for the run.
+	Namespace string
+	// RunID names the run, and its namespace.
+	RunID string
+	// KeepData leaves what the run made on the table.
+	KeepData bool
+	// PoolConnections bounds the connections to the endpoint.
+	PoolConnections int
+	// NoSpeculation makes acquires read before they write.
+	NoSpeculation bool
+	// RejectionCache is how long an image of a bucket may reject without a request; 0 = off.
+	RejectionCache time.Duration
+	// ConsumedAll asks every call for its consumed capacity instead of one in a hundred.
+	ConsumedAll bool
+	// Engine configures the embedded engine; EngineSeed seeds its delays and faults.
+	Engine     dynamolocal.Config
+	EngineSeed uint64
+	// Logger is told what cannot be returned; nil discards.
+	Logger *slog.Logger
+}
+
+// Info describes an open target.
+type Info struct {
+	Endpoint, Table, Region, Namespace string
+}
+
+// Target is an open target. Close it after the run.
+type Target struct {
+	config  Config
+	info    Info
+	engine  *embedded // nil with an endpoint
+	meter   *Meter
+	idle    interface{ CloseIdleConnections() }
+	table   *dynamostore.Table
+	limiter *limiter.Limiter
+	// registered is the id of the run's own namespace; undo restores a shared one.
+	registered string
+	undo       *undoStore
+	base       dynamolocal.Stats
+}
+
+// Open opens the target. It fails within seconds when nothing answers like DynamoDB.
+func Open(ctx context.Context, c Config) (_ *Target, err error) {
+	t := &Target{config: c}
+	c.Engine.Seed = cmp.Or(c.Engine.Seed, c.EngineSeed)
+	defer func() {
+		if err != nil {
+			t.shutDown()
+		}
+	}()
+	endpoint, region := c.Endpoint, cmp.Or(c.Region, localRegion)
+	var provider aws.CredentialsProvider = credentials.NewStaticCredentialsProvider("local", "local", "")
+	if endpoint == "" {
+		if t.engine, err = startEmbedded(ctx, c.Engine); err != nil {
+			return nil, err
+		}
+		endpoint = t.engine.endpoint
+	} else if !isLoopback(endpoint) {
+		if region, provider, err = awsIdentity(ctx, c); err != nil {
+			return nil, err
+		}
+	}
+	t.info = Info{Endpoint: endpoint, Table: c.Table, Region: region}
+	if err := t.connect(endpoint, region, provider); err != nil {
+		return nil, err
+	}
+	if err := t.prepareTable(ctx); err != nil {
+		return nil, err
+	}
+	if err := t.enterNamespace(ctx); err != nil {
+		return nil, err
+	}
+	if t.engine != nil {
+		t.base = t.engine.engine.Stats()
+	}
+	return t, nil
+}
+
+// connect makes the SDK's client. Plain endpoints are served by a transport of our own.
+func (t *Target) connect(endpoint, region string, provider aws.CredentialsProvider) error {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("endpoint %q is not a URL such as http://127.0.0.1:8000", endpoint)
+	}
+	connections := cmp.Or(t.config.PoolConnections, dynamostore.DefaultPoolConnections)
+	sampleEvery := uint64(sampleEveryCalls)
+	switch {
+	case t.engine != nil:
+		sampleEvery = 0 // the engine itself counts
+	case t.config.ConsumedAll:
+		sampleEvery = 1
+	}
+	t.meter = newMeter(sampleEvery)
+	var transport http.RoundTripper
+	if u.Scheme == "http" {
+		address := u.Host
+		if u.Port() == "" {
+			address = net.JoinHostPort(u.Hostname(), "80")
+		}
+		plain := newPlainTransport(address, connections)
+		transport, t.idle = plain, plain
+	} else {
+		secure := dynamostore.NewTransport(connections)
+		transport, t.idle = secure, secure
+	}
+	client, err := dynamostore.NewClient(dynamostore.ClientConfig{
+		Region: region, Endpoint: endpoint, Credentials: provider, PoolConnections: connections,
+		Transport: newMeteredClient(transport, connections, t.meter),
+	})
+	if err != nil {
+		return err
+	}
+	t.table = dynamostore.OpenTable(meteredAPI{client, t.meter}, t.config.Table, dynamostore.TableOptions{
+		Logger: t.config.Logger, UpdatedBy: "zae-limiter load", WithoutStream: t.engine != nil,
+	})
+	return nil
+}
+
+func (t *Target) prepareTable(ctx context.Context) error {
+	if t.engine != nil || t.config.CreateTable {
+		return t.table.Create(ctx)
+	}
+	return t.table.Check(ctx)
+}
+
+// enterNamespace registers the namespace of the run, or finds the one that was asked for.
+func (t *Target) enterNamespace(ctx context.Context) error {
+	options := limiter.Options{
+		DisableSpeculation: t.config.NoSpeculation,
+		RejectionCacheTTL:  t.config.RejectionCache,
+		Logger:             t.config.Logger,
+	}
+	if options.RejectionCacheTTL == 0 {
+		options.RejectionCacheTTL = -1
+	}
+	if t.config.Namespace != "" {
+		id, ok, err := t.table.ResolveNamespace(ctx, t.config.Namespace)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("table %s has no namespace %q: leave --namespace out to register one for the run", t.config.Table, t.config.Namespace)
+		}
+		t.info.Namespace = t.config.Namespace
+		t.undo = newUndoStore(t.table.Store(id))
+		t.limiter, err = limiter.New(t.undo, options)
+		return err
+	}
+	name := namespacePrefix + t.config.RunID
+	id, err := t.table.RegisterNamespace(ctx, name)
+	if err != nil {
+		return err
+	}
+	t.info.Namespace, t.registered = name, id
+	t.limiter, err = limiter.New(t.table.Store(id), options)
+	return err
+}
+
+// Limiter returns the limiter to drive.
+func (t *Target) Limiter() *limiter.Limiter { return t.limiter }
+
+// Info describes the target.
+func (t *Target) Info() Info { return t.info }
+
+// Readings returns what was metered since Open.
+func (t *Target) Readings() Readings {
+	r := t.meter.read(t.engine == nil)
+	if t.engine != nil {
+		t.engine.fill(&r, &t.base)
+	}
+	return r
+}
+
+// Close removes what the run left on the table, unless it is to be kept, and closes the target. An
+// embedded engine is thrown away with everything in it.
+func (t *Target) Close(ctx context.Context) error {
+	defer t.shutDown()
+	if t.engine != nil || t.config.KeepData {
+		return nil
+	}
+	if t.undo != nil {
+		return t.undo.restore(ctx, t.limiter)
+	}
+	return purge(ctx, t.table, t.info.Namespace, t.registered)
+}
+
+func (t *Target) shutDown() {
+	if t.idle != nil {
+		t.idle.CloseIdleConnections()
+	}
+	if t.engine != nil {
+		t.engine.stop()
+	}
+}
+
+func purge(ctx context.Context, table *dynamostore.Table, name, id string) error {
+	if err := table.DeleteNamespace(ctx, name); err != nil {
+		return err
+	}
+	return table.PurgeNamespace(ctx, id)
+}
+
+// Purge removes the namespace that the run with an id left on the table.
+func Purge(ctx context.Context, c Config, runID string) error {
+	t := &Target{config: c}
+	region := cmp.Or(c.Region, localRegion)
+	var provider aws.CredentialsProvider = credentials.NewStaticCredentialsProvider("local", "local", "")
+	if !isLoopback(c.Endpoint) {
+		var err error
+		if region, provider, err = awsIdentity(ctx, c); err != nil {
+			return err
+		}
+	}
+	if err := t.connect(c.Endpoint, region, provider); err != nil {
+		return err
+	}
+	defer t.shutDown()
+	if err := t.table.Check(ctx); err != nil {
+		return err
+	}
+	name := namespacePrefix + runID
+	id, ok, err := t.table.ResolveNamespace(ctx, name)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("table %s has no namespace %s: the run left nothing, or was purged already", c.Table, name)
+	}
+	return purge(ctx, t.table, name, id)
+}
+
+// isLoopback reports whether an endpoint is on this machine, where any credentials do.
+func isLoopback(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	host := u.Hostname()
+	ip := net.ParseIP(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
+}
+
+// awsIdentity takes region and credentials from the SDK's chain.
+func awsIdentity(ctx context.Context, c Config) (region string, provider aws.CredentialsProvider, err error) {
+	options := []func(*config.LoadOptions) error{}
+	if c.Region != "" {
+		options = append(options, config.WithRegion(c.Region))
+	}
+	if c.Profile != "" {
+		options = append(options, config.WithSharedConfigProfile(c.Profile))
+	}
+	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return "", nil, fmt.Errorf("%w: %w", ErrCredentials, err)
+	}
+	if loaded.Region == "" {
+		loaded.Region = localRegion
+	}
+	if loaded.Credentials == nil {
+		return "", nil, ErrCredentials
+	}
+	if _, err := loaded.Credentials.Retrieve(ctx); err != nil {
+		return "", nil, fmt.Errorf("%w: %w", ErrCredentials, err)
+	}
+	return loaded.Region, loaded.Credentials, nil
+}

@@ -1,0 +1,109 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/zeroae/zae-limiter-go/limiter"
+	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
+)
+
+// undoStore remembers what a run changes in a namespace that is not its own: entities that it
+// created and limits that it set or deleted.
+type undoStore struct {
+	*dynamostore.Store
+
+	mu       sync.Mutex
+	entities []string
+	configs  map[limiter.ConfigKey]limiter.Config // before the first change
+	order    []limiter.ConfigKey
+}
+
+func newUndoStore(s *dynamostore.Store) *undoStore {
+	return &undoStore{Store: s, configs: map[limiter.ConfigKey]limiter.Config{}}
+}
+
+// PutEntity implements limiter.AdminStore.
+func (u *undoStore) PutEntity(ctx context.Context, m limiter.Meta) error {
+	err := u.Store.PutEntity(ctx, m)
+	if err == nil {
+		u.mu.Lock()
+		u.entities = append(u.entities, m.EntityID)
+		u.mu.Unlock()
+	}
+	return err
+}
+
+// PutConfig implements limiter.AdminStore.
+func (u *undoStore) PutConfig(ctx context.Context, key limiter.ConfigKey, limits []limiter.Limit, mode limiter.OnUnavailable) error {
+	if err := u.remember(ctx, key); err != nil {
+		return err
+	}
+	return u.Store.PutConfig(ctx, key, limits, mode)
+}
+
+// DeleteConfig implements limiter.AdminStore.
+func (u *undoStore) DeleteConfig(ctx context.Context, key limiter.ConfigKey) (limiter.Config, error) {
+	if err := u.remember(ctx, key); err != nil {
+		return limiter.Config{}, err
+	}
+	return u.Store.DeleteConfig(ctx, key)
+}
+
+func (u *undoStore) remember(ctx context.Context, key limiter.ConfigKey) error {
+	u.mu.Lock()
+	_, known := u.configs[key]
+	u.mu.Unlock()
+	if known {
+		return nil
+	}
+	before, err := u.Store.Config(ctx, key)
+	if err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, known := u.configs[key]; !known {
+		u.configs[key] = before
+		u.order = append(u.order, key)
+	}
+	return nil
+}
+
+// restore deletes the entities and puts the limits back, through the limiter, so that buckets
+// follow. It goes on after an error and returns all of them.
+func (u *undoStore) restore(ctx context.Context, l *limiter.Limiter) error {
+	u.mu.Lock()
+	entities, order := slices.Clone(u.entities), slices.Clone(u.order)
+	u.mu.Unlock()
+	var errs []error
+	for _, id := range entities {
+		errs = append(errs, l.DeleteEntity(ctx, id))
+	}
+	for _, key := range slices.Backward(order) {
+		if slices.Contains(entities, key.EntityID) {
+			continue
+		}
+		errs = append(errs, restoreConfig(ctx, l, key, u.configs[key]))
+	}
+	return errors.Join(errs...)
+}
+
+func restoreConfig(ctx context.Context, l *limiter.Limiter, key limiter.ConfigKey, before limiter.Config) error {
+	had := before.Exists && len(before.Limits) > 0
+	switch {
+	case key.EntityID != "" && had:
+		return l.SetLimits(ctx, key.EntityID, key.Resource, before.Limits)
+	case key.EntityID != "":
+		return l.DeleteLimits(ctx, key.EntityID, key.Resource)
+	case key.Resource != "" && had:
+		return l.SetResourceDefaults(ctx, key.Resource, before.Limits)
+	case key.Resource != "":
+		return l.DeleteResourceDefaults(ctx, key.Resource)
+	case had:
+		return l.SetSystemDefaults(ctx, before.Limits, before.OnUnavailable)
+	}
+	return l.DeleteSystemDefaults(ctx)
+}
