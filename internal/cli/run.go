@@ -87,6 +87,7 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	if !p.quiet {
 		a.printHeader(p, t.Info(), runID)
 	}
+	progress.Start(time.Now())
 	snapshot, err := runner.Run(ctx)
 	progress.Close()
 	if snapshot == nil {

@@ -32,18 +32,21 @@ func NewProgress(out *Stream, interval time.Duration) *Progress {
 	return &Progress{out: out, interval: interval}
 }
 
+// Start begins the first interval.
+func (p *Progress) Start(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next = now.Add(p.interval)
+}
+
 // Update shows the frame. Elsewhere than on a terminal a frame that comes before its time is
-// dropped; the first line is due one interval after start.
+// dropped; the first line is due one interval after Start, or at once without one.
 func (p *Progress) Update(now time.Time, f Frame) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.out.tty {
 		p.last = f
 		p.draw()
-		return
-	}
-	if p.next.IsZero() {
-		p.next = now.Add(p.interval)
 		return
 	}
 	// A tick that arrives a little early belongs to its interval, or every second line would slip.
@@ -80,7 +83,6 @@ func (p *Progress) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.erase()
-	p.next = time.Time{}
 }
 
 func (p *Progress) draw() {

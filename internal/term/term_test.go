@@ -73,6 +73,7 @@ func TestLinesComeOncePerIntervalWithoutATerminal(t *testing.T) {
 	var b bytes.Buffer
 	p := NewProgress(NewStream(&b, nil), 5*time.Second)
 	start := time.Unix(1000, 0)
+	p.Start(start)
 	for s := range 13 {
 		p.Update(start.Add(time.Duration(s)*time.Second), Frame{Line: string(rune('a' + s))})
 	}
