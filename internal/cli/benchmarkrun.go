@@ -117,7 +117,11 @@ func (a *app) printResult(r *report.Result) error {
 	if a.json {
 		text = a.stderr
 	}
-	if err := errors.Join(r.WriteText(text), r.WriteThresholds(text)); err != nil {
+	err := r.WriteText(text)
+	if err == nil {
+		err = r.WriteThresholds(text)
+	}
+	if err != nil {
 		return fmt.Errorf("print the result: %w", err)
 	}
 	if !a.json {

@@ -13,6 +13,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/report"
 	"github.com/zeroae/zae-limiter-go/internal/target"
 	"github.com/zeroae/zae-limiter-go/internal/term"
+	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 	"github.com/zeroae/zae-limiter-go/loadtest"
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
 )
@@ -101,6 +102,13 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	done.interrupted = errors.Is(ended, errInterrupted) || errors.Is(ended, loadtest.ErrKilled)
 	aborted := ""
 	if errors.Is(ended, loadtest.ErrUnreachable) {
+		// What cannot be reached cannot be cleaned up either: that is no failure of its own.
+		done.release = func() error {
+			if err := release(); err != nil {
+				a.warn("%v", err)
+			}
+			return nil
+		}
 		aborted = fmt.Sprintf("the target could not be reached for %s: %v", unreachableAfter, ended)
 	}
 	done.result = report.Build(snapshot, p.meta(runID, t, aborted))
@@ -124,7 +132,11 @@ func (a *app) openTarget(ctx context.Context, p *runPlan, runID string) (*target
 	}
 	config.RunID = runID
 	config.EngineSeed = p.seed
-	return target.Open(ctx, config)
+	t, err := target.Open(ctx, config)
+	if errors.Is(err, dynamostore.ErrTableNotFound) {
+		err = withHint(err, "create it with --create-table, or name another one with --table")
+	}
+	return t, err
 }
 
 // closeTarget cleans up even when the run was interrupted.
