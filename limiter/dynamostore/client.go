@@ -1,9 +1,11 @@
 package dynamostore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -94,8 +96,24 @@ type directClient struct {
 	transport http.RoundTripper
 }
 
-// Do implements dynamodb.HTTPClient.
+// maxInMemoryBody is far above what DynamoDB accepts as a request.
+const maxInMemoryBody = 32 << 20
+
+// Do implements dynamodb.HTTPClient. The request is the caller's own copy for this attempt.
+//
+// net/http sends the headers of a request whose body it does not know to be in memory, such as the
+// SDK's, ahead of the body: two system calls, and a fast answer to the second meets a request that
+// is not finished with its body, which the SDK then closes, and the connection is thrown away.
+// A body that is plainly in memory goes out in one piece.
 func (c directClient) Do(req *http.Request) (*http.Response, error) {
+	if req.Body != nil && req.ContentLength > 0 && req.ContentLength <= maxInMemoryBody {
+		body := make([]byte, req.ContentLength)
+		if _, err := io.ReadFull(req.Body, body); err != nil {
+			return nil, fmt.Errorf("read request body: %w", err)
+		}
+		req.Body.Close()
+		req.Body = io.NopCloser(bytes.NewReader(body))
+	}
 	return c.transport.RoundTrip(req)
 }
 

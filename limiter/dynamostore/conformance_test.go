@@ -34,4 +34,3 @@ func TestConformanceOnTheEngineInProcess(t *testing.T) {
 func TestConformanceOnTheEngineOverHTTP(t *testing.T) {
 	conformance(t, newClient(t, serve(t, newEngine(t, dynamolocal.Config{}))))
 }
-
