@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -49,6 +50,8 @@ func TestScripts(t *testing.T) {
 			"sig":      sig,
 			"ended":    ended,
 			"endpoint": endpoint,
+			"dynamo":   dynamo,
+			"runid":    runID,
 		},
 	})
 }
@@ -218,4 +221,37 @@ func listen(ts *testscript.TestScript) net.Listener {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
 	return listener
+}
+
+// dynamo URL OPERATION JSON: calls the operation of a DynamoDB endpoint, which must succeed.
+func dynamo(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: dynamo URL OPERATION JSON")
+	}
+	request, err := http.NewRequest(http.MethodPost, args[0], strings.NewReader(args[2]))
+	ts.Check(err)
+	request.Header.Set("Content-Type", "application/x-amz-json-1.0")
+	request.Header.Set("X-Amz-Target", "DynamoDB_20120810."+args[1])
+	request.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0")
+	request.Header.Set("X-Amz-Date", "20260101T000000Z")
+	response, err := http.DefaultClient.Do(request)
+	ts.Check(err)
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		body, err := io.ReadAll(response.Body)
+		ts.Fatalf("%s: %s %s %v", args[1], response.Status, body, err)
+	}
+}
+
+// runid VAR FILE: sets VAR to the run id in the header that the file holds.
+func runID(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: runid VAR FILE")
+	}
+	_, rest, found := strings.Cut(ts.ReadFile(args[1]), "Run:")
+	if !found {
+		ts.Fatalf("%s has no run id", args[1])
+	}
+	id, _, _ := strings.Cut(strings.TrimSpace(rest), ",")
+	ts.Setenv(args[0], id)
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -137,6 +138,9 @@ func (a *app) report(err error) int {
 		}
 	}
 	fmt.Fprintln(a.stderr, a.stderr.Paint(term.Red, "error:")+" "+err.Error())
+	if stack := sourceStack(err); stack != "" {
+		fmt.Fprintln(a.stderr, strings.TrimRight(stack, "\n"))
+	}
 	if hint := hintOf(err); hint != "" {
 		fmt.Fprintln(a.stderr, hint)
 	}

@@ -93,7 +93,18 @@ func sourcePosition(err error) map[string]any {
 	if e.Function != "" {
 		position["function"] = e.Function
 	}
+	if e.Stack != "" {
+		position["stack"] = e.Stack
+	}
 	return position
+}
+
+// sourceStack is the call stack of an error raised by a locustfile; "" when there is none.
+func sourceStack(err error) string {
+	if e, ok := errors.AsType[*locustfile.Error](err); ok {
+		return e.Stack
+	}
+	return ""
 }
 
 // listClasses prints the classes of the locustfile.
