@@ -239,7 +239,7 @@ func (e *Engine) bindBatch(r *wire.Request) (writes []write, parts []int, err er
 			case a.Kind == wire.Several:
 				return nil, nil, validation("Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes")
 			case a.Kind != wire.Put && a.Kind != wire.Delete:
-				return nil, nil, validation("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
+				return nil, nil, validation("Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes")
 			case a.ItemErr != nil:
 				return nil, nil, a.ItemErr
 			case a.KeyErr != nil:

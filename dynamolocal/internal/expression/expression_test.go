@@ -192,3 +192,40 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestRemovalsMeanTheOldPositions(t *testing.T) {
+	element := func(x int64) attr.Value {
+		return attr.MapOf(attr.NewMap([]attr.Attr{{Name: "x", Value: attr.Int(x)}, {Name: "y", Value: attr.Int(x)}}))
+	}
+	item := attr.NewMap([]attr.Attr{{Name: "l", Value: attr.ListOf([]attr.Value{element(0), element(1), element(2)})}})
+	for _, text := range []string{"REMOVE l[0], l[1].x", "REMOVE l[1].x, l[0]"} {
+		var b Bound
+		if err := b.Bind(NewCache().Parse("Update", text), given(), false); err != nil {
+			t.Fatal(err)
+		}
+		draft := attr.NewShapes().Draft(item)
+		if err := b.Apply(item, &draft); err != nil {
+			t.Fatal(err)
+		}
+		list := draft.Item().Get("l").Values()
+		if len(list) != 2 || list[0].Map().Get("x").Exists() || list[0].Map().Get("y").Key() != "1" || !list[1].Map().Get("x").Exists() {
+			t.Errorf("%s left %d elements; the first has x: %v", text, len(list), list[0].Map().Get("x").Exists())
+		}
+	}
+}
+
+func TestDeleteNeedsTheParent(t *testing.T) {
+	r := given()
+	r.values[":set"], _ = attr.StringSet([]string{"a"})
+	item := attr.NewMap([]attr.Attr{{Name: "m", Value: attr.MapOf(attr.NewMap(nil))}, {Name: "a", Value: attr.Int(1)}})
+	for text, want := range map[string]error{"DELETE gone :set": nil, "DELETE m.gone :set": nil, "DELETE gone.x :set": errDocumentPath, "DELETE a.x :set": errDocumentPath, "DELETE m[0] :set": errDocumentPath} {
+		var b Bound
+		if err := b.Bind(NewCache().Parse("Update", text), r, false); err != nil {
+			t.Fatal(err)
+		}
+		draft := attr.NewShapes().Draft(item)
+		if err := b.Apply(item, &draft); err != want {
+			t.Errorf("%s: %v, want %v", text, err, want)
+		}
+	}
+}

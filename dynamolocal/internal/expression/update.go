@@ -141,12 +141,35 @@ func (b *Bound) sum(a *action, old *attr.Map) (attr.Value, error) {
 func (b *Bound) without(a *action, old *attr.Map) (v attr.Value, ok bool, err error) {
 	have, arg := b.get(old, a.path), b.values[a.ref]
 	if !have.Exists() {
+		if !b.parentHolds(old, a.path) {
+			return v, false, errDocumentPath
+		}
 		return v, false, nil
 	}
 	if have.Kind() != arg.Kind() {
 		return v, false, errOperandType
 	}
 	return attr.Difference(have, arg), true, nil
+}
+
+// comparePaths orders paths by their steps, list elements by index.
+func (b *Bound) comparePaths(x, y path) int {
+	for i := range min(len(x), len(y)) {
+		if c := cmp.Or(cmp.Compare(x[i].index, y[i].index), cmp.Compare(b.stepName(x[i]), b.stepName(y[i]))); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(len(x), len(y))
+}
+
+// parentHolds reports whether what the last step of a path leads into is there and of its kind.
+func (b *Bound) parentHolds(old *attr.Map, p path) bool {
+	last := len(p) - 1
+	if last == 0 {
+		return true
+	}
+	kind := b.get(old, p[:last]).Kind()
+	return kind == attr.M && p[last].index < 0 || kind == attr.L && p[last].index >= 0
 }
 
 // applyNested makes changes inside documents: first what sets values, list ends in the order of
@@ -163,7 +186,7 @@ func (b *Bound) applyNested(old *attr.Map, draft *attr.Draft, edits []edit) erro
 		case setX:
 			return cmp.Compare(lastIndex(x.path), lastIndex(y.path))
 		}
-		return cmp.Compare(lastIndex(y.path), lastIndex(x.path))
+		return b.comparePaths(y.path, x.path)
 	})
 	for i := range edits {
 		e := &edits[i]
