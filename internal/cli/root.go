@@ -25,7 +25,9 @@ func (a *app) rootCommand() *cobra.Command {
 		return usage(withHint(err, "see "+cmd.CommandPath()+" --help"))
 	})
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print the result as one JSON object on stdout; errors too")
-	root.AddCommand(a.loadCommand(), a.localCommand(), a.versionCommand())
+	older := a.loadCommand() // the group's name in earlier versions, which scripts still use
+	older.Use, older.Hidden = "loadtest", true
+	root.AddCommand(a.loadCommand(), older, a.localCommand(), a.versionCommand())
 	addExitTable(root)
 	return root
 }
@@ -34,7 +36,6 @@ func (a *app) rootCommand() *cobra.Command {
 func (a *app) loadCommand() *cobra.Command {
 	load := &cobra.Command{
 		Use:     "load",
-		Aliases: []string{"loadtest"},
 		Short:   "Load tests with simulated users",
 		Example: "  zae-limiter load benchmark -f examples/locust/locustfiles/simple.star --users 20 --duration 30",
 		Args:    unknownCommand,
