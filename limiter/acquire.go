@@ -19,7 +19,7 @@ type acquire struct {
 	charges []Charge
 	child   part
 	parent  *part // nil when nothing cascades
-	buffer  [4]Charge
+	buffer  [3]Charge
 }
 
 // part is one bucket of an acquire: the entity's, or its parent's.
@@ -30,7 +30,7 @@ type part struct {
 	charged bool
 	trips   int
 	err     error
-	buffer  [4]LimitState
+	buffer  [3]LimitState // two limits and wcu
 }
 
 func (p *part) image() *Bucket { return &p.out.Image }

@@ -158,7 +158,8 @@ func (o *owner) learnStamp(s stamp) {
 	if known != nil && (*known == s || known.pinned && s.pinc == known.pinc && s.pgen < known.pgen) {
 		return
 	}
-	o.stamp.Store(&s)
+	fresh := s // so that s itself stays off the heap on the way out above
+	o.stamp.Store(&fresh)
 }
 
 // parent is whom the entity is remembered to cascade to on this resource, "" if to nobody.

@@ -14,7 +14,7 @@ const benchEntities = 4096
 
 // benchLimiter spreads over 4,096 entities, so that no shard reaches the 1,000 writes a second of wcu in
 // the clock that the benchmark advances.
-func benchLimiter(b *testing.B, opts limiter.Options) (*limiter.Limiter, []string) {
+func benchLimiter(b *testing.B, opts limiter.Options) (*limiter.Limiter, []limiter.Request) {
 	b.Helper()
 	l, err := limiter.New(memstore.New(), opts)
 	if err != nil {
@@ -23,16 +23,16 @@ func benchLimiter(b *testing.B, opts limiter.Options) (*limiter.Limiter, []strin
 	if err := l.SetSystemDefaults(b.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1_000_000_000)}, ""); err != nil {
 		b.Fatal(err)
 	}
-	ids := make([]string, benchEntities)
-	for i := range ids {
-		ids[i] = "entity-" + strconv.Itoa(i)
-		acquireOnce(b, l, ids[i])
+	requests := make([]limiter.Request, benchEntities)
+	for i := range requests {
+		requests[i] = limiter.Request{EntityID: "entity-" + strconv.Itoa(i), Resource: "gpt-4", Consume: limiter.Amounts{"rpm": 1}}
+		acquireOnce(b, l, requests[i])
 	}
-	return l, ids
+	return l, requests
 }
 
-func acquireOnce(tb testing.TB, l *limiter.Limiter, id string) {
-	lease, err := l.Acquire(context.Background(), limiter.Request{EntityID: id, Resource: "gpt-4", Consume: limiter.Amounts{"rpm": 1}})
+func acquireOnce(tb testing.TB, l *limiter.Limiter, request limiter.Request) {
+	lease, err := l.Acquire(context.Background(), request)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -51,25 +51,40 @@ func BenchmarkAcquireMemstore(b *testing.B) {
 		{"read then write", limiter.Options{DisableSpeculation: true, RejectionCacheTTL: -1}},
 	} {
 		b.Run(mode.name, func(b *testing.B) {
-			l, ids := benchLimiter(b, mode.opts)
+			l, requests := benchLimiter(b, mode.opts)
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				acquireOnce(b, l, ids[i%benchEntities])
+				acquireOnce(b, l, requests[i%benchEntities])
 				i++
 			}
 		})
 		b.Run(mode.name+"/parallel", func(b *testing.B) {
-			l, ids := benchLimiter(b, mode.opts)
+			l, requests := benchLimiter(b, mode.opts)
 			b.ReportAllocs()
 			var worker atomic.Int64
 			b.RunParallel(func(pb *testing.PB) {
 				i := int(worker.Add(1)) * 997
 				for pb.Next() {
-					acquireOnce(b, l, ids[i%benchEntities])
+					acquireOnce(b, l, requests[i%benchEntities])
 					i++
 				}
 			})
 		})
+	}
+}
+
+func TestAcquireAllocatesTheLeaseOnly(t *testing.T) {
+	l, err := limiter.New(memstore.New(), limiter.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SetSystemDefaults(t.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1_000_000_000)}, ""); err != nil {
+		t.Fatal(err)
+	}
+	request := limiter.Request{EntityID: "u", Resource: "gpt-4", Consume: limiter.Amounts{"rpm": 1}}
+	acquireOnce(t, l, request)
+	if got := testing.AllocsPerRun(100, func() { acquireOnce(t, l, request) }); got > 1 {
+		t.Errorf("%v allocations per acquire, want 1", got)
 	}
 }
