@@ -31,7 +31,7 @@ func progressFrame(s *stats.Snapshot, planned time.Duration) term.Frame {
 
 func progressTable(s *stats.Snapshot) term.Table {
 	t := term.Table{
-		Columns:     []string{"Type", "Name", "# reqs", "# fails", "Avg", "Min", "Max", "p50", "p95", "req/s", "failures/s"},
+		Columns:     []string{"Type", "Name", "# reqs", "# fails", "Avg", "Min", "Max", "p50", "p95", "req/s"},
 		LeftColumns: 2,
 	}
 	for i := range s.Entries {
@@ -49,16 +49,12 @@ func progressTable(s *stats.Snapshot) term.Table {
 
 func progressRow(e *stats.Entry, elapsed time.Duration) []string {
 	rps, recent := currently(e, elapsed)
-	failures := 0.0
-	if e.Current != nil {
-		failures = e.Current.FailuresPerSecond
-	}
 	return []string{
 		e.Type, e.Name, formatCount(e.Requests),
 		fmt.Sprintf("%d (%.2f%%)", e.Failures, 100*e.FailureRatio()),
 		formatMS(e.Hist.Mean()), formatMS(e.Hist.Min()), formatMS(e.Hist.Max()),
 		formatMS(recent.Quantile(0.50)), formatMS(recent.Quantile(0.95)),
-		fmt.Sprintf("%.1f", rps), fmt.Sprintf("%.1f", failures),
+		fmt.Sprintf("%.1f", rps),
 	}
 }
 

@@ -41,7 +41,7 @@ func (t Table) widths() []int {
 
 // shrink takes what is too much from the widest left column, down to a floor that keeps it legible.
 func (t Table) shrink(widths []int, width int) {
-	const floor = 8
+	const floor = 10
 	total := 2 * (len(widths) - 1)
 	for _, w := range widths {
 		total += w

@@ -48,9 +48,9 @@ func TestTableLines(t *testing.T) {
 	if got != want {
 		t.Errorf("Lines(0):\n%s\nwant\n%s", got, want)
 	}
-	for _, line := range table.Lines(26) {
-		if n := len([]rune(line)); n > 26 {
-			t.Errorf("line of %d columns in a width of 26: %q", n, line)
+	for _, line := range table.Lines(30) {
+		if n := len([]rune(line)); n > 30 {
+			t.Errorf("line of %d columns in a width of 30: %q", n, line)
 		}
 	}
 }
