@@ -2,14 +2,15 @@
 
     compare.py --engine URL --local URL [--only PATTERN] [--verbose | --suggest]
 
-Where the service itself differs from DynamoDB Local, differences.toml says so, call by call, and
-what the service answers. A difference that is not listed fails; so does a listed one that no
-longer occurs, and an engine that does not give the service's answer.
+Where the service itself differs from DynamoDB Local, differences.toml says so, by call or by
+wording, and what the service answers. A difference that is not listed fails; so does a listed one
+that no longer occurs, and an engine that does not give the service's answer.
 """
 
 import argparse
 import fnmatch
 import json
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -19,31 +20,59 @@ from harness import CASES, recorder, remove_tables, run, text
 
 
 class Differences:
-    """The list of known differences, by case and number of the call in it."""
+    """The list of known differences: by case and call, and by the wording of errors."""
 
     def __init__(self, path: Path):
         self.entries: dict[tuple[str, int], dict] = {}
-        for entry in tomllib.loads(path.read_text()).get("difference", []):
-            for key in ("case", "service", "why"):
-                if not entry.get(key):
-                    raise SystemExit(f"{path.name}: an entry has no {key}: {entry}")
+        self.wordings: list[Wording] = []
+        data = tomllib.loads(path.read_text())
+        for entry in data.get("difference", []):
+            self.require(path, entry, "case", "service", "why")
             if entry["case"] not in CASES:
                 raise SystemExit(f"{path.name}: there is no case {entry['case']!r}")
             at = (entry["case"], entry.get("call", 0))
             if at in self.entries:
                 raise SystemExit(f"{path.name}: two entries for {at}")
             self.entries[at] = entry
+        for entry in data.get("wording", []):
+            self.require(path, entry, "local", "service", "why")
+            self.wordings.append(Wording(entry))
+
+    @staticmethod
+    def require(path: Path, entry: dict, *keys: str) -> None:
+        for key in keys:
+            if not entry.get(key):
+                raise SystemExit(f"{path.name}: an entry has no {key}: {entry}")
 
     def judge(self, name: str, call: int, engine: str, local: str) -> str | None:
         """What is wrong with a call, or None."""
         entry = self.entries.get((name, call))
         if entry is None:
-            return None if engine == local else "differs and is not listed"
+            if engine == local or any([w.covers(engine, local) for w in self.wordings]):
+                return None
+            return "differs and is not listed"
         if engine != entry["service"]:
             return f"the engine does not answer as listed:\n      {entry['service']}"
         if engine == local:
             return "is listed and no longer differs"
         return None
+
+    def unused(self) -> list[str]:
+        """The wordings that no call had."""
+        return [w.local.pattern for w in self.wordings if not w.used]
+
+
+class Wording:
+    """Two texts of one error, as regular expressions that match the whole of it."""
+
+    def __init__(self, entry: dict):
+        self.local, self.service = re.compile(entry["local"]), re.compile(entry["service"])
+        self.used = 0
+
+    def covers(self, engine: str, local: str) -> bool:
+        covered = bool(self.local.fullmatch(local) and self.service.fullmatch(engine))
+        self.used += covered
+        return covered
 
 
 def suggest(name: str, call: int, engine: str, local: str) -> None:
@@ -55,7 +84,7 @@ def quote(value: str) -> str:
     """A TOML string."""
     if "'" not in value and value.isprintable():
         return f"'{value}'"
-    return json.dumps(value, ensure_ascii=True)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def compare(name: str, engine, local, differences: Differences, args) -> list[str]:
@@ -102,8 +131,12 @@ def main() -> int:
             passed += 1
     remove_tables(engine)
     remove_tables(local)
-    calls = len(differences.entries)
-    print(f"boto3: {passed} passed, {failed} failed ({calls} calls where the service differs from DynamoDB Local)")
+    if args.only == "*":
+        for pattern in differences.unused():
+            failed += 1
+            print(f"FAIL differences.toml\n    is listed and no longer differs: {pattern}")
+    listed = len(differences.entries) + sum(w.used for w in differences.wordings)
+    print(f"boto3: {passed} passed, {failed} failed ({listed} calls where the service differs from DynamoDB Local)")
     return 1 if failed else 0
 
 

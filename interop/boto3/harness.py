@@ -135,7 +135,10 @@ VOLATILE = {
     "LatestStreamLabel",
     "IndexSizeBytes",
     "TableSizeBytes",
+    "NumberOfDecreasesToday",
 }
+
+ZERO_UNITS = ({}, {"ReadCapacityUnits": 0, "WriteCapacityUnits": 0})
 
 ARN = re.compile(r"arn:aws:dynamodb:[a-z0-9-]*:[0-9]*:")
 STREAM = re.compile(r"/stream/[0-9T:.-]+")
@@ -144,6 +147,8 @@ STREAM = re.compile(r"/stream/[0-9T:.-]+")
 def normalise(value: Any, unordered: bool) -> Any:
     if isinstance(value, dict):
         result = {k: normalise(v, unordered) for k, v in value.items() if k not in VOLATILE}
+        if "IndexName" in result and result.get("ProvisionedThroughput") in ZERO_UNITS:
+            del result["ProvisionedThroughput"]  # what an index on demand says of its units
         for kind in ("SS", "NS", "BS"):
             if isinstance(result.get(kind), list):
                 result[kind] = sorted(result[kind])

@@ -43,7 +43,7 @@ CREATES = {
     "on demand with units": {**BASE, "ProvisionedThroughput": UNITS},
     "zero units": {**BASE, "BillingMode": "PROVISIONED", "ProvisionedThroughput": {"ReadCapacityUnits": 0, "WriteCapacityUnits": 1}},
     "bad mode": {**BASE, "BillingMode": "FREE"},
-    "stream": {**BASE, "StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}},
+    "stream": {**BASE, "TableName": "streamed", "StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}},
     "stream without a view": {**BASE, "StreamSpecification": {"StreamEnabled": True}},
     "tags": {**BASE, "Tags": [{"Key": "k", "Value": "v"}]},
     "deletion protection": {**BASE, "DeletionProtectionEnabled": False},

@@ -13,6 +13,7 @@ ITEM = {
     "ns": ns(1, 2),
     "bs": bs(b"a"),
     "ll": lst(n(0), n(1), n(2)),
+    "lm": lst(m(a=n(1)), m(a=n(2), s=ss("a"), l=lst(n(1), n(2))), m(a=n(4))),
     "mm": m(a=n(1), b=m(c=s("c")), l=lst(n(1))),
     "nul": NULL,
 }
@@ -42,12 +43,13 @@ def update(expression, names=None, values=None, key="p", returning="ALL_NEW"):
 
 
 GOOD = [
-    "SET n = :n", "SET new = :s", "set n = :n remove str", "SET n = k, k = n", "SET n = :n, k = n", "SET n = n + :n", "SET n = n - :n", "SET n = :n - n", "SET n = n + k", "SET n = :n + :w",
+    "SET n = :n", "SET fresh = :s", "set n = :n remove str", "SET n = k, k = n", "SET n = :n, k = n", "SET n = n + :n", "SET n = n - :n", "SET n = :n - n", "SET n = n + k", "SET n = :n + :w",
     "SET n = (n + :n)", "SET a = (:n)", "SET n = if_not_exists(n, :zero)", "SET z = if_not_exists(z, :zero)", "SET z = if_not_exists(z, :zero) + :n", "SET n = if_not_exists(n, :zero) + :n",
     "SET z = if_not_exists(nul, :n)", "SET z = if_not_exists(y, if_not_exists(n, :n))", "SET ll = list_append(ll, :l)", "SET ll = list_append(:l, ll)", "SET z = list_append(if_not_exists(z, :el), :l)", "SET z = list_append(:l, :el)",
-    "SET ll[1] = :s", "SET ll[9] = :s", "SET ll[9] = :s, ll[7] = :n, ll[3] = :t", "SET mm.a = :s", "SET mm.new = :m", "SET mm.b.c = :n", "SET mm.l[0] = :s", "SET z = mm.b", "SET z = ll[2]", "SET str = str",
+    "SET ll[1] = :s", "SET ll[9] = :s", "SET ll[9] = :s, ll[7] = :n, ll[3] = :t", "SET mm.a = :s", "SET mm.fresh = :m", "SET mm.b.c = :n", "SET mm.l[0] = :s", "SET z = mm.b", "SET z = ll[2]", "SET str = str",
     "SET z = :nul", "SET z = :m", "SET z = :ss", "SET z = :b",
-    "REMOVE n", "REMOVE missing", "REMOVE n, str, k", "REMOVE ll[0]", "REMOVE ll[0], ll[1]", "REMOVE ll[2], ll[0]", "REMOVE ll[0], ll[1], ll[2]", "REMOVE ll[9]", "REMOVE mm.a", "REMOVE mm.zz", "REMOVE mm.b.c", "REMOVE mm.l[0]",
+    "REMOVE n", "REMOVE nothere", "REMOVE n, str, k", "REMOVE ll[0]", "REMOVE ll[0], ll[1]", "REMOVE ll[2], ll[0]", "REMOVE ll[0], ll[1], ll[2]", "REMOVE ll[9]", "REMOVE mm.a", "REMOVE mm.zz", "REMOVE mm.b.c", "REMOVE mm.l[0]",
+    "REMOVE lm[0], lm[1].a", "REMOVE lm[1].a, lm[0]", "REMOVE lm[1].l[0], lm[0]", "REMOVE lm[0], lm[2].a SET lm[1].a = :s", "REMOVE lm[0] DELETE lm[1].s :ssa", "REMOVE lm[0] ADD lm[1].a :n", "SET lm[5] = :s, lm[1].a = :n REMOVE lm[0]", "REMOVE mm, lm[0], ll[0]",
     "REMOVE ll[0] SET ll[1] = :s", "REMOVE ll[0] SET ll[5] = :s",
     "ADD n :n", "ADD n :neg", "ADD z :n", "ADD ss :ss", "ADD ns :ns", "ADD bs :bs", "ADD z :ss", "ADD mm.a :n", "ADD mm.z :n", "ADD ll[0] :n", "ADD n :n, k :w", "ADD z :ns, n :n",
     "DELETE ss :ss", "DELETE ss :ssa", "DELETE ss :ea", "DELETE ns :ns", "DELETE bs :bs", "DELETE z :ss",
@@ -66,10 +68,10 @@ for returning in ("ALL_OLD", "NONE", "SOME"):
     case(f"update/ReturnValues {returning}", update("SET n = :n", returning=returning), PLAIN)
 
 EVALUATION_ERRORS = [
-    "SET z = missing", "SET z = missing + :n", "SET z = n + missing", "SET z = mm.zz", "SET z = ll[9]", "SET z = str + :n", "SET z = n + str", "SET z = ss - :n", "SET zz.a = :s", "SET zz[0] = :s", "SET str.a = :s",
-    "SET str[0] = :s", "SET ll.a = :s", "SET mm[0] = :s", "SET mm.zz.y = :s", "SET z = list_append(str, :l)", "SET z = list_append(missing, :l)", "SET z = list_append(:l, n)", "SET z = if_not_exists(zz, yy)",
+    "SET z = nothere", "SET z = nothere + :n", "SET z = n + nothere", "SET z = mm.zz", "SET z = ll[9]", "SET z = str + :n", "SET z = n + str", "SET z = ss - :n", "SET zz.a = :s", "SET zz[0] = :s", "SET str.a = :s",
+    "SET str[0] = :s", "SET ll.a = :s", "SET mm[0] = :s", "SET mm.zz.y = :s", "SET z = list_append(str, :l)", "SET z = list_append(nothere, :l)", "SET z = list_append(:l, n)", "SET z = if_not_exists(zz, yy)",
     "REMOVE zz.a", "REMOVE str.a", "REMOVE zz[0]", "REMOVE mm.zz.y", "ADD str :n", "ADD ss :n", "ADD n :ss", "ADD ss :ns", "ADD ll :n", "ADD mm :n", "ADD zz.a :n", "ADD nul :n",
-    "DELETE n :ss", "DELETE ss :ns", "DELETE ll :ss", "DELETE mm.zz.a :ss",
+    "DELETE n :ss", "DELETE ss :ns", "DELETE ll :ss", "DELETE mm.zz.a :ss", "DELETE str.a :ss", "DELETE ll.a :ss", "DELETE mm[0] :ss",
     "SET z = :s, PK = :s", "REMOVE PK", "ADD PK :n", "SET PK.a = :s", "DELETE PK :ss",
 ]  # fmt: skip
 for expression in EVALUATION_ERRORS:
