@@ -405,6 +405,19 @@ func TestRejectionsFromMemory(t *testing.T) {
 	w.admit("u", 1)
 }
 
+func TestAShortParentRejectsFromMemory(t *testing.T) {
+	w := family(t)
+	w.must(w.l.SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
+	w.l = w.process(limiter.Options{})
+	w.admit("child", 100)
+	w.faults.before = func(call string) error { return errors.New("no request expected: " + call) }
+	_, err := w.acquire("child", 1)
+	e := wantError[*limiter.ExceededError](t, err)
+	if p, _ := e.Primary(); len(e.Statuses) != 2 || p.EntityID != "org" || e.Statuses[0].Exceeded || e.RoundTrips != 0 {
+		t.Errorf("got %+v", e)
+	}
+}
+
 func TestACreditForgetsTheRememberedImage(t *testing.T) {
 	w := newWorld(t, limiter.PerMinute("rpm", 10))
 	w.l = w.process(limiter.Options{})

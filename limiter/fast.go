@@ -255,6 +255,7 @@ func (a *acquire) spread(ctx context.Context, p *part) (shard int, err error) {
 	if stored <= count {
 		return key.Shard, nil
 	}
+	p.owner.doubled()
 	if won {
 		a.stampShards(ctx, key, count, stored)
 	}

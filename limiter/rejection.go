@@ -119,7 +119,23 @@ func (a *acquire) rejectFromMemory(o *owner) (avoid uint32, rejection *ExceededE
 	// The parent may be disabled, which outranks a rejection: without its image nothing is said.
 	parent := a.recall(a.l.owners.get(parentID, a.req.Resource), parentID)
 	if parent.known && (child.short || parent.short) {
+		if child.judged == nil {
+			child.judged = a.judgeAny(o, a.req.EntityID)
+		}
 		return 0, &ExceededError{Statuses: append(child.judged, parent.judged...)}
 	}
 	return child.mask, nil
+}
+
+// judgeAny judges the first trusted image, for a rejection that another bucket causes.
+func (a *acquire) judgeAny(o *owner, entity string) []LimitStatus {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for s := range o.images {
+		if o.images[s].trusted(a.now, a.l.opts.RejectionCacheTTL) && a.complete(&o.images[s].image) {
+			statuses, _ := judge(&BucketKey{entity, a.req.Resource, s}, &o.images[s].image, a.charges, a.now)
+			return statuses
+		}
+	}
+	return nil
 }

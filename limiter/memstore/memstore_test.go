@@ -10,3 +10,8 @@ import (
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(*testing.T) storetest.Store { return memstore.New() })
 }
+
+func TestTheModelAgreesWithItself(t *testing.T) {
+	open := func(*testing.T) storetest.Store { return memstore.New() }
+	storetest.Agree(t, open, open)
+}
