@@ -25,4 +25,7 @@
 // call, and drops the connection when the reply is faster than the end of that body, which with a
 // server nearby happens to one request in twenty. Credentials given as a value are used as they are:
 // making the client looks nothing up and opens no connection.
+//
+// The reply to a speculative write is read by a reader of this package (see flatProtocol), which
+// knows what a bucket looks like and leaves everything else to the SDK.
 package dynamostore

@@ -58,14 +58,14 @@ func decodeBucketAttr(out *limiter.Bucket, name string, v types.AttributeValue) 
 		}
 	case "parent_id":
 		if s, ok := v.(*types.AttributeValueMemberS); ok {
-			out.ParentID = s.Value
+			out.ParentID = strings.Clone(s.Value)
 		}
 	case "pgen":
 		out.HasPGen = true
 		out.PGen, err = parseInt(v)
 	case "pinc":
 		if s, ok := v.(*types.AttributeValueMemberS); ok {
-			out.PInc = s.Value
+			out.PInc = strings.Clone(s.Value)
 		}
 	case "sched":
 		out.Features |= limiter.FeatureSchedule
@@ -156,7 +156,8 @@ func limitState(out *limiter.Bucket, name string) *limiter.LimitState {
 	}
 	out.Limits = append(out.Limits, limiter.LimitState{})
 	copy(out.Limits[at+1:], out.Limits[at:])
-	out.Limits[at] = limiter.LimitState{Name: name}
+	// The name is a part of the whole reply, which an image that is kept must not keep too.
+	out.Limits[at] = limiter.LimitState{Name: strings.Clone(name)}
 	return &out.Limits[at]
 }
 

@@ -254,3 +254,25 @@ func (h *hostRecorder) RoundTrip(r *http.Request) (*http.Response, error) {
 	h.hosts = append(h.hosts, r.URL.Host)
 	return h.RoundTripper.RoundTrip(r)
 }
+
+// Replies that are no plain bucket take the SDK's way and lose nothing.
+func TestRepliesOfEveryShapeAreRead(t *testing.T) {
+	for name, body := range map[string]string{
+		"plain":               `{"Attributes":{"rf":{"N":"7"},"b_n_tk":{"N":"5"},"parent_id":{"S":"org"}}}`,
+		"white space":         `{ "Attributes": {"rf": {"N": "7"}, "b_n_tk": {"N": "5"}, "parent_id": {"S": "org"}} }`,
+		"escapes":             `{"Attributes":{"rf":{"N":"7"},"b_n_tk":{"N":"5"},"parent_id":{"S":"\u006frg"}}}`,
+		"consumed capacity":   `{"Attributes":{"rf":{"N":"7"},"b_n_tk":{"N":"5"},"parent_id":{"S":"org"}},"ConsumedCapacity":{"TableName":"t","CapacityUnits":1}}`,
+		"an attribute of map": `{"Attributes":{"rf":{"N":"7"},"b_n_tk":{"N":"5"},"parent_id":{"S":"org"},"m":{"M":{"k":{"L":[{"S":"x"}]}}}}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			endpoint, _ := service(t, 200, dynamoJSON, body)
+			var out limiter.ConsumeOutput
+			if err := newStore(newClient(t, endpoint)).Consume(t.Context(), &limiter.ConsumeInput{Key: example}, &out); err != nil {
+				t.Fatal(err)
+			}
+			if out.Image.RF != 7 || out.Image.ParentID != "org" || out.Image.Limit("n") == nil || out.Image.Limit("n").Tokens != 5 {
+				t.Errorf("got %+v", out.Image)
+			}
+		})
+	}
+}

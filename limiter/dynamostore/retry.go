@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // maxThrottleDelay bounds the wait before a throttled write is repeated.
@@ -46,14 +47,24 @@ func (r throttleRetryer) GetAttemptToken(ctx context.Context) (func(error) error
 // leaves open whether they were applied.
 func writeOnceOptions(api API) []func(*dynamodb.Options) {
 	var inner aws.Retryer
+	var protocol smithyhttp.ClientProtocol
 	if client, ok := api.(interface{ Options() dynamodb.Options }); ok {
-		inner = client.Options().Retryer
+		options := client.Options()
+		inner = options.Retryer
+		if options.Protocol != nil {
+			protocol = flatProtocol{options.Protocol}
+		}
 	}
 	if inner == nil {
 		inner = retry.NewStandard()
 	}
-	retryer := throttleRetryer{inner}
-	return []func(*dynamodb.Options){func(o *dynamodb.Options) { o.Retryer = retryer }}
+	var retryer aws.Retryer = throttleRetryer{inner} // converted once, not for each call
+	return []func(*dynamodb.Options){func(o *dynamodb.Options) {
+		o.Retryer = retryer
+		if protocol != nil {
+			o.Protocol = protocol
+		}
+	}}
 }
 
 // isThrottle reports whether the service refused the request for its rate.
