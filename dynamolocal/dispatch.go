@@ -35,6 +35,7 @@ func (e *Engine) call(ctx context.Context, op string, r *wire.Request, body []by
 			return nil, err
 		}
 	}
+	begin := e.beginning()
 	res, err := e.run(ctx, op, r, body, fault)
 	e.counters.request(op, err)
 	if op != "TransactWriteItems" || err != nil {
@@ -45,7 +46,11 @@ func (e *Engine) call(ctx context.Context, op string, r *wire.Request, body []by
 		if fault != nil {
 			extra = fault.Latency
 		}
-		if waitErr := e.spend(ctx, op, work, extra); waitErr != nil {
+		if waitErr := e.spend(ctx, op, work, extra, begin); waitErr != nil {
+			return nil, waitErr
+		}
+	} else if fault != nil && fault.Latency > 0 {
+		if waitErr := e.timer.Wait(ctx, fault.Latency); waitErr != nil {
 			return nil, waitErr
 		}
 	}

@@ -138,16 +138,27 @@ func (e *Engine) now() time.Time { return e.clock() }
 // ticks is the monotonic time of throughput and faults.
 func (e *Engine) ticks() int64 { return int64(e.now().Sub(e.started)) }
 
-// spend waits as long as the models say that an operation takes.
-func (e *Engine) spend(ctx context.Context, op string, items int, extra time.Duration) error {
+// spend waits until an operation has taken as long as the models say, since begin.
+func (e *Engine) spend(ctx context.Context, op string, items int, extra time.Duration, begin time.Time) error {
 	if !e.delays && extra == 0 {
 		return nil
 	}
 	e.randomMu.Lock()
 	d := extra + e.latency.Draw(op, items, e.random) + e.network.Draw(e.random)
 	e.randomMu.Unlock()
+	if !begin.IsZero() {
+		d -= time.Since(begin)
+	}
 	if d <= 0 {
 		return nil
 	}
 	return e.timer.Wait(ctx, d)
+}
+
+// beginning is when a request began whose work is part of its delay; zero without delays.
+func (e *Engine) beginning() time.Time {
+	if !e.delays {
+		return time.Time{}
+	}
+	return time.Now()
 }

@@ -103,3 +103,16 @@ func TestALatencyBesideAnotherFault(t *testing.T) {
 		t.Errorf("the error came after %v", took)
 	}
 }
+
+func TestALatencyOfATransaction(t *testing.T) {
+	e := newEngine(t, dynamolocal.Config{Faults: []byte(`{"rules": [{"operations": ["TransactWriteItems"], "action": "latency", "latency": "3ms"}]}`)})
+	post(t, e, "CreateTable", indexedTable)
+	begin := time.Now()
+	reply := post(t, e, "TransactWriteItems", `{"TransactItems": [{"Put": {"TableName": "tab", "Item": {"PK": {"S": "p"}, "SK": {"S": "s"}}}}]}`)
+	if len(reply) != 0 {
+		t.Errorf("reply = %v", reply)
+	}
+	if took := time.Since(begin); took < 3*time.Millisecond {
+		t.Errorf("the reply came after %v", took)
+	}
+}

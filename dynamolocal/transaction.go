@@ -264,7 +264,7 @@ type lockedTable struct {
 }
 
 func (t *transaction) run(ctx context.Context) (*result, error) {
-	hold := t.engine.delays
+	hold, begin := t.engine.delays, t.engine.beginning()
 	locked := t.lockOrder()
 	for _, l := range locked {
 		l.table.store.Lock(l.stripes)
@@ -285,7 +285,7 @@ func (t *transaction) run(ctx context.Context) (*result, error) {
 			t.writes[i].table.store.Release(t.writes[i].hash, t.writes[i].rng)
 		}
 	}()
-	return res, t.engine.spend(ctx, "TransactWriteItems", len(t.writes), 0)
+	return res, t.engine.spend(ctx, "TransactWriteItems", len(t.writes), 0, begin)
 }
 
 // apply evaluates all actions and makes their changes, or none; the locks are held.
