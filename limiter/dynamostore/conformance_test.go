@@ -34,3 +34,25 @@ func TestConformanceOnTheEngineInProcess(t *testing.T) {
 func TestConformanceOnTheEngineOverHTTP(t *testing.T) {
 	conformance(t, newClient(t, serve(t, newEngine(t, dynamolocal.Config{}))))
 }
+func BenchmarkStoreOnTheEngineInProcess(b *testing.B) {
+	benchmarkStore(b, newEngine(b, dynamolocal.Config{}).Client())
+}
+
+func BenchmarkStoreOnTheEngineOverHTTP(b *testing.B) {
+	benchmarkStore(b, newClient(b, serve(b, newEngine(b, dynamolocal.Config{}))))
+}
+
+func benchmarkStore(b *testing.B, api dynamostore.API) {
+	table := dynamostore.OpenTable(api, "bench", dynamostore.TableOptions{})
+	if err := table.Create(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	var opened atomic.Int64
+	storetest.Benchmark(b, func(b *testing.B) storetest.Store {
+		ns, err := table.RegisterNamespace(b.Context(), fmt.Sprintf("bench-%d", opened.Add(1)))
+		if err != nil {
+			b.Fatal(err)
+		}
+		return table.Store(ns)
+	})
+}
