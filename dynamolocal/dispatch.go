@@ -54,7 +54,7 @@ func (e *Engine) call(ctx context.Context, op string, r *wire.Request, body []by
 			return nil, waitErr
 		}
 	}
-	if fault != nil {
+	if fault != nil && (err == nil || refuses(fault)) {
 		if done, faultErr := e.sufferAfter(ctx, fault); done {
 			return res, faultErr
 		}
