@@ -56,10 +56,12 @@ def on_test_start(env):
     env.client.set_resource_defaults("wide", [Limit.per_minute("rpm", 1000000000)])
     env.client.set_resource_defaults("narrow", [Limit.per_hour("rpm", 50)])
 def wide(user):
+    sleep(0.004)
     user.client.acquire("e-" + user.id, "wide", {"rpm": 1})
 def narrow(user):
+    sleep(0.004)
     user.client.acquire("e-" + user.id, "narrow", {"rpm": 1})
-U = user_class([wide, narrow], wait_time=constant(0.004))
+U = user_class([wide, narrow])
 `)
 	write("lost.json", `{"rules": [{"name": "lost", "operations": ["UpdateItem"], "probability": 0.01, "action": "drop", "when": "after"}]}`)
 	cmd := exec.CommandContext(t.Context(), "zae-limiter", "load", "benchmark", "-C", dir, "-f", "u.star",

@@ -131,9 +131,7 @@ func (a *app) report(err error) int {
 	}
 	if a.json && !a.stdout.used {
 		doc := map[string]any{"error": errorDocument(err, code)}
-		enc := json.NewEncoder(a.stdout)
-		enc.SetIndent("", "  ")
-		if enc.Encode(doc) == nil {
+		if writeIndented(a.stdout, doc) == nil {
 			return code
 		}
 	}
