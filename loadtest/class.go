@@ -10,7 +10,8 @@ import (
 
 // TaskFunc is code of a user: a task, or what it does when it starts or stops. The context ends when
 // the user has to end at once. A returned error is counted as a task error; the user goes on, unless
-// the error is one of [ErrStopUser], [Interrupt], [StopTest] or [ErrReschedule].
+// the error is one of [ErrStopUser], [Interrupt], [StopTest] or [ErrReschedule]. An error with a
+// method Recorded() bool that returns true is that of a recorded call and is not counted again.
 type TaskFunc func(ctx context.Context, u *User) error
 
 // Task is one thing that users do: a function, or a set of tasks to do until it is interrupted.

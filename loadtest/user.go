@@ -250,6 +250,11 @@ func (u *User) failed(what string, err error) {
 		u.swarm.env.StopTest(stopTest.Reason)
 		return
 	}
+	// A call that failed has its place in the statistics; its task's end is no second error.
+	var recorded interface{ Recorded() bool }
+	if errors.As(err, &recorded) && recorded.Recorded() {
+		return
+	}
 	u.recorder().TaskError(u.class.Name+"."+what, err.Error(), traceback(err))
 }
 

@@ -31,6 +31,9 @@ type Failure struct {
 func (f *Failure) Error() string { return f.Text }
 func (f *Failure) Unwrap() error { return f.Err }
 
+// Recorded tells package loadtest that the failure is in the statistics already.
+func (f *Failure) Recorded() bool { return true }
+
 // Classify gives an error of the limiter its stable text.
 func Classify(ctx context.Context, err error) *Failure {
 	var failure *Failure
