@@ -1,6 +1,7 @@
 package dynamolocal
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -40,6 +41,10 @@ func (c *control) updateTable(body []byte) (any, error) {
 			t.mu.Unlock()
 			return nil, invalid("Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST")
 		}
+		if err := checkUnits(&d, r.ProvisionedThroughput); err != nil {
+			t.mu.Unlock()
+			return nil, err
+		}
 		d.ProvisionedThroughput = r.ProvisionedThroughput
 	}
 	if r.StreamSpecification != nil {
@@ -74,6 +79,21 @@ func (c *control) updateTable(body []byte) (any, error) {
 	t.indexKeys = d.indexKeysOf()
 	t.mu.Unlock()
 	return map[string]any{"TableDescription": c.describe(t, "")}, nil
+}
+
+// checkUnits refuses units below one, and those that the table has already.
+func checkUnits(d *tableDefinition, p *provisioned) error {
+	var problems constraints
+	problems.atLeast(true, p.WriteCapacityUnits, 1, "provisionedThroughput.writeCapacityUnits")
+	problems.atLeast(true, p.ReadCapacityUnits, 1, "provisionedThroughput.readCapacityUnits")
+	if err := problems.err(); err != nil {
+		return err
+	}
+	if have := d.ProvisionedThroughput; have != nil && *have == *p {
+		return validation(fmt.Sprintf("The provisioned throughput for the table will not change. The requested value equals the current value. Current ReadCapacityUnits provisioned for the table: %d. Requested ReadCapacityUnits: %d. Current WriteCapacityUnits provisioned for the table: %d. Requested WriteCapacityUnits: %d. Refer to the Amazon DynamoDB Developer Guide for current limits and how to request higher limits.",
+			have.ReadCapacityUnits, p.ReadCapacityUnits, have.WriteCapacityUnits, p.WriteCapacityUnits))
+	}
+	return nil
 }
 
 func (c *control) changeIndex(t *table, d *tableDefinition, create, update, remove *indexDefinition) error {

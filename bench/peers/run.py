@@ -66,7 +66,7 @@ def build_contenders(options, endpoint):
     seconds = options.seconds
 
     def ours(locustfile, *extra, namespace=True):
-        command = [options.binary, "load", "benchmark", "--json", "-f", os.path.join(HERE, locustfile),
+        command = [options.binary, "load", "benchmark", "--json", "-f", locustfile if "-C" in extra else os.path.join(HERE, locustfile),
                    "--endpoint-url", endpoint, "--table", TABLE, "--users", str(USERS),
                    "--spawn-rate", "1000", "--duration", str(seconds), *extra]
         if namespace:
@@ -81,14 +81,14 @@ def build_contenders(options, endpoint):
 
     loop = [options.sdkloop, "-endpoint", endpoint, "-table", TABLE,
             "-workers", str(USERS), "-duration", f"{seconds}s"]
-    max_rps = os.path.join(HERE, "..", "..", "examples", "locust", "locustfiles", "max_rps.star")
+    examples = os.path.join(HERE, "..", "..", "examples", "locust")
     return {
         "SDK UpdateItem alone": lambda: run_sdkloop(loop),
         "zae-limiter": ours("acquire.star"),
         "Locust + zae-limiter 0.17.0": locust(True),
         "zae-limiter, speculation off": ours("acquire.star", "--speculative=false"),
         "Locust + zae-limiter 0.17.0, speculation off": locust(False),
-        "zae-limiter, max_rps with 10 users": ours(max_rps, "MaxRpsUser", namespace=False),
+        "zae-limiter, max_rps with 10 users": ours("locustfiles/max_rps.star", "MaxRpsUser", "-C", examples, namespace=False),
     }
 
 

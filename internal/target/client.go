@@ -41,10 +41,19 @@ func (c *meteredClient) RoundTrip(request *http.Request) (*http.Response, error)
 
 	operation := strings.TrimPrefix(request.Header.Get("X-Amz-Target"), targetPrefix)
 	c.meter.attempt(operation, waited, took, outcomeOf(response, err))
+	if isRetry(request.Header.Get("Amz-Sdk-Request")) {
+		c.meter.retries.Add(1)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return response, nil
+}
+
+// isRetry reads the header in which the SDK counts its attempts of a call: "attempt=2; max=3".
+func isRetry(header string) bool {
+	attempt, _, _ := strings.Cut(strings.TrimPrefix(header, "attempt="), ";")
+	return attempt != "" && attempt != "1"
 }
 
 func (c *meteredClient) takeSlot(ctx context.Context) (waited time.Duration, err error) {

@@ -23,6 +23,7 @@ type Meter struct {
 	// sampleEvery is how many calls there are for one whose consumed capacity is asked for; 0 = none.
 	sampleEvery uint64
 	calls       atomic.Uint64
+	retries     atomic.Int64
 	process     *stats.ProcessMeter
 
 	mu         sync.RWMutex
@@ -171,8 +172,7 @@ func (m *Meter) read(withCPU bool) Readings {
 			}
 		}
 	}
-	calls := int64(m.calls.Load())
-	r.Throttled, r.SDKRetries = &throttledCalls, new(max(attempts-calls, 0))
+	r.Throttled, r.SDKRetries = &throttledCalls, new(m.retries.Load())
 	waits := new(stats.Histogram)
 	for i := range m.waits {
 		m.waits[i].mu.Lock()
@@ -182,7 +182,7 @@ func (m *Meter) read(withCPU bool) Readings {
 	if waits.Count() > 0 {
 		r.PoolWaitP99MS = milliseconds(waits.Quantile(0.99))
 	}
-	m.readUnits(&r, calls)
+	m.readUnits(&r)
 	return r
 }
 
@@ -202,10 +202,10 @@ func (o *operationMeter) read(name string) Operation {
 	return out
 }
 
-func (m *Meter) readUnits(r *Readings, calls int64) {
+func (m *Meter) readUnits(r *Readings) {
 	m.unitsMu.Lock()
 	defer m.unitsMu.Unlock()
-	if m.sampled == 0 || calls == 0 {
+	if m.sampled == 0 {
 		return
 	}
 	scale := 1.0

@@ -9,8 +9,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 )
 
-// meteredAPI counts calls (the transport counts attempts; the difference are the SDK's retries) and
-// asks for the consumed capacity of some of them.
+// meteredAPI asks for the consumed capacity of some calls.
 type meteredAPI struct {
 	dynamostore.API
 	meter *Meter
