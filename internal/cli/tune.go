@@ -137,7 +137,7 @@ func (a *app) tune(ctx context.Context, f *tuneFlags) error {
 			return a.tuneStep(ctx, f, users, d)
 		},
 		Observe: func(p tunePoint) {
-			fmt.Fprintf(a.stderr, "users=%d rps=%.1f p50=%sms efficiency=%.1f%%\n", p.Users, p.RPS, report.FormatMS(&p.P50), 100*p.Efficiency)
+			fmt.Fprintf(a.stderr, "users=%d rps=%.1f p50=%s efficiency=%.1f%%\n", p.Users, p.RPS, report.FormatMS(&p.P50), 100*p.Efficiency)
 		},
 		Note: func(text string) { fmt.Fprintln(a.stderr, text) },
 	}
@@ -240,12 +240,12 @@ func (d *tuneDocument) writeText(w io.Writer) error {
 			formatCount(p.Requests), fmt.Sprintf("%.1f%%", 100*p.Efficiency), note,
 		})
 	}
-	text := "\nSteps (milliseconds):\n"
+	text := "\nSteps:\n"
 	for _, line := range table.Lines(0) {
 		text += "  " + line + "\n"
 	}
 	if d.Optimal != nil {
-		text += fmt.Sprintf("\nSummary:\n  Optimal:    %d users a worker\n  Floor:      p50 %s ms, p95 %s ms, p99 %s ms\n  Throughput: %.1f requests/s a worker\n",
+		text += fmt.Sprintf("\nSummary:\n  Optimal:    %d users a worker\n  Floor:      p50 %s, p95 %s, p99 %s\n  Throughput: %.1f requests/s a worker\n",
 			*d.Optimal, report.FormatMS(&d.FloorP50), report.FormatMS(&d.FloorP95), report.FormatMS(&d.FloorP99), orZero(d.ThroughputRPS))
 		text += "\nRecommendations:\n"
 		for _, r := range d.Recommendations {
