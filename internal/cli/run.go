@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/internal/loadclient"
@@ -164,7 +166,7 @@ func (p *runPlan) config(runID string, stderr io.Writer) loadtest.Config {
 		RunID:       runID,
 		Seed:        p.seed,
 		Host:        p.scenario.host,
-		Options:     p.options,
+		Options:     p.commandLine(),
 		Cores:       p.cores,
 		Logger:      newLogger(stderr),
 	}
@@ -172,6 +174,20 @@ func (p *runPlan) config(runID string, stderr io.Writer) loadtest.Config {
 		config.Shape = p.shape.Shape
 	}
 	return config
+}
+
+// commandLine is what a locustfile sees of the command line: the options that make sense to it, and
+// the custom ones, which win.
+func (p *runPlan) commandLine() map[string]string {
+	options := map[string]string{
+		"users":        strconv.Itoa(p.users),
+		"spawn_rate":   strconv.FormatFloat(p.spawnRate, 'g', -1, 64),
+		"run_time":     strconv.FormatFloat(p.duration.Seconds(), 'g', -1, 64),
+		"stop_timeout": strconv.FormatFloat(p.stop.Seconds(), 'g', -1, 64),
+		"host":         p.scenario.host,
+	}
+	maps.Copy(options, p.options)
+	return options
 }
 
 func (p *runPlan) coresUsed() int {
