@@ -12,6 +12,9 @@ const (
 	settleSeconds = 2
 	// currentWindow is the time that the current rates and percentiles look back on.
 	currentWindow = 10
+	// judgedWakeUps is how many wake-ups a second must have for their 99th percentile to say anything:
+	// with a handful it is one of them, and one may be late for any reason.
+	judgedWakeUps = 20
 	// gapBelow is the coverage below which a second is a gap.
 	gapBelow = 0.95
 )
@@ -218,7 +221,7 @@ func (c *Collector) finish(counts *secondCounts) Second {
 		P99:         counts.hist.Quantile(0.99),
 		LateP99:     counts.late.Quantile(0.99),
 	}
-	second.Saturated = second.LateP99 > max(2*time.Millisecond, second.P50/5)
+	second.Saturated = counts.late.Count() >= judgedWakeUps && second.LateP99 > max(2*time.Millisecond, second.P50/5)
 	return second
 }
 

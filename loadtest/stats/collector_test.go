@@ -114,7 +114,9 @@ func TestALateGeneratorSaturatesTheSecond(t *testing.T) {
 		c := NewCollector(1, time.Now(), 0)
 		record := func(took, late time.Duration) {
 			c.Recorder(0).Record(&Sample{Type: "T", Name: "n", Start: time.Now(), Duration: took})
-			c.Recorder(0).Late(late)
+			for range judgedWakeUps {
+				c.Recorder(0).Late(late)
+			}
 			time.Sleep(time.Second)
 		}
 		record(10*time.Millisecond, 1900*time.Microsecond) // below 2 ms

@@ -45,7 +45,7 @@ type Second struct {
 	P50, P95, P99 time.Duration
 	// LateP99 is how late users with a wait time were woken, 0 when none was.
 	LateP99 time.Duration
-	// Saturated is set when LateP99 exceeds 2 ms and 20 % of P50: the generator was late, so that the
+	// Saturated is set when LateP99, of at least 20 wake-ups, exceeds 2 ms and 20 % of P50: the generator was late, so that the
 	// figures of the second say more about it than about the target.
 	Saturated bool
 }
