@@ -108,10 +108,10 @@ func (r *Runner) Snapshot() *stats.Snapshot {
 
 // Ended returns why the run ended before its time: the cause of its context, ErrUnreachable,
 // ErrKilled, or nil. The text is the reason of a StopTest.
-func (r *Runner) Ended() (err error, reason string) {
+func (r *Runner) Ended() (reason string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.ended, r.reason
+	return r.reason, r.ended
 }
 
 // Run runs the users and returns the final snapshot. When ctx ends, users finish their tasks within
@@ -202,7 +202,7 @@ func (r *Runner) runUsers(ctx context.Context) *stats.Snapshot {
 	}
 	r.dispatcher = NewDispatcher(classes, []string{localWorker})
 
-	ended, reason := r.loop(ctx)
+	reason, ended := r.loop(ctx)
 	r.mu.Lock()
 	r.ended, r.reason = ended, reason
 	r.mu.Unlock()
@@ -251,7 +251,7 @@ func (r *Runner) withSetup(final *stats.Snapshot) *stats.Snapshot {
 }
 
 // loop starts and stops users until the run is over.
-func (r *Runner) loop(ctx context.Context) (ended error, reason string) {
+func (r *Runner) loop(ctx context.Context) (reason string, ended error) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	over := make(<-chan time.Time)
@@ -265,21 +265,21 @@ func (r *Runner) loop(ctx context.Context) (ended error, reason string) {
 	if r.config.Shape == nil {
 		r.target(ShapeStep{Users: r.config.Users, SpawnRate: r.config.SpawnRate}, steps)
 	} else if done, err := r.shape(steps); done {
-		return err, ""
+		return "", err
 	}
 	for {
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx), ""
+			return "", context.Cause(ctx)
 		case reason := <-r.stopTest:
-			return nil, reason
+			return reason, nil
 		case <-over:
-			return nil, ""
+			return "", nil
 		case <-steps.C:
 			r.step(steps)
 		case <-ticker.C:
 			if done, err := r.tick(steps); done {
-				return err, ""
+				return "", err
 			}
 		}
 	}

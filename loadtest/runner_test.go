@@ -62,7 +62,7 @@ func TestARunCountsWhatItsUsersDo(t *testing.T) {
 		if s.PeakUsers != 10 || s.Users != 0 || len(s.Series) != 10 {
 			t.Errorf("peak %d, users %d at the end, %d seconds", s.PeakUsers, s.Users, len(s.Series))
 		}
-		if ended, reason := r.Ended(); ended != nil || reason != "" {
+		if reason, ended := r.Ended(); ended != nil || reason != "" {
 			t.Errorf("ended for %v %q", ended, reason)
 		}
 	})
@@ -296,7 +296,7 @@ func TestTheEndOfTheContextDrains(t *testing.T) {
 		if err != nil || s.Total.Requests != 3 || s.Total.Failures != 0 {
 			t.Errorf("error %v, %d requests, %d failures, want 3 and 0", err, s.Total.Requests, s.Total.Failures)
 		}
-		if ended, _ := r.Ended(); ended != cause || !undone {
+		if _, ended := r.Ended(); ended != cause || !undone {
 			t.Errorf("ended for %v; on_test_stop ran with a living context: %v", ended, undone)
 		}
 		if ratio := s.Coverage.Ratio(); math.Abs(ratio-0.25) > 0.01 {
@@ -330,7 +330,7 @@ func TestStopTestEndsTheRunWithItsReason(t *testing.T) {
 			return nil
 		}}}}
 		s, r := run(t, Config{Classes: []*UserClass{class}, Users: 1, SpawnRate: 1, Duration: time.Hour})
-		if ended, reason := r.Ended(); ended != nil || reason != "enough" || s.Elapsed() > 4*time.Second {
+		if reason, ended := r.Ended(); ended != nil || reason != "enough" || s.Elapsed() > 4*time.Second {
 			t.Errorf("ended for %v %q after %v", ended, reason, s.Elapsed())
 		}
 	})
@@ -347,7 +347,7 @@ func TestATargetOutOfReachEndsTheRun(t *testing.T) {
 			return nil
 		}}}}
 		s, r := run(t, Config{Classes: []*UserClass{class}, Users: 1, SpawnRate: 1, Duration: time.Minute, Unreachable: 10 * time.Second})
-		if ended, _ := r.Ended(); ended != ErrUnreachable || s.Elapsed() > 20*time.Second || s.Elapsed() < 15*time.Second {
+		if _, ended := r.Ended(); ended != ErrUnreachable || s.Elapsed() > 20*time.Second || s.Elapsed() < 15*time.Second {
 			t.Errorf("ended for %v after %v", ended, s.Elapsed())
 		}
 		if s.Coverage.Ratio() > 0.5 {

@@ -65,9 +65,6 @@ func (p poisson) Wait(_ context.Context, u *User) (time.Duration, error) {
 	return time.Duration(math.Min(seconds*float64(time.Second), math.MaxInt64/2)), nil
 }
 
-// waits reports whether a wait time ever waits; a nil one does not.
-func waits(w WaitTime) bool { return w != nil && w != constant(0) }
-
 func checkedWait(d time.Duration, err error) (time.Duration, error) {
 	if err == nil && d < 0 {
 		return 0, fmt.Errorf("the wait time is negative: %v", d)

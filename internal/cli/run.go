@@ -96,7 +96,7 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	if snapshot == nil {
 		return nil, errors.Join(interruption(ctx, err), release())
 	}
-	ended, reason := runner.Ended()
+	reason, ended := runner.Ended()
 	if reason != "" && !p.quiet {
 		fmt.Fprintln(a.stderr, "stopped: "+reason)
 	}

@@ -24,7 +24,6 @@ type classValue struct {
 	pos   syntax.Position
 	base  *classValue
 	// The arguments as given; nil where not given.
-	tasks     starlark.Value
 	wait      loadtest.WaitTime
 	weight    *float64
 	fixed     *int
@@ -39,9 +38,43 @@ type classValue struct {
 
 func (c *classValue) String() string        { return "<user_class>" }
 func (c *classValue) Type() string          { return "user_class" }
-func (c *classValue) Freeze()               {}
 func (c *classValue) Truth() starlark.Bool  { return starlark.True }
 func (c *classValue) Hash() (uint32, error) { return uint32(c.order), nil }
+
+// Freeze implements starlark.Value: what the functions of a class captured is shared by its users,
+// also when the functions themselves are no globals.
+func (c *classValue) Freeze() { freezeEach(c.callables()) }
+
+// callables returns the functions that the class keeps.
+func (c *classValue) callables() []starlark.Callable {
+	fns := callablesOf(c.taskTrees)
+	for _, fn := range []starlark.Callable{c.onStart, c.onStop} {
+		if fn != nil {
+			fns = append(fns, fn)
+		}
+	}
+	if script, ok := c.wait.(scriptWait); ok {
+		fns = append(fns, script.fn)
+	}
+	return fns
+}
+
+func callablesOf(trees []taskTree) []starlark.Callable {
+	var fns []starlark.Callable
+	for _, tree := range trees {
+		if tree.fn != nil {
+			fns = append(fns, tree.fn)
+		}
+		fns = append(fns, callablesOf(tree.set)...)
+	}
+	return fns
+}
+
+func freezeEach(fns []starlark.Callable) {
+	for _, fn := range fns {
+		fn.Freeze()
+	}
+}
 
 // taskTree is a task, or a set of them, before it is bound to a file.
 type taskTree struct {
@@ -58,9 +91,12 @@ type taskValue struct{ tree taskTree }
 
 func (t *taskValue) String() string        { return "<task " + t.tree.name + ">" }
 func (t *taskValue) Type() string          { return "task" }
-func (t *taskValue) Freeze()               {}
+func (t *taskValue) Freeze()               { freezeEach(t.callables()) }
 func (t *taskValue) Truth() starlark.Bool  { return starlark.True }
 func (t *taskValue) Hash() (uint32, error) { return starlark.String(t.tree.name).Hash() }
+
+// callables returns the functions that the task keeps.
+func (t *taskValue) callables() []starlark.Callable { return callablesOf([]taskTree{t.tree}) }
 
 func userClass(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	c := &classValue{order: int(definitions.Add(1)), pos: thread.CallFrame(1).Pos, given: map[string]bool{}}
@@ -89,7 +125,7 @@ func userClass(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple
 		return nil, errors.New("user_class: missing argument for tasks")
 	}
 	var err error
-	if c.taskTrees, c.turn, err = tasksOf(tasks, "user_class: tasks"); err != nil {
+	if c.taskTrees, c.turn, err = tasksOf(tasks, "user_class: tasks", 0); err != nil {
 		return nil, err
 	}
 	if c.given["weight"] {
@@ -168,8 +204,15 @@ func functionOf(v starlark.Value, what string) (starlark.Callable, error) {
 	return fn, nil
 }
 
+const (
+	// maxWeight bounds the list that a task stands in as often as its weight.
+	maxWeight = 1_000_000
+	// maxTaskDepth bounds the nesting of task sets.
+	maxTaskDepth = 100
+)
+
 // tasksOf reads the argument tasks: a function, a task, a list of them, or a map with weights.
-func tasksOf(v starlark.Value, what string) (trees []taskTree, sequential bool, err error) {
+func tasksOf(v starlark.Value, what string, depth int) (trees []taskTree, sequential bool, err error) {
 	switch v := v.(type) {
 	case nil, starlark.NoneType:
 		return nil, false, nil
@@ -179,51 +222,77 @@ func tasksOf(v starlark.Value, what string) (trees []taskTree, sequential bool, 
 		}
 		return []taskTree{v.tree}, false, nil
 	case *starlark.Dict:
-		trees, err = weighted(v, what)
+		trees, err = weighted(v, what, depth)
 		return trees, false, err
 	case starlark.Iterable:
 		for element := range starlark.Elements(v) {
-			tree, err := treeOf(element, what)
+			tree, err := treeOf(element, what, depth)
 			if err != nil {
 				return nil, false, err
 			}
-			trees = append(trees, tree)
+			if tree.weight > 0 {
+				trees = append(trees, tree)
+			}
 		}
 		return trees, false, nil
 	}
-	tree, err := treeOf(v, what)
+	tree, err := treeOf(v, what, depth)
 	return []taskTree{tree}, false, err
 }
 
-func weighted(d *starlark.Dict, what string) ([]taskTree, error) {
+func weighted(d *starlark.Dict, what string, depth int) ([]taskTree, error) {
 	var trees []taskTree
 	for _, item := range d.Items() {
-		tree, err := treeOf(item[0], what)
+		tree, err := weightedOne(item[0], item[1], what, depth)
 		if err != nil {
 			return nil, err
 		}
-		weight, err := starlark.AsInt32(item[1])
-		if err != nil || weight < 0 {
-			return nil, fmt.Errorf("%s: the weight of %s must be a whole number of at least 0, got %s", what, tree.name, item[1])
+		if tree.weight > 0 {
+			trees = append(trees, tree)
 		}
-		if weight == 0 {
-			continue
-		}
-		tree.weight = weight
-		trees = append(trees, tree)
 	}
 	return trees, nil
 }
 
+// weightedOne reads a task with its weight, which may be 0.
+func weightedOne(task, weight starlark.Value, what string, depth int) (taskTree, error) {
+	tree, err := treeOf(task, what, depth)
+	if err != nil {
+		return tree, err
+	}
+	n, err := starlark.AsInt32(weight)
+	if err != nil || n < 0 || n > maxWeight {
+		return tree, fmt.Errorf("%s: the weight of %s must be a whole number from 0 to %d, got %s", what, tree.name, maxWeight, weight)
+	}
+	tree.weight = n
+	return tree, nil
+}
+
+// pairOf recognises a task with its weight, (fn, 3), which may stand for the task in a list.
+func pairOf(v starlark.Value) (starlark.Tuple, bool) {
+	pair, ok := v.(starlark.Tuple)
+	if !ok || len(pair) != 2 {
+		return nil, false
+	}
+	_, isInt := pair[1].(starlark.Int)
+	return pair, isInt
+}
+
 // treeOf reads one task, or a list or map that is a task set.
-func treeOf(v starlark.Value, what string) (taskTree, error) {
+func treeOf(v starlark.Value, what string, depth int) (taskTree, error) {
 	switch v := v.(type) {
 	case *taskValue:
 		return v.tree, nil
 	case starlark.Callable:
 		return taskTree{name: v.Name(), weight: 1, fn: v}, nil
 	case *starlark.Dict, *starlark.List, starlark.Tuple:
-		set, _, err := tasksOf(v, what)
+		if depth >= maxTaskDepth {
+			return taskTree{}, fmt.Errorf("%s: task sets are nested more than %d deep", what, maxTaskDepth)
+		}
+		if pair, ok := pairOf(v); ok {
+			return weightedOne(pair[0], pair[1], what, depth)
+		}
+		set, _, err := tasksOf(v, what, depth+1)
 		if err == nil && len(set) == 0 {
 			err = fmt.Errorf("%s: a task set is empty", what)
 		}
@@ -238,10 +307,10 @@ func makeTask(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwar
 	if err := starlark.UnpackArgs(b.Name(), args, kwargs, "fn", &fn, "weight?", &weight, "tags?", &tags, "name?", &name); err != nil {
 		return nil, err
 	}
-	if weight < 1 {
-		return nil, fmt.Errorf("task: weight must be at least 1, got %d", weight)
+	if weight < 1 || weight > maxWeight {
+		return nil, fmt.Errorf("task: weight must be from 1 to %d, got %d", maxWeight, weight)
 	}
-	tree, err := treeOf(fn, "task")
+	tree, err := treeOf(fn, "task", 0)
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +354,7 @@ func sequential(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kw
 	if err := starlark.UnpackArgs(b.Name(), args, kwargs, "fns", &fns); err != nil {
 		return nil, err
 	}
-	set, _, err := tasksOf(fns, "sequential")
+	set, _, err := tasksOf(fns, "sequential", 0)
 	if err != nil {
 		return nil, err
 	}
@@ -402,10 +471,24 @@ func (f *File) waitSeconds(ctx context.Context, u *scriptUser, fn starlark.Calla
 		return 0, err
 	}
 	seconds, ok := starlark.AsFloat(value)
-	if !ok {
-		return 0, fmt.Errorf("the wait time must be a number of seconds, got %s", value.Type())
+	if !ok || seconds < 0 {
+		return 0, returned(fn, value, "a number of seconds, at least 0")
 	}
-	return toDuration(seconds)
+	wait, err := toDuration(seconds)
+	if err != nil {
+		return 0, returned(fn, value, "a number of seconds")
+	}
+	return wait, nil
+}
+
+// returned is the error of a function that returned something else than it should.
+func returned(fn starlark.Callable, value starlark.Value, want string) error {
+	e := &Error{Function: fn.Name(), Msg: fmt.Sprintf("returned %s; want %s", value, want)}
+	if script, ok := fn.(*starlark.Function); ok {
+		at := script.Position()
+		e.File, e.Line, e.Col = at.Filename(), int(at.Line), int(at.Col)
+	}
+	return e
 }
 
 // toDuration converts seconds; what no duration can hold is an error.
@@ -466,9 +549,19 @@ type shapeValue struct {
 
 func (s *shapeValue) String() string        { return "<load_shape>" }
 func (s *shapeValue) Type() string          { return "load_shape" }
-func (s *shapeValue) Freeze()               {}
 func (s *shapeValue) Truth() starlark.Bool  { return starlark.True }
 func (s *shapeValue) Hash() (uint32, error) { return uint32(s.order), nil }
+
+// Freeze implements starlark.Value.
+func (s *shapeValue) Freeze() { freezeEach(s.callables()) }
+
+// callables returns the function that the shape keeps.
+func (s *shapeValue) callables() []starlark.Callable {
+	if s.tick == nil {
+		return nil
+	}
+	return []starlark.Callable{s.tick}
+}
 
 func loadShape(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	s := &shapeValue{order: int(definitions.Add(1))}
@@ -523,6 +616,9 @@ func (s *shapeValue) shape(f *File) loadtest.Shape {
 	return &scriptShape{file: f, tick: s.tick}
 }
 
+// maxTick is how long a tick function may take: the run waits for it.
+const maxTick = time.Second
+
 // scriptShape asks a function.
 type scriptShape struct {
 	file *File
@@ -532,7 +628,13 @@ type scriptShape struct {
 // Tick implements loadtest.Shape.
 func (s *scriptShape) Tick(state loadtest.ShapeState) (step loadtest.ShapeStep, ok bool, err error) {
 	run := s.file.sessions.fresh()
+	ctx, cancel := context.WithTimeout(context.Background(), maxTick)
+	defer cancel()
+	run.ctx = ctx
 	value, err := starlark.Call(run.thread, s.tick, starlark.Tuple{shapeState(state)}, nil)
+	if ctx.Err() != nil {
+		return step, false, returned(s.tick, starlark.String("nothing for "+maxTick.String()), "an answer at once")
+	}
 	if err != nil {
 		return step, false, positioned(err)
 	}
@@ -541,17 +643,17 @@ func (s *scriptShape) Tick(state loadtest.ShapeState) (step loadtest.ShapeStep, 
 	}
 	tuple, isTuple := value.(starlark.Tuple)
 	if !isTuple || len(tuple) < 2 || len(tuple) > 3 {
-		return step, false, fmt.Errorf("%s returned %s; want (users, spawn_rate), (users, spawn_rate, [classes]) or None", s.tick.Name(), value)
+		return step, false, returned(s.tick, value, "(users, spawn_rate), (users, spawn_rate, [classes]) or None")
 	}
 	users, isNumber := starlark.AsFloat(tuple[0])
 	rate, isRate := starlark.AsFloat(tuple[1])
-	if !isNumber || !isRate {
-		return step, false, fmt.Errorf("%s returned %s; users and spawn rate must be numbers", s.tick.Name(), value)
+	if !isNumber || !isRate || !(users >= 0) || users > math.MaxInt32 || !(rate > 0) {
+		return step, false, returned(s.tick, value, "a number of users, at least 0, and a spawn rate above 0")
 	}
 	step.Users, step.SpawnRate = int(math.Round(users)), rate
 	if len(tuple) == 3 && tuple[2] != starlark.None {
 		if step.Classes, err = classNames(s.file, tuple[2]); err != nil {
-			return step, false, fmt.Errorf("%s: %w", s.tick.Name(), err)
+			return step, false, returned(s.tick, value, err.Error())
 		}
 	}
 	return step, true, nil

@@ -109,6 +109,9 @@ func (e *envValue) state(_ *starlark.Thread, b *starlark.Builtin, args starlark.
 	if err := starlark.UnpackArgs(b.Name(), args, kwargs, "name", &name, "default?", &initial); err != nil {
 		return nil, err
 	}
+	if err := shareable(initial, 0); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
 	initial.Freeze()
 	return &cellValue{name, e.env.Cell(name, initial)}, nil
 }
@@ -155,6 +158,9 @@ func (c *cellValue) set(_ *starlark.Thread, b *starlark.Builtin, args starlark.T
 	if err := starlark.UnpackArgs(b.Name(), args, kwargs, "value", &value); err != nil {
 		return nil, err
 	}
+	if err := shareable(value, 0); err != nil {
+		return nil, fmt.Errorf("set: %w", err)
+	}
 	value.Freeze()
 	c.cell.Set(value)
 	return starlark.None, nil
@@ -172,6 +178,9 @@ func (c *cellValue) add(_ *starlark.Thread, b *starlark.Builtin, args starlark.T
 		}
 		added, err := starlark.Binary(plus, have, n)
 		if err == nil {
+			err = shareable(added, 0)
+		}
+		if err == nil {
 			added.Freeze()
 		}
 		return added, err
@@ -187,6 +196,9 @@ func (c *cellValue) compareAndSet(_ *starlark.Thread, b *starlark.Builtin, args 
 	if err := starlark.UnpackArgs(b.Name(), args, kwargs, "old", &old, "new", &value); err != nil {
 		return nil, err
 	}
+	if err := shareable(value, 0); err != nil {
+		return nil, fmt.Errorf("compare_and_set: %w", err)
+	}
 	value.Freeze()
 	swapped := false
 	_, err := c.cell.Update(func(have any) (any, error) {
@@ -197,6 +209,26 @@ func (c *cellValue) compareAndSet(_ *starlark.Thread, b *starlark.Builtin, args 
 		return have, err
 	})
 	return starlark.Bool(swapped), err
+}
+
+// shareable refuses what users of several cores cannot have in common: only data, which is frozen,
+// can be kept in a cell.
+func shareable(v starlark.Value, depth int) error {
+	if depth > maxJSONDepth {
+		return errors.New("the value is nested too deeply")
+	}
+	switch v := v.(type) {
+	case starlark.NoneType, starlark.Bool, starlark.Int, starlark.Float, starlark.String, starlark.Bytes, limitValue:
+		return nil
+	case *starlark.List, starlark.Tuple, *starlark.Dict, *starlark.Set:
+		for _, inner := range inside(v) {
+			if err := shareable(inner, depth+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("a %s cannot be shared: want None, numbers, strings, or lists, maps and sets of them", v.Type())
 }
 
 // optionsValue is env.options: the custom values of the command line.

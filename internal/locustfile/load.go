@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"go.starlark.net/lib/json"
@@ -46,6 +47,9 @@ type File struct {
 	getenv    func(string) (string, bool)
 	client    atomic.Pointer[loadclient.Client]
 	sessions  sessionPool
+	// events counts the calls of listeners since Bind.
+	events   atomic.Uint64
+	printing sync.Mutex
 	names     map[*classValue]string
 	// watch is set while the file is checked.
 	watch atomic.Pointer[watcher]
@@ -72,7 +76,10 @@ func (f *File) Path() string { return f.path }
 func (f *File) SHA256() string { return f.sum }
 
 // Bind gives users and listeners their limiter; call it before the run.
-func (f *File) Bind(c *loadclient.Client) { f.client.Store(c) }
+func (f *File) Bind(c *loadclient.Client) {
+	f.client.Store(c)
+	f.events.Store(0)
+}
 
 // dialect is what is switched on beyond plain Starlark.
 var dialect = syntax.FileOptions{Set: true, While: true, TopLevelControl: true, GlobalReassign: true, Recursion: true}
@@ -209,32 +216,58 @@ func (l *loader) inside(real string) bool {
 	return err == nil && relative != ".." && !strings.HasPrefix(relative, ".."+string(filepath.Separator))
 }
 
-// execute runs one file; name is what errors call it.
-func (l *loader) execute(real, name string) (globals starlark.StringDict, err error) {
+// execute runs one file; display is what errors call it.
+func (l *loader) execute(real, display string) (globals starlark.StringDict, err error) {
 	source, err := readFile(real)
 	if err != nil {
-		return nil, fileError(name, err)
+		return nil, fileError(display, err)
 	}
 	sum := sha256.Sum256(source)
 	l.hashes = append(l.hashes, sum[:])
 	s := l.file.sessions.fresh()
 	s.thread.Load = func(_ *starlark.Thread, path string) (starlark.StringDict, error) { return l.load(real, path) }
-	s.thread.Name = name
+	s.thread.Name = display
 	defer func() {
 		if cause := recover(); cause != nil {
-			err = &Error{File: name, Msg: fmt.Sprintf("the file crashed the interpreter: %v", cause)}
+			err = &Error{File: display, Msg: fmt.Sprintf("the file crashed the interpreter: %v", cause)}
 		}
 	}()
+	s.stepsLeft = maxLoadSteps
 	options := dialect
-	globals, err = starlark.ExecFileOptions(&options, s.thread, name, source, l.file.predeclared())
+	tree, err := options.Parse(display, source, 0)
+	if err == nil {
+		err = checkTree(tree)
+	}
 	if err != nil {
 		return nil, positioned(err)
 	}
-	globals.Freeze()
+	predeclared := l.file.predeclared()
+	program, err := starlark.FileProgram(tree, predeclared.Has)
+	if err != nil {
+		return nil, positioned(err)
+	}
+	globals, err = program.Init(s.thread, predeclared)
+	if err != nil {
+		return nil, positioned(err)
+	}
+	if err := freeze(globals); err != nil {
+		var positioned *Error
+		if errors.As(err, &positioned) {
+			return nil, err
+		}
+		return nil, &Error{File: display, Msg: err.Error()}
+	}
 	return globals, nil
 }
 
 func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a file")
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err

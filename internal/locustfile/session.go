@@ -18,7 +18,7 @@ const (
 	sessionKey = "session"
 	// checkEvery is how many steps of the interpreter there are between looks at the context and the
 	// depth of the call stack.
-	checkEvery = 2000
+	checkEvery = 200
 	// maxDepth bounds recursion far below what exhausts memory.
 	maxDepth = 4000
 )
@@ -34,14 +34,13 @@ type session struct {
 	rng    *rand.Rand
 	leases []*leaseValue
 	args   [1]starlark.Value
+	// stepsLeft bounds what runs while a file is loaded; 0 = no bound.
+	stepsLeft int64
 	// broken sessions are not used again.
 	broken bool
 }
 
-var (
-	errNotRunning = errors.New("this can be called by users and event listeners only, not while the file is loaded")
-	errUserOnly   = errors.New("this can be called by users only")
-)
+var errNotRunning = errors.New("this can be called by users and event listeners only, not while the file is loaded")
 
 // sessionPool keeps sessions that are not lent.
 type sessionPool struct {
@@ -63,11 +62,20 @@ func (p *sessionPool) fresh() *session {
 	return s
 }
 
-func (s *session) print(_ *starlark.Thread, text string) { fmt.Fprintln(s.file.stderr, text) }
+func (s *session) print(_ *starlark.Thread, text string) {
+	s.file.printing.Lock()
+	defer s.file.printing.Unlock()
+	fmt.Fprintln(s.file.stderr, text)
+}
 
 // look is called now and then while code runs.
 func (s *session) look(thread *starlark.Thread) {
 	thread.SetMaxExecutionSteps(thread.ExecutionSteps() + checkEvery)
+	if s.stepsLeft > 0 {
+		if s.stepsLeft -= checkEvery; s.stepsLeft <= 0 {
+			thread.Cancel("loading the file takes too long: is there an endless loop at top level?")
+		}
+	}
 	switch {
 	case s.ctx.Err() != nil:
 		thread.Cancel(loadclient.Interrupted)
@@ -152,12 +160,13 @@ func (s *session) giveBack(err error) {
 func (f *File) event(ctx context.Context, env *loadtest.Env, fn starlark.Callable, args ...starlark.Value) (starlark.Value, error) {
 	s := f.sessions.fresh()
 	s.ctx, s.env = ctx, env
-	s.rng = rand.New(rand.NewPCG(env.Seed(), eventStream))
+	s.rng = rand.New(rand.NewPCG(env.Seed(), eventStream+f.events.Add(1)))
 	value, err := starlark.Call(s.thread, fn, args, nil)
 	return value, s.settle(err)
 }
 
-// eventStream sets the random numbers of listeners apart from those of users.
+// eventStream sets the random numbers of listeners apart from those of users; each call of a listener
+// has its own.
 const eventStream = 0x65766e74
 
 // recorder is where calls of the session are counted.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"go.starlark.net/starlark"
@@ -104,6 +105,9 @@ func toJSON(v starlark.Value, depth int) (any, error) {
 	case starlark.String:
 		return string(v), nil
 	case starlark.Float:
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return nil, fmt.Errorf("%s is no JSON number", v)
+		}
 		return float64(v), nil
 	case starlark.Int:
 		if i, ok := v.Int64(); ok {

@@ -3,6 +3,7 @@ package locustfile
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"go.starlark.net/starlark"
@@ -119,6 +120,26 @@ func (p *printer) take() (starlark.Value, error) {
 	return p.values[p.next-1], nil
 }
 
+// notFinite writes inf and nan as C spells them; zeros do not pad them.
+func (p *printer) notFinite(f float64, verb byte, flags string, width int) {
+	text := "nan"
+	switch {
+	case math.IsInf(f, -1):
+		text = "-inf"
+	case math.IsInf(f, 1) && strings.Contains(flags, "+"):
+		text = "+inf"
+	case math.IsInf(f, 1):
+		text = "inf"
+	}
+	if verb < 'a' {
+		text = strings.ToUpper(text)
+	}
+	if strings.Contains(flags, "-") {
+		width = -width
+	}
+	fmt.Fprintf(&p.out, "%*s", width, text)
+}
+
 func (p *printer) value(verb byte, flags string, width, precision int) error {
 	v, err := p.take()
 	if err != nil {
@@ -144,6 +165,10 @@ func (p *printer) value(verb byte, flags string, width, precision int) error {
 			return fmt.Errorf("%%%c needs a number, got %s", verb, v.Type())
 		}
 		arg = f
+		if math.IsInf(f, 0) || math.IsNaN(f) {
+			p.notFinite(f, verb, flags, width)
+			return nil
+		}
 		if (verb == 'g' || verb == 'G') && precision < 0 {
 			precision = 6
 		}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
 )
@@ -130,15 +129,4 @@ func (s *Slot) compareKeys(o *Slot) int {
 		return 0
 	}
 	return attr.Compare(s.rng, o.rng)
-}
-
-// ownKey copies the text of a key value, which may point into a request.
-func ownKey(v attr.Value) attr.Value {
-	switch v.Kind() {
-	case attr.S:
-		return attr.String(strings.Clone(v.Text()))
-	case attr.B:
-		return attr.Binary(strings.Clone(v.Text()))
-	}
-	return v
 }
