@@ -653,7 +653,7 @@ func (s *scriptShape) Tick(state loadtest.ShapeState) (step loadtest.ShapeStep, 
 	step.Users, step.SpawnRate = int(math.Round(users)), rate
 	if len(tuple) == 3 && tuple[2] != starlark.None {
 		if step.Classes, err = classNames(s.file, tuple[2]); err != nil {
-			return step, false, returned(s.tick, value, err.Error())
+			return step, false, returned(s.tick, value, "a list of user classes as the third value")
 		}
 	}
 	return step, true, nil
@@ -668,12 +668,15 @@ func classNames(f *File, v starlark.Value) ([]string, error) {
 	var names []string
 	for element := range starlark.Elements(list) {
 		if text, ok := starlark.AsString(element); ok {
+			if !slices.ContainsFunc(f.classes, func(c *loadtest.UserClass) bool { return c.Name == text }) {
+				return nil, fmt.Errorf("there is no user class %q", text)
+			}
 			names = append(names, text)
 			continue
 		}
 		class, ok := element.(*classValue)
-		if !ok {
-			return nil, fmt.Errorf("classes must be user classes or names, got %s", element.Type())
+		if !ok || f.nameOf(class) == "" {
+			return nil, fmt.Errorf("want user classes or their names, got %s", element)
 		}
 		names = append(names, f.nameOf(class))
 	}

@@ -50,7 +50,7 @@ type File struct {
 	// events counts the calls of listeners since Bind.
 	events   atomic.Uint64
 	printing sync.Mutex
-	names     map[*classValue]string
+	names    map[*classValue]string
 	// watch is set while the file is checked.
 	watch atomic.Pointer[watcher]
 }
@@ -295,7 +295,8 @@ func (l *loader) load(from, path string) (starlark.StringDict, error) {
 	}
 	real, err := filepath.EvalSymlinks(full)
 	if err != nil {
-		return nil, fileError(path, err)
+		// Not an Error: the place at fault is the load statement.
+		return nil, errors.New(fileError(path, err).Error())
 	}
 	if !l.inside(real) {
 		return nil, fmt.Errorf("%s leads out of the directory given with -C (%s) through a symbolic link", path, l.dir)
