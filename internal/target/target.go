@@ -96,6 +96,12 @@ func Open(ctx context.Context, c Config) (_ *Target, err error) {
 		}
 	}()
 	endpoint, region := c.Endpoint, cmp.Or(c.Region, localRegion)
+	if endpoint != "" {
+		// Before credentials are looked for: a mistyped endpoint must not go anywhere.
+		if _, err := parseEndpoint(endpoint); err != nil {
+			return nil, err
+		}
+	}
 	var provider aws.CredentialsProvider = credentials.NewStaticCredentialsProvider("local", "local", "")
 	if endpoint == "" {
 		if t.engine, err = startEmbedded(ctx, c.Engine); err != nil {
@@ -125,9 +131,9 @@ func Open(ctx context.Context, c Config) (_ *Target, err error) {
 
 // connect makes the SDK's client. Plain endpoints are served by a transport of our own.
 func (t *Target) connect(endpoint, region string, provider aws.CredentialsProvider) error {
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("endpoint %q is not a URL such as http://127.0.0.1:8000", endpoint)
+	u, err := parseEndpoint(endpoint)
+	if err != nil {
+		return err
 	}
 	connections := cmp.Or(t.config.PoolConnections, dynamostore.DefaultPoolConnections)
 	sampleEvery := uint64(sampleEveryCalls)
@@ -161,6 +167,14 @@ func (t *Target) connect(endpoint, region string, provider aws.CredentialsProvid
 		Logger: t.config.Logger, UpdatedBy: "zae-limiter load", WithoutStream: t.engine != nil,
 	})
 	return nil
+}
+
+func parseEndpoint(endpoint string) (*url.URL, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("endpoint %q is not a URL such as http://127.0.0.1:8000", endpoint)
+	}
+	return u, nil
 }
 
 func (t *Target) prepareTable(ctx context.Context) error {
@@ -250,6 +264,9 @@ func purge(ctx context.Context, table *dynamostore.Table, name, id string) error
 // Purge removes the namespace that the run with an id left on the table.
 func Purge(ctx context.Context, c Config, runID string) error {
 	t := &Target{config: c}
+	if _, err := parseEndpoint(c.Endpoint); err != nil {
+		return err
+	}
 	region := cmp.Or(c.Region, localRegion)
 	var provider aws.CredentialsProvider = credentials.NewStaticCredentialsProvider("local", "local", "")
 	if !isLoopback(c.Endpoint) {

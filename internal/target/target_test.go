@@ -1,0 +1,187 @@
+package target
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/zeroae/zae-limiter-go/dynamolocal"
+	"github.com/zeroae/zae-limiter-go/limiter"
+)
+
+func open(t *testing.T, c Config) *Target {
+	t.Helper()
+	target, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target
+}
+
+func closeTarget(t *testing.T, target *Target) {
+	t.Helper()
+	if err := target.Close(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
+
+// engineAt serves an engine that outlives targets.
+func engineAt(t *testing.T) (endpoint string, engine *dynamolocal.Engine) {
+	t.Helper()
+	e, err := startEmbedded(t.Context(), dynamolocal.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.stop)
+	return e.endpoint, e.engine
+}
+
+func items(engine *dynamolocal.Engine) int64 {
+	s := engine.Stats()
+	return s.Tables[0].Items
+}
+
+func acquireOnce(t *testing.T, target *Target, entity string) {
+	t.Helper()
+	lease, err := target.Limiter().Acquire(t.Context(), limiter.Request{
+		EntityID: entity, Resource: "api", Consume: limiter.Amounts{"rpm": 1}, Limits: []limiter.Limit{limiter.PerMinute("rpm", 100)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lease.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnEmbeddedTargetMetersWhatItIsAsked(t *testing.T) {
+	target := open(t, Config{Table: "zae-limiter", RunID: "r1"})
+	defer closeTarget(t, target)
+	for range 5 {
+		acquireOnce(t, target, "user-1")
+	}
+	r := target.Readings()
+	updates := int64(0)
+	for _, o := range r.Operations {
+		if o.Operation == "UpdateItem" {
+			updates = o.Requests
+		}
+		if o.Requests > 0 && (o.P50MS == nil || *o.P50MS <= 0) {
+			t.Errorf("%s has no latency", o.Operation)
+		}
+	}
+	if updates != 5 || *r.SDKRetries != 0 || *r.WriteUnits < 5 {
+		t.Errorf("%d updates, %d retries, %v write units", updates, *r.SDKRetries, *r.WriteUnits)
+	}
+	if info := target.Info(); info.Namespace != "load-r1" || !strings.HasPrefix(info.Endpoint, "http://127.0.0.1:") {
+		t.Errorf("info %+v", info)
+	}
+}
+
+func TestTheNamespaceOfARunIsPurgedUnlessItIsKept(t *testing.T) {
+	endpoint, engine := engineAt(t)
+	config := Config{Endpoint: endpoint, Table: "zae-limiter", CreateTable: true, RunID: "r1", KeepData: true}
+	kept := open(t, config)
+	acquireOnce(t, kept, "user-1")
+	closeTarget(t, kept)
+	before := items(engine)
+
+	config.RunID, config.KeepData = "r2", false
+	purged := open(t, config)
+	acquireOnce(t, purged, "user-1")
+	if items(engine) <= before {
+		t.Fatal("the run left nothing to purge")
+	}
+	closeTarget(t, purged)
+	if after := items(engine); after != before {
+		t.Errorf("%d items after the purge, %d before the run", after, before)
+	}
+
+	if err := Purge(t.Context(), config, "r1"); err != nil {
+		t.Fatal(err)
+	}
+	if after := items(engine); after >= before {
+		t.Errorf("%d items after the purge of the kept run, %d before", after, before)
+	}
+	if err := Purge(t.Context(), config, "r1"); err == nil || !strings.Contains(err.Error(), "purged already") {
+		t.Errorf("a second purge: %v", err)
+	}
+}
+
+func TestAnExistingNamespaceIsLeftAsItWas(t *testing.T) {
+	endpoint, _ := engineAt(t)
+	config := Config{Endpoint: endpoint, Table: "zae-limiter", CreateTable: true, RunID: "owner", KeepData: true}
+	owner := open(t, config)
+	defer closeTarget(t, owner)
+	ctx := t.Context()
+	if err := owner.Limiter().SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 7)}, ""); err != nil {
+		t.Fatal(err)
+	}
+
+	config.RunID, config.Namespace, config.KeepData = "guest", "load-owner", false
+	guest := open(t, config)
+	l := guest.Limiter()
+	if err := l.SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 1000)}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SetResourceDefaults(ctx, "api", []limiter.Limit{limiter.PerMinute("rpm", 5)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.CreateEntity(ctx, limiter.Entity{ID: "org-1"}); err != nil {
+		t.Fatal(err)
+	}
+	closeTarget(t, guest)
+
+	defaults, _, err := owner.Limiter().SystemDefaults(ctx)
+	if err != nil || len(defaults) != 1 || defaults[0].Capacity != 7 {
+		t.Errorf("system defaults %v, %v; want the 7 of before", defaults, err)
+	}
+	if limits, err := owner.Limiter().ResourceDefaults(ctx, "api"); err != nil || len(limits) != 0 {
+		t.Errorf("resource defaults %v, %v; there were none", limits, err)
+	}
+	if e, err := owner.Limiter().Entity(ctx, "org-1"); err != nil || e != nil {
+		t.Errorf("entity %v, %v; the guest's entity is still there", e, err)
+	}
+}
+
+func TestATargetThatIsNoneIsAnErrorWithinSeconds(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	endpoint, _ := engineAt(t)
+	for _, test := range []struct{ name, endpoint, table, want string }{
+		{"refused", "http://127.0.0.1:1", "zae-limiter", "127.0.0.1:1"},
+		{"no table", endpoint, "nowhere", "nowhere"},
+		{"no URL", "127.0.0.1:8000", "zae-limiter", "endpoint"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
+			defer cancel()
+			_, err := Open(ctx, Config{Endpoint: test.endpoint, Table: test.table, RunID: "r"})
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want it to name %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestAPoolThatIsTooSmallShowsAsWaiting(t *testing.T) {
+	target := open(t, Config{Table: "zae-limiter", RunID: "r1", PoolConnections: 1, Engine: dynamolocal.Config{Latency: "constant=20ms"}})
+	defer closeTarget(t, target)
+	done := make(chan error, 4)
+	for range 4 {
+		go func() { done <- target.table.Check(t.Context()) }()
+	}
+	for range 4 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if r := target.Readings(); r.PoolWaitP99MS == nil || *r.PoolWaitP99MS < 10 {
+		t.Errorf("pool wait %v ms, want at least one call's time", r.PoolWaitP99MS)
+	}
+}
