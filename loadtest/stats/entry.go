@@ -66,7 +66,7 @@ type entryCounts struct {
 	timed               bool
 }
 
-func (e *entryCounts) add(s *Sample, start, end int64) {
+func (e *entryCounts) add(s *Sample, start, end int64, bucket uint) {
 	e.Requests++
 	if s.Err != "" {
 		e.Failures++
@@ -81,7 +81,7 @@ func (e *entryCounts) add(s *Sample, start, end int64) {
 	if s.Untimed {
 		e.Untimed++
 	} else {
-		e.Hist.Record(s.Duration)
+		e.Hist.record(max(int64(s.Duration), 0), bucket)
 	}
 	if !e.timed {
 		e.firstStart, e.lastEnd, e.timed = start, end, true

@@ -37,6 +37,11 @@ type Histogram struct {
 // Record counts one duration; a negative one counts as zero.
 func (h *Histogram) Record(d time.Duration) {
 	v := max(int64(d), 0)
+	h.record(v, bucketOf(v))
+}
+
+// record counts a value whose bucket is known, so that several histograms can share finding it.
+func (h *Histogram) record(v int64, index uint) {
 	if h.count == 0 {
 		h.min, h.max = v, v
 	} else if v < h.min {
@@ -46,13 +51,17 @@ func (h *Histogram) Record(d time.Duration) {
 	}
 	h.count++
 	h.sum += v
-	index := bucketOf(v)
 	block := h.blocks[index>>subBits]
 	if block == nil {
-		block = new([blockSize]uint64)
-		h.blocks[index>>subBits] = block
+		block = h.addBlock(index)
 	}
 	block[index&(blockSize-1)]++
+}
+
+func (h *Histogram) addBlock(index uint) *[blockSize]uint64 {
+	block := new([blockSize]uint64)
+	h.blocks[index>>subBits] = block
+	return block
 }
 
 func bucketOf(v int64) uint {

@@ -47,10 +47,11 @@ func newRecorder(started time.Time, warmup time.Duration) *Recorder {
 func (r *Recorder) Record(s *Sample) {
 	start := int64(s.Start.Sub(r.started))
 	end := start + int64(s.Duration)
+	bucket := bucketOf(max(int64(s.Duration), 0))
 	r.mu.Lock()
-	r.seconds.at(end).add(s)
+	r.seconds.at(end).add(s, bucket)
 	if end >= r.warmup {
-		r.entry(s).add(s, start, end)
+		r.entry(s).add(s, start, end, bucket)
 		if s.Err != "" {
 			r.errors.add(ErrorKey{s.Type, s.Name, s.Err}, r.started.Add(time.Duration(end)), "")
 		}
@@ -105,7 +106,7 @@ type secondCounts struct {
 
 func newSecondCounts(index int64) *secondCounts { return &secondCounts{index: index} }
 
-func (c *secondCounts) add(s *Sample) {
+func (c *secondCounts) add(s *Sample, bucket uint) {
 	c.requests++
 	if s.Err != "" {
 		c.failures++
@@ -114,7 +115,7 @@ func (c *secondCounts) add(s *Sample) {
 		}
 	}
 	if !s.Untimed {
-		c.hist.Record(s.Duration)
+		c.hist.record(max(int64(s.Duration), 0), bucket)
 	}
 }
 
