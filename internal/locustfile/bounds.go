@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// maxLoadSteps bounds what a file does while it is loaded: some seconds of computing.
-	maxLoadSteps = 300_000_000
+	// maxLoadSteps bounds what a file does while it is loaded: a second or more of computing.
+	maxLoadSteps = 100_000_000
 	// maxNesting bounds expressions and values: compiling and freezing them takes stack for each
 	// level, and a stack that is exhausted ends the process.
 	maxNesting = 10_000

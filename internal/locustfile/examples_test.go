@@ -127,7 +127,7 @@ X = user_class(t)
 }
 
 func TestTheTrafficOfTheStressScenario(t *testing.T) {
-	const n = 1_000_000
+	const n = 1_000_000 / slowdown
 	counts := picks(t, n, map[string]string{"spike_probability": "0"})
 	if counts["spike"] != 0 {
 		t.Errorf("got %d picks of a spike that cannot start", counts["spike"])
@@ -161,7 +161,7 @@ func within(t *testing.T, what string, count, n int, p float64) {
 }
 
 func TestTheRuleOfSpikes(t *testing.T) {
-	const n = 200_000
+	const n = 200_000 / slowdown
 	if got := picks(t, n, map[string]string{"spike_rule": "pick", "spike_probability": "0.6"})["spike"]; got < n/2 {
 		t.Errorf("by the pick: got %d spike picks of %d, want nearly all", got, n)
 	}
