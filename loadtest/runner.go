@@ -57,6 +57,8 @@ type Runner struct {
 	nextStep   time.Time
 	lastShape  ShapeStep
 	listeners  sync.WaitGroup
+	// listening is the context of listeners that run beside the users.
+	listening context.Context
 }
 
 // NewRunner checks the configuration and returns a runner for it.
@@ -195,6 +197,9 @@ func (r *Runner) runUsers(ctx context.Context) *stats.Snapshot {
 	r.collector, r.process = collector, stats.NewProcessMeter(r.config.cores())
 	r.mu.Unlock()
 
+	listening, stopListening := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopListening()
+	r.listening = listening
 	r.swarm = newSwarm(ctx, r.env, collector, r.config.cores(), r.config.StopTimeout)
 	classes := make([]*UserClass, 0, len(r.classes))
 	for _, c := range r.classes {
@@ -207,7 +212,10 @@ func (r *Runner) runUsers(ctx context.Context) *stats.Snapshot {
 	r.ended, r.reason = ended, reason
 	r.mu.Unlock()
 	r.stopUsers(ctx, ended)
+	// The listeners had the whole run; what still goes on is cut off as users are.
+	timer := time.AfterFunc(abandonAfter, stopListening)
 	r.listeners.Wait()
+	timer.Stop()
 
 	final := collector.Snapshot(time.Now(), true)
 	r.process.Fill(&final.Generator)
@@ -381,7 +389,7 @@ func (r *Runner) spawningComplete() {
 	}
 	users := r.dispatcher.Planned()
 	r.listeners.Go(func() {
-		if err := listener(context.Background(), r.env, users); err != nil {
+		if err := listener(r.listening, r.env, users); err != nil {
 			r.collector.Warn("on_spawning_complete: " + err.Error())
 		}
 	})

@@ -436,3 +436,27 @@ X = user_class(t)
 		t.Fatal(err)
 	}
 }
+
+func TestAnEndlessListenerDoesNotHoldTheRun(t *testing.T) {
+	f := mustLoad(t, `
+def on_spawning_complete(env, user_count):
+    env.stop_test("spawned %d" % user_count)
+    while True:
+        pass
+
+def t(user):
+    sleep(0.001)
+
+X = user_class(t)
+`)
+	s, runner, err := run(t, f, loadtest.Config{Users: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reason, _ := runner.Ended(); reason != "spawned 3" {
+		t.Errorf("reason: got %q", reason)
+	}
+	if len(s.Warnings) != 1 || !strings.HasPrefix(s.Warnings[0], "on_spawning_complete: ") {
+		t.Errorf("warnings: got %v, want one that names the listener", s.Warnings)
+	}
+}
