@@ -32,6 +32,7 @@ var allowedImports = map[string][]string{
 	"internal/term":       {},
 	"internal/cli":        {"..."},
 	"bench/peers/sdkloop": {"limiter", "limiter/dynamostore"},
+	"bench/engine":        {"limiter/dynamostore"},
 }
 
 // standardLibraryOnly lists the packages that must stay free of dependencies, so that importing

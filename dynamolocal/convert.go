@@ -1,7 +1,9 @@
 package dynamolocal
 
 import (
+	"slices"
 	"strconv"
+	"unsafe"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -134,11 +136,52 @@ func itemToSDK(m *attr.Map) map[string]types.AttributeValue {
 	if m == nil {
 		return nil
 	}
+	// Nearly all values are texts and numbers: one allocation for all of each, and one for the text
+	// of the integers.
+	var texts, numbers int
+	for _, v := range m.All() {
+		switch v.Kind() {
+		case attr.S:
+			texts++
+		case attr.N:
+			numbers++
+		}
+	}
+	textMembers := make([]types.AttributeValueMemberS, 0, texts)
+	numberMembers := make([]types.AttributeValueMemberN, 0, numbers)
+	digits := make([]byte, 0, integerDigits*numbers)
 	item := make(map[string]types.AttributeValue, m.Len())
 	for name, v := range m.All() {
-		item[name] = toSDK(v)
+		switch v.Kind() {
+		case attr.S:
+			textMembers = append(textMembers, types.AttributeValueMemberS{Value: v.Text()})
+			item[name] = &textMembers[len(textMembers)-1]
+		case attr.N:
+			var text string
+			digits, text = numberText(digits, v)
+			numberMembers = append(numberMembers, types.AttributeValueMemberN{Value: text})
+			item[name] = &numberMembers[len(numberMembers)-1]
+		default:
+			item[name] = toSDK(v)
+		}
 	}
 	return item
+}
+
+// integerDigits is how much of the buffer of an item's integers one of them needs at most.
+const integerDigits = len("-9223372036854775808")
+
+// numberText returns the text of a number, that of an integer in digits, whose end it moves. What
+// stands in digits is never changed again, so that strings may point into it.
+func numberText(digits []byte, v attr.Value) (rest []byte, text string) {
+	i, ok := v.Integer()
+	if !ok {
+		return digits, v.NumberText()
+	}
+	start := len(digits)
+	digits = strconv.AppendInt(digits, i, 10)
+	written := digits[start:]
+	return digits, unsafe.String(unsafe.SliceData(written), len(written))
 }
 
 func itemsToSDK(items []*attr.Map) []map[string]types.AttributeValue {
@@ -172,6 +215,7 @@ func setNames(r *wire.Request, names map[string]string) {
 		return
 	}
 	r.HasName = true
+	r.Names = slices.Grow(r.Names, len(names))
 	for key, name := range names {
 		r.Names = append(r.Names, wire.Placeholder{Key: key, Name: name})
 	}
@@ -182,6 +226,7 @@ func setValues(r *wire.Request, values map[string]types.AttributeValue) {
 		return
 	}
 	r.HasVals = true
+	r.Values = slices.Grow(r.Values, len(values))
 	for key, v := range values {
 		value, err := fromSDK(v)
 		if err != nil && r.ValueErr == nil {

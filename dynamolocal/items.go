@@ -1,6 +1,8 @@
 package dynamolocal
 
 import (
+	"sync"
+
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/expression"
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/store"
@@ -109,6 +111,7 @@ type write struct {
 	update    *expression.Bound
 	legacy    *legacyWrite
 	kind      wire.ActionKind
+	bound     *boundWrite
 }
 
 // failedCondition is returned for a condition that does not hold, with the item that it met.
@@ -254,6 +257,7 @@ func (e *Engine) putItem(r *wire.Request) (*result, error) {
 		return nil, strictly("ReturnValues can only be ALL_OLD or NONE")
 	}
 	w := write{kind: wire.Put}
+	defer w.release()
 	if err := e.bindWrite(&w, r, name); err != nil {
 		return nil, err
 	}
@@ -284,6 +288,7 @@ func (e *Engine) deleteItem(r *wire.Request) (*result, error) {
 		return nil, err
 	}
 	w := write{kind: wire.Delete}
+	defer w.release()
 	if err := e.bindWrite(&w, r, name); err != nil {
 		return nil, err
 	}
@@ -316,6 +321,7 @@ func (e *Engine) updateItem(r *wire.Request) (*result, error) {
 		return nil, err
 	}
 	w := write{kind: wire.Update}
+	defer w.release()
 	if err := e.bindWrite(&w, r, name); err != nil {
 		return nil, err
 	}
@@ -390,7 +396,8 @@ func (e *Engine) bindWrite(w *write, r *wire.Request, tableName string) error {
 	if err := x.check(members...); err != nil {
 		return err
 	}
-	bound := new(boundWrite)
+	w.bound = boundWrites.Get().(*boundWrite)
+	bound := w.bound
 	if w.kind == wire.Update {
 		ok, err := x.bind(&bound.update, "Update", r.Update)
 		if err != nil {
@@ -422,6 +429,17 @@ func (e *Engine) bindWrite(w *write, r *wire.Request, tableName string) error {
 }
 
 type boundWrite struct{ update, condition expression.Bound }
+
+// boundWrites are reused: they are large, and in a big heap new memory is cold.
+var boundWrites = sync.Pool{New: func() any { return new(boundWrite) }}
+
+// release gives the bound expressions back; w is not used afterwards.
+func (w *write) release() {
+	if w.bound != nil {
+		boundWrites.Put(w.bound)
+		w.bound, w.update, w.condition = nil, nil, nil
+	}
+}
 
 func (w *write) bindKey(r *wire.Request) (err error) {
 	t := w.table

@@ -145,6 +145,9 @@ func (t *table) itemKey(item *attr.Map) (hash, rng attr.Value, err error) {
 // checkIndexKeys refuses index keys of the wrong type or empty ones. With old only keys that differ
 // from it are looked at, and the error is that of an update.
 func (t *table) checkIndexKeys(old, item *attr.Map, update bool) error {
+	if update && !t.touchesIndexKeys(old, item) {
+		return nil
+	}
 	for _, k := range t.indexKeys {
 		v := item.Get(k.name)
 		if !v.Exists() || update && attr.Equal(v, old.Get(k.name)) {
@@ -166,6 +169,21 @@ func (t *table) checkIndexKeys(old, item *attr.Map, update bool) error {
 		return validation("One or more parameter values are not valid. A value specified for a secondary index key is not supported. The AttributeValue for a key attribute cannot contain an empty " + what + " value. IndexName: " + k.index + ", IndexKey: " + k.name)
 	}
 	return nil
+}
+
+// touchesIndexKeys reports whether an update can have changed an index key. An update that keeps the
+// list of names shares all values that it leaves alone with the old version.
+func (t *table) touchesIndexKeys(old, item *attr.Map) bool {
+	if old.Len() == 0 || item.Len() == 0 || old.Names() != item.Names() {
+		return true
+	}
+	for i := range item.Len() {
+		name, v := item.At(i)
+		if v != old.ValueAt(i) && slices.ContainsFunc(t.indexKeys, func(k indexKey) bool { return k.name == name }) {
+			return true
+		}
+	}
+	return false
 }
 
 // keyMap returns the key attributes of an item, with those of an index when it is given.

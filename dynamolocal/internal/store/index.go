@@ -12,6 +12,14 @@ type Index struct {
 	schema IndexSchema
 	shards [stripes]indexShard
 	count  atomic.Int64
+	// layouts remembers where the key attributes stand in items of one list of names, by its ID.
+	layouts [8]atomic.Pointer[layout]
+}
+
+// layout is the places of an index's key attributes in a list of names, -1 where one is missing.
+type layout struct {
+	names     *attr.Names
+	hash, rng int
 }
 
 type indexShard struct {
@@ -35,18 +43,39 @@ func (x *Index) Count() int64 { return x.count.Load() }
 
 // keys returns the index key of an item; ok is false when the item is not in the index.
 func (x *Index) keys(item *attr.Map) (hash, rng attr.Value, ok bool) {
-	if item == nil {
+	if item.Len() == 0 {
 		return hash, rng, false
 	}
-	hash = item.Get(x.schema.Key.Hash)
-	if !hash.Exists() {
+	at := x.layout(item.Names())
+	if at.hash < 0 {
 		return hash, rng, false
 	}
+	hash = item.ValueAt(at.hash)
 	if x.schema.Key.Range == "" {
 		return hash, rng, true
 	}
-	rng = item.Get(x.schema.Key.Range)
-	return hash, rng, rng.Exists()
+	if at.rng < 0 {
+		return hash, rng, false
+	}
+	return hash, item.ValueAt(at.rng), true
+}
+
+// layout looks the key attributes up in a list of names. Every write asks each index several times,
+// nearly always about the same few lists.
+func (x *Index) layout(names *attr.Names) layout {
+	id := names.ID()
+	cached := &x.layouts[id%uint64(len(x.layouts))]
+	if at := cached.Load(); at != nil && at.names == names {
+		return *at
+	}
+	at := &layout{names: names, hash: names.Index(x.schema.Key.Hash), rng: -1}
+	if x.schema.Key.Range != "" {
+		at.rng = names.Index(x.schema.Key.Range)
+	}
+	if id != 0 {
+		cached.Store(at)
+	}
+	return *at
 }
 
 // Holds reports whether an item is in the index.
