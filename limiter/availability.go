@@ -50,7 +50,7 @@ func (l *Limiter) CheckAvailability(ctx context.Context, entityID, resource stri
 		return none, ErrNoAdmin
 	}
 	if len(limits) == 0 {
-		r, err := l.resolve(ctx, entityID, resource)
+		r, err := l.resolve(ctx, entityID, resource, false)
 		if err != nil {
 			return none, err
 		}
@@ -104,19 +104,19 @@ func sumShards(entityID, resource string, limit Limit, shards []Bucket, need, no
 	}
 	if found {
 		status.Available = min(bucket.FloorTokens(sum), bucket.FloorTokens(whole.Capacity))
-	} else {
-		sum = whole.Capacity
 	}
 	if need > status.Available {
 		status.Exceeded = true
-		status.RetryAfter = millisDuration(whole.Wait(need*1000 - min(sum, whole.Capacity)))
+		// The deficit is in whole tokens, as for peers: what was said to be available is all that counts.
+		status.RetryAfter = millisDuration(whole.Wait(bucket.Millis(need - status.Available)))
 	}
 	return status, nil
 }
 
 // resolve finds the limits of an entity and resource, from the cache where it can, with one read for
-// all levels that are missing.
-func (l *Limiter) resolve(ctx context.Context, entityID, resource string) (resolved, error) {
+// all levels that are missing. With fresh it reads every level, consistently: a stale answer would be
+// pushed into buckets.
+func (l *Limiter) resolve(ctx context.Context, entityID, resource string, fresh bool) (resolved, error) {
 	keys := [3]ConfigKey{{entityID, resource}, {entityID, DefaultResource}, {"", resource}}
 	var levels levels
 	var found [4]Config
@@ -124,14 +124,14 @@ func (l *Limiter) resolve(ctx context.Context, entityID, resource string) (resol
 	missing := [4]bool{}
 	for i, key := range keys {
 		config, ok := l.configs.get(key, now)
-		found[i], missing[i] = config, !ok
+		found[i], missing[i] = config, !ok || fresh
 		levels[i] = &found[i]
 	}
 	system, ok := l.configs.cachedSystem(now)
-	found[3], missing[3] = system, !ok
+	found[3], missing[3] = system, !ok || fresh
 	levels[3] = &found[3]
 	if missing != [4]bool{} {
-		in := ReadInput{Resource: resource, ResourceConfig: missing[2], SystemConfig: missing[3]}
+		in := ReadInput{Consistent: fresh, Resource: resource, ResourceConfig: missing[2], SystemConfig: missing[3]}
 		if missing[0] || missing[1] {
 			in.Entities = []EntityRead{{EntityID: entityID, Config: true}}
 		}

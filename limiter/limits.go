@@ -17,7 +17,6 @@ func (l *Limiter) SetLimits(ctx context.Context, entityID, resource string, limi
 	if err := l.putConfig(ctx, key, limits, ""); err != nil {
 		return err
 	}
-	l.configs.evict(key)
 	return l.sync(ctx, key, nil)
 }
 
@@ -39,10 +38,10 @@ func (l *Limiter) DeleteLimits(ctx context.Context, entityID, resource string) e
 		return err
 	}
 	old, err := l.deleteConfig(ctx, key)
-	if err != nil || !old.Exists {
+	if err != nil {
 		return err
 	}
-	l.configs.evict(key)
+	// Also without a config: the buckets may be left from a call that was interrupted.
 	return l.sync(ctx, key, old.Limits)
 }
 
@@ -189,6 +188,7 @@ func (l *Limiter) sync(ctx context.Context, key ConfigKey, old []Limit) error {
 	}
 	incomplete := &SyncIncompleteError{EntityID: key.EntityID, Resource: key.Resource}
 	done := map[BucketKey]bool{}
+	held := map[string]*resolved{} // by resource; nil: nothing holds
 	for range 2 {
 		incomplete.Err = nil
 		keys, err := l.admin.BucketKeys(ctx, key.EntityID, resource)
@@ -200,7 +200,7 @@ func (l *Limiter) sync(ctx context.Context, key ConfigKey, old []Limit) error {
 			if done[k] {
 				continue
 			}
-			if err := l.syncBucket(ctx, k, old); err != nil {
+			if err := l.syncBucket(ctx, k, held, old); err != nil {
 				incomplete.Err = errors.Join(incomplete.Err, err)
 				continue
 			}
@@ -214,18 +214,24 @@ func (l *Limiter) sync(ctx context.Context, key ConfigKey, old []Limit) error {
 	return nil
 }
 
-func (l *Limiter) syncBucket(ctx context.Context, key BucketKey, old []Limit) error {
-	l.configs.evict(ConfigKey{key.EntityID, key.Resource})
-	l.configs.evict(ConfigKey{key.EntityID, DefaultResource})
-	r, err := l.resolve(ctx, key.EntityID, key.Resource)
-	if _, none := errors.AsType[*ValidationError](err); none {
+func (l *Limiter) syncBucket(ctx context.Context, key BucketKey, held map[string]*resolved, old []Limit) error {
+	r, known := held[key.Resource]
+	if !known {
+		now, err := l.resolve(ctx, key.EntityID, key.Resource, true)
+		if _, none := errors.AsType[*ValidationError](err); none {
+			r = nil
+		} else if err != nil {
+			return err
+		} else {
+			r = &now
+		}
+		held[key.Resource] = r
+	}
+	if r == nil {
 		return nil // nothing holds any more: the bucket is left alone
 	}
-	if err != nil {
-		return err
-	}
 	in := SyncInput{Key: key, Limits: r.limits}
-	in.TTL, in.TTLValue = l.ttl(r, l.nowMillis())
+	in.TTL, in.TTLValue = l.ttl(*r, l.nowMillis())
 	for _, limit := range old {
 		if findLimit(r.limits, limit.Name) == nil {
 			in.Stale = append(in.Stale, limit.Name)

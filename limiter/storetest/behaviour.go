@@ -314,7 +314,12 @@ func testAvailability(f *fixture) {
 	if err != nil || a.Wait != 3001*time.Millisecond || a.Available["rpm"] != 5 || a.Available["tpm"] != 49 {
 		f.Errorf("3 s later: %+v, %v", a, err)
 	}
-	f.clock.Add(3000)
+	// The wait is for what is missing of whole tokens, as peers count it: half a token does not shorten it.
+	f.clock.Add(300)
+	if wait, err := f.lim.TimeUntilAvailable(ctx, "u", resource, limiter.Amounts{"rpm": 10}, nil); err != nil || wait != 3001*time.Millisecond {
+		f.Errorf("with half a token: %v, %v", wait, err)
+	}
+	f.clock.Add(2700)
 	if wait, err := f.lim.TimeUntilAvailable(ctx, "u", resource, limiter.Amounts{"rpm": 10}, nil); err != nil || wait != 0 {
 		f.Errorf("6 s later: %v, %v", wait, err)
 	}
