@@ -30,6 +30,7 @@ var allowedImports = map[string][]string{
 	"internal/target":     {"dynamolocal", "limiter", "limiter/dynamostore", "loadtest/stats"},
 	"internal/report":     {"loadtest/stats"},
 	"internal/term":       {},
+	"internal/wire":       {"loadtest/stats"},
 	"internal/cli":        {"..."},
 	"bench/peers/sdkloop": {"limiter", "limiter/dynamostore"},
 	"bench/engine":        {"limiter/dynamostore"},

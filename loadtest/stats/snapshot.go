@@ -45,6 +45,9 @@ type Second struct {
 	P50, P95, P99 time.Duration
 	// LateP99 is how late users with a wait time were woken, 0 when none was.
 	LateP99 time.Duration
+	// Hist and Late are what the percentiles are of, where they are kept for merging: the seconds of
+	// a worker have them, those of a run in one process do not.
+	Hist, Late *Histogram
 	// Saturated is set when LateP99, of at least 20 wake-ups, exceeds 2 ms and 20 % of P50: the generator was late, so that the
 	// figures of the second say more about it than about the target.
 	Saturated bool
