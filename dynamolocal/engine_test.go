@@ -40,8 +40,8 @@ func newEngine(t testing.TB, config dynamolocal.Config) *dynamolocal.Engine {
 	return e
 }
 
-// serve runs the engine's server on loopback and returns the SDK's client for it.
-func serve(t testing.TB, e *dynamolocal.Engine) *dynamodb.Client {
+// listen runs the engine's server on loopback and returns its URL.
+func listen(t testing.TB, e *dynamolocal.Engine) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -56,9 +56,15 @@ func serve(t testing.TB, e *dynamolocal.Engine) *dynamodb.Client {
 			t.Errorf("serve: %v", err)
 		}
 	})
+	return "http://" + l.Addr().String()
+}
+
+// serve runs the engine's server and returns the SDK's client for it.
+func serve(t testing.TB, e *dynamolocal.Engine) *dynamodb.Client {
+	t.Helper()
 	return dynamodb.New(dynamodb.Options{
 		Region:           "us-east-1",
-		BaseEndpoint:     aws.String("http://" + l.Addr().String()),
+		BaseEndpoint:     aws.String(listen(t, e)),
 		Credentials:      credentials.NewStaticCredentialsProvider("key", "secret", ""),
 		RetryMaxAttempts: 1,
 	})

@@ -42,7 +42,7 @@ func (t *tokenTable) begin(token string, digest [sha256.Size]byte, now time.Time
 	t.expire(now)
 	entry, ok := t.tokens[token]
 	switch {
-	case !ok:
+	case !ok || !entry.running && now.Sub(entry.done) > tokenLife:
 		t.tokens[strings.Clone(token)] = &tokenEntry{digest: digest, running: true}
 		return false, nil
 	case entry.digest != digest:
