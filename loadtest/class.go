@@ -144,6 +144,19 @@ func validateTasks(tasks []Task, path string, problem func(string, ...any)) {
 	}
 }
 
+// WithTags returns the classes as a run with these tags has them: with the tasks that are left, and
+// without the classes that no task is left of. The classes that are given are not changed.
+func WithTags(classes []*UserClass, tags, exclude []string) []*UserClass {
+	var kept []*UserClass
+	for _, c := range classes {
+		filtered := *c
+		if filtered.Tasks = filterTasks(c.Tasks, nil, tags, exclude); len(filtered.Tasks) > 0 {
+			kept = append(kept, &filtered)
+		}
+	}
+	return kept
+}
+
 // filterTasks returns the tasks that a run with these tags has: with tags, only tasks that share one
 // of them; without those that have an excluded one. Sets that are left empty go too.
 func filterTasks(tasks []Task, inherited, tags, exclude []string) []Task {

@@ -54,6 +54,8 @@ type Config struct {
 	Cores int
 	// OnTick is called once a second from the runner's goroutine; it must return soon.
 	OnTick func(*Runner)
+	// OnWarm is called from a goroutine of its own when Warmup has passed.
+	OnWarm func()
 	// Logger receives warnings; nil discards them.
 	Logger *slog.Logger
 }
@@ -87,8 +89,12 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("there is no user class %q; there are: %s", name, strings.Join(classNames(c.Classes), ", ")))
 		}
 	}
-	if len(errs) == 0 && len(c.selected()) == 0 {
-		errs = append(errs, errors.New("there is no user class to run"))
+	if errors.Join(errs...) == nil && len(c.selected()) == 0 {
+		problem := "there is no user class to run"
+		if len(c.Tags)+len(c.ExcludeTags) > 0 {
+			problem = "the tags leave no task to run"
+		}
+		errs = append(errs, errors.New(problem))
 	}
 	return errors.Join(errs...)
 }

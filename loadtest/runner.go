@@ -206,6 +206,9 @@ func (r *Runner) runUsers(ctx context.Context) *stats.Snapshot {
 		classes = append(classes, c.UserClass)
 	}
 	r.dispatcher = NewDispatcher(classes, []string{localWorker})
+	if r.config.OnWarm != nil && r.config.Warmup > 0 {
+		defer time.AfterFunc(r.config.Warmup, r.config.OnWarm).Stop()
+	}
 
 	reason, ended := r.loop(ctx)
 	r.mu.Lock()

@@ -68,6 +68,27 @@ func TestARunCountsWhatItsUsersDo(t *testing.T) {
 	})
 }
 
+func TestOnWarmIsCalledWhenTheWarmUpHasPassed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		class := &UserClass{Name: "A", Tasks: []Task{{Run: call(100 * time.Millisecond)}}}
+		begun := time.Now()
+		var warm []time.Duration
+		config := Config{
+			Classes: []*UserClass{class}, Users: 1, SpawnRate: 1, Duration: 3 * time.Second,
+			Warmup: 1500 * time.Millisecond, OnWarm: func() { warm = append(warm, time.Since(begun)) },
+		}
+		run(t, config)
+		if !slices.Equal(warm, []time.Duration{1500 * time.Millisecond}) {
+			t.Errorf("called after %v, want once after 1.5s", warm)
+		}
+		config.Warmup, warm = 0, nil
+		run(t, config)
+		if warm != nil {
+			t.Error("called without a warm-up")
+		}
+	})
+}
+
 func TestUsersStartAtTheSpawnRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -475,6 +496,31 @@ func TestTagsSelectTasks(t *testing.T) {
 	}
 	if _, ok := compile(class, []string{"z"}, nil); ok {
 		t.Error("a class without a task is kept")
+	}
+}
+
+func TestWithTags(t *testing.T) {
+	classes := []*UserClass{
+		{Name: "A", Tasks: []Task{{Name: "a", Tags: []string{"x"}, Run: call(0)}, {Name: "b", Run: call(0)}}},
+		{Name: "B", Tasks: []Task{{Name: "c", Run: call(0)}}},
+	}
+	if got := WithTags(classes, nil, nil); len(got) != 2 || len(got[0].Tasks) != 2 {
+		t.Errorf("without tags %d classes are left, want both with all tasks", len(got))
+	}
+	got := WithTags(classes, []string{"x"}, nil)
+	if len(got) != 1 || got[0].Name != "A" || len(got[0].Tasks) != 1 || got[0].Tasks[0].Name != "a" {
+		t.Errorf("with x %v is left, want A with a", got)
+	}
+	if len(classes[0].Tasks) != 2 {
+		t.Error("the class that was given was changed")
+	}
+}
+
+func TestTagsThatLeaveNoTaskAreRefused(t *testing.T) {
+	class := &UserClass{Name: "A", Tasks: []Task{{Name: "a", Run: call(0)}}}
+	_, err := NewRunner(Config{Classes: []*UserClass{class}, Users: 1, SpawnRate: 1, Tags: []string{"z"}})
+	if err == nil || !strings.Contains(err.Error(), "tags leave no task") {
+		t.Errorf("err = %v, want one about the tags", err)
 	}
 }
 
