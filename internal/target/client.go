@@ -42,7 +42,7 @@ func (c *meteredClient) RoundTrip(request *http.Request) (*http.Response, error)
 	operation := strings.TrimPrefix(request.Header.Get("X-Amz-Target"), targetPrefix)
 	c.meter.attempt(operation, waited, took, outcomeOf(response, err))
 	if isRetry(request.Header.Get("Amz-Sdk-Request")) {
-		c.meter.retries.Add(1)
+		c.meter.current.Load().retries.Add(1)
 	}
 	if err != nil {
 		return nil, err

@@ -20,19 +20,32 @@ const meterShards = 8
 // Meter counts what a table is asked, at the transport, and what that consumed. It is on the way of
 // every call and safe for concurrent use.
 type Meter struct {
-	// sampleEvery is how many calls there are for one whose consumed capacity is asked for; 0 = none.
+	// sampleEvery is how many calls of an operation there are for one whose consumed capacity is
+	// asked for; 0 = none.
 	sampleEvery uint64
-	calls       atomic.Uint64
-	retries     atomic.Int64
-	process     *stats.ProcessMeter
+	current     atomic.Pointer[counters]
+}
+
+// counters are what a Meter counted since it was reset last.
+type counters struct {
+	retries atomic.Int64
+	process *stats.ProcessMeter
 
 	mu         sync.RWMutex
 	operations map[string]*operationMeter
+	units      map[string]*unitMeter
 	waits      [meterShards]histogramShard
+}
 
-	unitsMu                sync.Mutex
+// unitMeter counts the calls of one operation of the store and what a sample of them consumed.
+type unitMeter struct {
+	calls    atomic.Uint64
+	answered atomic.Int64 // calls that succeeded: only they tell what they consumed
+	silent   atomic.Bool  // the call that was asked last did not tell
+
+	mu                     sync.Mutex
+	sampled                int64
 	reads, writes, indexes float64
-	sampled                uint64
 }
 
 type operationMeter struct{ shards [meterShards]operationShard }
@@ -51,18 +64,31 @@ type histogramShard struct {
 }
 
 func newMeter(sampleEvery uint64) *Meter {
-	return &Meter{sampleEvery: sampleEvery, operations: map[string]*operationMeter{}, process: stats.NewProcessMeter(1)}
+	m := &Meter{sampleEvery: sampleEvery}
+	m.reset()
+	return m
 }
 
-// call counts one call of the store; it reports whether the call is one of the sample.
-func (m *Meter) call() bool {
-	n := m.calls.Add(1)
-	return m.sampleEvery > 0 && n%m.sampleEvery == 0
+// reset forgets everything that was counted.
+func (m *Meter) reset() {
+	m.current.Store(&counters{
+		process:    stats.NewProcessMeter(1),
+		operations: map[string]*operationMeter{},
+		units:      map[string]*unitMeter{},
+	})
+}
+
+// asks counts one call and reports whether it is one of the sample: the first of an operation, each
+// sampleEvery-th after it, and the next one after a call that was refused, which tells nothing.
+func (u *unitMeter) asks(sampleEvery uint64) bool {
+	n := u.calls.Add(1)
+	return sampleEvery > 0 && (n%sampleEvery == 1%sampleEvery || u.silent.Load())
 }
 
 // attempt counts one request at the transport.
 func (m *Meter) attempt(operation string, waited, took time.Duration, o outcome) {
-	shard := &m.operation(operation).shards[rand.Uint32()%meterShards]
+	c := m.current.Load()
+	shard := &found(c, c.operations, operation).shards[rand.Uint32()%meterShards]
 	shard.mu.Lock()
 	shard.attempts++
 	shard.hist.Record(took)
@@ -73,25 +99,26 @@ func (m *Meter) attempt(operation string, waited, took time.Duration, o outcome)
 		shard.failures++
 	}
 	shard.mu.Unlock()
-	waits := &m.waits[rand.Uint32()%meterShards]
+	waits := &c.waits[rand.Uint32()%meterShards]
 	waits.mu.Lock()
 	waits.hist.Record(waited)
 	waits.mu.Unlock()
 }
 
-func (m *Meter) operation(name string) *operationMeter {
-	m.mu.RLock()
-	found := m.operations[name]
-	m.mu.RUnlock()
-	if found != nil {
-		return found
+// found returns the element of a map of the counters, which is made when it is absent.
+func found[T any](c *counters, in map[string]*T, name string) *T {
+	c.mu.RLock()
+	element := in[name]
+	c.mu.RUnlock()
+	if element != nil {
+		return element
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.operations[name] == nil {
-		m.operations[name] = new(operationMeter)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if in[name] == nil {
+		in[name] = new(T)
 	}
-	return m.operations[name]
+	return in[name]
 }
 
 type direction bool
@@ -101,30 +128,30 @@ const (
 	writing direction = true
 )
 
-// consumed adds the capacity of one call of the sample.
-func (m *Meter) consumed(d direction, c *types.ConsumedCapacity) {
-	if c == nil {
-		return
+// consumed adds the capacity of one call of the sample: one element for each table.
+func (u *unitMeter) consumed(d direction, list ...*types.ConsumedCapacity) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	known := false
+	for _, c := range list {
+		if c == nil {
+			continue
+		}
+		known = true
+		total := aws.ToFloat64(c.CapacityUnits)
+		table := total
+		if c.Table != nil {
+			table = aws.ToFloat64(c.Table.CapacityUnits)
+		}
+		if d == reading {
+			u.reads += total
+			continue
+		}
+		u.writes += table
+		u.indexes += total - table
 	}
-	total := aws.ToFloat64(c.CapacityUnits)
-	table := total
-	if c.Table != nil {
-		table = aws.ToFloat64(c.Table.CapacityUnits)
-	}
-	m.unitsMu.Lock()
-	defer m.unitsMu.Unlock()
-	m.sampled++
-	if d == reading {
-		m.reads += total
-		return
-	}
-	m.writes += table
-	m.indexes += total - table
-}
-
-func (m *Meter) consumedAll(d direction, list []types.ConsumedCapacity) {
-	for i := range list {
-		m.consumed(d, &list[i])
+	if known {
+		u.sampled++
 	}
 }
 
@@ -132,7 +159,7 @@ func (m *Meter) consumedAll(d direction, list []types.ConsumedCapacity) {
 type Readings struct {
 	Operations []Operation
 	// ReadUnits, WriteUnits (of the table) and IndexWriteUnits were consumed. They are scaled from a
-	// sample of calls where SampledRatio is below 1.
+	// sample of calls where SampledRatio, the share of the calls that were read, is below 1.
 	ReadUnits, WriteUnits, IndexWriteUnits *float64
 	SampledRatio                           *float64
 	Throttled, SDKRetries                  *int64
@@ -155,34 +182,35 @@ func milliseconds(d time.Duration) *float64 { return new(float64(d) / float64(ti
 // read returns the readings; withCPU is false when the target runs in the same process.
 func (m *Meter) read(withCPU bool) Readings {
 	var r Readings
+	c := m.current.Load()
 	attempts, throttledCalls := int64(0), int64(0)
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	for _, name := range slices.Sorted(maps.Keys(m.operations)) {
-		o := m.operations[name].read(name)
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for _, name := range slices.Sorted(maps.Keys(c.operations)) {
+		o := c.operations[name].read(name)
 		attempts += o.Requests
 		throttledCalls += o.Throttled
 		r.Operations = append(r.Operations, o)
 	}
 	if withCPU {
 		var g stats.Generator
-		if m.process.Fill(&g); g.CPUTime >= 0 && attempts > 0 {
+		if c.process.Fill(&g); g.CPUTime >= 0 && attempts > 0 {
 			for i := range r.Operations {
 				r.Operations[i].ClientCPUUS = new(float64(g.CPUTime.Microseconds()) / float64(attempts))
 			}
 		}
 	}
-	r.Throttled, r.SDKRetries = &throttledCalls, new(m.retries.Load())
+	r.Throttled, r.SDKRetries = &throttledCalls, new(c.retries.Load())
 	waits := new(stats.Histogram)
-	for i := range m.waits {
-		m.waits[i].mu.Lock()
-		waits.Merge(&m.waits[i].hist)
-		m.waits[i].mu.Unlock()
+	for i := range c.waits {
+		c.waits[i].mu.Lock()
+		waits.Merge(&c.waits[i].hist)
+		c.waits[i].mu.Unlock()
 	}
 	if waits.Count() > 0 {
 		r.PoolWaitP99MS = milliseconds(waits.Quantile(0.99))
 	}
-	m.readUnits(&r)
+	c.readUnits(&r)
 	return r
 }
 
@@ -202,16 +230,28 @@ func (o *operationMeter) read(name string) Operation {
 	return out
 }
 
-func (m *Meter) readUnits(r *Readings) {
-	m.unitsMu.Lock()
-	defer m.unitsMu.Unlock()
-	if m.sampled == 0 {
+// readUnits scales what the sample of each operation consumed to the calls that were answered. The
+// units are not known while no call has told any, or when an operation never did.
+func (c *counters) readUnits(r *Readings) {
+	var reads, writes, indexes float64
+	var sampled, answered int64
+	for _, u := range c.units {
+		calls := u.answered.Load()
+		u.mu.Lock()
+		n, scale := u.sampled, float64(calls)/float64(max(u.sampled, 1))
+		reads += scale * u.reads
+		writes += scale * u.writes
+		indexes += scale * u.indexes
+		u.mu.Unlock()
+		if n == 0 && calls > 0 {
+			return
+		}
+		sampled += n
+		answered += calls
+	}
+	if sampled == 0 {
 		return
 	}
-	scale := 1.0
-	if m.sampleEvery > 1 {
-		scale = float64(m.sampleEvery)
-	}
-	r.ReadUnits, r.WriteUnits, r.IndexWriteUnits = new(m.reads*scale), new(m.writes*scale), new(m.indexes*scale)
-	r.SampledRatio = new(1 / scale)
+	r.ReadUnits, r.WriteUnits, r.IndexWriteUnits = &reads, &writes, &indexes
+	r.SampledRatio = new(min(float64(sampled)/float64(answered), 1))
 }

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -83,7 +84,7 @@ type Target struct {
 	// registered is the id of the run's own namespace; undo restores a shared one.
 	registered string
 	undo       *undoStore
-	base       dynamolocal.Stats
+	base       atomic.Pointer[dynamolocal.Stats]
 }
 
 // Open opens the target. It fails within seconds when nothing answers like DynamoDB.
@@ -123,10 +124,18 @@ func Open(ctx context.Context, c Config) (_ *Target, err error) {
 	if err := t.enterNamespace(ctx); err != nil {
 		return nil, err
 	}
-	if t.engine != nil {
-		t.base = t.engine.engine.Stats()
-	}
+	t.StartReadings()
 	return t, nil
+}
+
+// StartReadings begins the readings anew: what was metered so far, such as the way to the table and
+// a warm-up, is left out of them.
+func (t *Target) StartReadings() {
+	if t.engine != nil {
+		base := t.engine.engine.Stats()
+		t.base.Store(&base)
+	}
+	t.meter.reset()
 }
 
 // connect makes the SDK's client. Plain endpoints are served by a transport of our own.
@@ -223,11 +232,11 @@ func (t *Target) Limiter() *limiter.Limiter { return t.limiter }
 // Info describes the target.
 func (t *Target) Info() Info { return t.info }
 
-// Readings returns what was metered since Open.
+// Readings returns what was metered since Open, or since StartReadings.
 func (t *Target) Readings() Readings {
 	r := t.meter.read(t.engine == nil)
 	if t.engine != nil {
-		t.engine.fill(&r, &t.base)
+		t.engine.fill(&r, t.base.Load())
 	}
 	return r
 }

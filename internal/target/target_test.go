@@ -185,3 +185,66 @@ func TestAPoolThatIsTooSmallShowsAsWaiting(t *testing.T) {
 		t.Errorf("pool wait %v ms, want at least one call's time", r.PoolWaitP99MS)
 	}
 }
+
+// The units of a sample are scaled by operation and by the calls that were answered, so that few
+// calls and refusals, which tell nothing, do not distort them.
+func TestUnitsOfASampleAreThoseOfTheEngine(t *testing.T) {
+	endpoint, engine := engineAt(t)
+	target := open(t, Config{Endpoint: endpoint, Table: "zae-limiter", CreateTable: true, RunID: "r1"})
+	defer closeTarget(t, target)
+	before := engine.Stats().Tables[0]
+	const admitted, refused = 100, 200
+	for i := range admitted + refused {
+		lease, err := target.Limiter().Acquire(t.Context(), limiter.Request{
+			EntityID: "user-1", Resource: "api", Consume: limiter.Amounts{"day": 1},
+			Limits: []limiter.Limit{limiter.PerDay("day", admitted)},
+		})
+		if i >= admitted {
+			if err == nil {
+				t.Fatal("an acquire above the limit was admitted")
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := lease.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, after := target.Readings(), engine.Stats().Tables[0]
+	if r.WriteUnits == nil || r.ReadUnits == nil {
+		t.Fatalf("units are not known: %+v", r)
+	}
+	for _, units := range []struct {
+		name      string
+		got, want float64
+	}{
+		// The engine charges a refused write, as the service does; replies do not tell.
+		{"write", *r.WriteUnits, after.WriteUnits - before.WriteUnits - refused},
+		{"index write", *r.IndexWriteUnits, after.IndexWriteUnits - before.IndexWriteUnits},
+	} {
+		if units.got < 0.9*units.want || units.got > 1.1*units.want {
+			t.Errorf("%v %s units, the engine charged %v", units.got, units.name, units.want)
+		}
+	}
+	if *r.SampledRatio <= 0 || *r.SampledRatio > 0.5 {
+		t.Errorf("sampled ratio %v, want that of a sample", *r.SampledRatio)
+	}
+}
+
+func TestReadingsBeginAnew(t *testing.T) {
+	target := open(t, Config{Table: "zae-limiter", RunID: "r1"})
+	defer closeTarget(t, target)
+	if r := target.Readings(); len(r.Operations) != 0 || *r.WriteUnits != 0 {
+		t.Errorf("%+v before the first call: the way to the table is in it", r)
+	}
+	acquireOnce(t, target, "user-1")
+	if r := target.Readings(); len(r.Operations) == 0 || *r.WriteUnits == 0 {
+		t.Errorf("%+v after an acquire", r)
+	}
+	target.StartReadings()
+	if r := target.Readings(); len(r.Operations) != 0 || *r.WriteUnits != 0 || r.PoolWaitP99MS != nil {
+		t.Errorf("%+v after a new start", r)
+	}
+}
