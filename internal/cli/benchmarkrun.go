@@ -67,9 +67,12 @@ func (a *app) plan(f *benchmarkFlags, progress io.Writer, changed func(string) b
 	}
 	p := &runPlan{
 		file: file, scenario: &f.scenario, target: &f.target, shape: shape, options: options,
-		classes: runnable(file.Classes(), f.scenario.classes),
+		classes: f.scenario.runnable(file),
 		users:   f.users, spawnRate: f.spawnRate, duration: f.duration.duration(),
 		stop: f.stop.duration(), warmup: f.warmup.duration(), cores: f.cores, seed: f.scenario.seed,
+	}
+	if len(p.classes) == 0 {
+		return nil, usagef("--tags and --exclude-tags leave no task to run")
 	}
 	if len(f.sweep) > 0 {
 		p.shape = nil
@@ -99,6 +102,7 @@ func randomSeed() uint64 {
 // that fails on the way keeps the rest from being written.
 func (a *app) finish(done *finishedRun, outputs *outputs) error {
 	errs := []error{done.err, a.printResult(done.result), outputs.write(done)}
+	_ = done.result.WriteErrors(a.stderr) // they are in the document too
 	if done.interrupted {
 		fmt.Fprintln(a.stderr, "interrupted: these are partial results")
 	}
@@ -146,7 +150,7 @@ func (a *app) sweep(ctx context.Context, f *benchmarkFlags, p *runPlan, out *out
 			if err != nil {
 				return err
 			}
-			step.file, step.classes = next, runnable(next.Classes(), f.scenario.classes)
+			step.file, step.classes = next, f.scenario.runnable(next)
 		}
 		done, err := a.run(ctx, &step, progress)
 		if err != nil {
@@ -185,16 +189,16 @@ type outputs struct {
 func openOutputs(f *benchmarkFlags, p *runPlan) (*outputs, error) {
 	o := &outputs{}
 	var errs []error
-	open := func(path string) *outputFile {
+	open := func(path string, with func(string) (*outputFile, error)) *outputFile {
 		if path == "" {
 			return nil
 		}
-		file, err := openOutput(path)
+		file, err := with(path)
 		errs = append(errs, err)
 		return file
 	}
-	o.json = open(f.output)
-	o.html = open(htmlPath(f.html, p.users, p.spawnRate, p.duration))
+	o.json = open(f.output, openOutput)
+	o.html = open(htmlPath(f.html, p.users, p.spawnRate, p.duration), openOutputIn)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -210,7 +214,7 @@ func openOutputs(f *benchmarkFlags, p *runPlan) (*outputs, error) {
 func htmlPath(path string, users int, rate float64, d time.Duration) string {
 	return strings.NewReplacer(
 		"{u}", strconv.Itoa(users),
-		"{r}", strconv.Itoa(int(rate)),
+		"{r}", strconv.FormatFloat(rate, 'f', -1, 64),
 		"{t}", strconv.Itoa(int(d.Seconds())),
 	).Replace(path)
 }

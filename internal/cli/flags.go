@@ -169,6 +169,7 @@ type targetFlags struct {
 	speculative     bool
 	rejectionCache  secondsFlag
 	consumed        string
+	cost            bool
 	engine          engineFlags
 }
 
@@ -185,8 +186,13 @@ func (t *targetFlags) register(flags *pflag.FlagSet) {
 	flags.Var(&t.rejectionCache, "rejection-cache", "answer repeated refusals locally for `seconds` (1 when none are given); off by default")
 	flags.Lookup("rejection-cache").NoOptDefVal = "1"
 	flags.StringVar(&t.consumed, "consumed", "sample", "ask the target for consumed capacity with 1 in 100 calls (sample) or with all")
+	flags.BoolVar(&t.cost, "cost", false, "estimate the cost on AWS for the embedded engine too")
 	t.engine.register(flags, "engine-")
 }
+
+// pricesWanted reports whether the result says what the run costs: an embedded engine costs nothing,
+// so there it is only said when asked for.
+func (t *targetFlags) pricesWanted() bool { return t.cost || t.endpoint != "" }
 
 func (t *targetFlags) validate() error {
 	var errs []error

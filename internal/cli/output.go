@@ -48,11 +48,16 @@ type outputFile struct {
 	path   string // what the user gave
 	target string // path behind symbolic links
 	direct bool   // a device, a pipe: written in place instead of replaced
+	mode   fs.FileMode
 }
 
 // openOutput checks that path can be written.
 func openOutput(path string) (*outputFile, error) {
-	o := &outputFile{path: path, target: path}
+	o := &outputFile{path: path, mode: 0o644}
+	var err error
+	if o.target, err = followLinks(path); err != nil {
+		return nil, fmt.Errorf("output file: %w", err)
+	}
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -65,9 +70,7 @@ func openOutput(path string) (*outputFile, error) {
 		o.direct = true
 		return o, nil
 	}
-	if o.target, err = filepath.EvalSymlinks(path); err != nil {
-		return nil, fmt.Errorf("output file: %w", err)
-	}
+	o.mode = info.Mode().Perm()
 	f, err := os.OpenFile(o.target, os.O_WRONLY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("output file: %w", err)
@@ -76,6 +79,30 @@ func openOutput(path string) (*outputFile, error) {
 		return nil, fmt.Errorf("output file: %w", err)
 	}
 	return o, o.checkFolder()
+}
+
+// openOutputIn is openOutput for a file whose missing folders are made, as Locust does for reports.
+func openOutputIn(path string) (*outputFile, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("output file %s: %w", path, err)
+	}
+	return openOutput(path)
+}
+
+// followLinks returns the path behind symbolic links, also when there is no file at its end yet.
+func followLinks(path string) (string, error) {
+	const most = 40
+	for range most {
+		next, err := os.Readlink(path)
+		if err != nil {
+			return path, nil // no link
+		}
+		if !filepath.IsAbs(next) {
+			next = filepath.Join(filepath.Dir(path), next)
+		}
+		path = next
+	}
+	return "", fmt.Errorf("%s: too many symbolic links", path)
 }
 
 // checkFolder finds out whether a file can be made beside the target.
@@ -118,7 +145,7 @@ func (o *outputFile) replace(fill func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(fill(f), f.Chmod(0o644), f.Sync(), f.Close())
+	err = errors.Join(fill(f), f.Chmod(o.mode), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), o.target)
 	}

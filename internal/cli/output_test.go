@@ -57,6 +57,45 @@ func TestOutputThroughALinkKeepsTheLink(t *testing.T) {
 	}
 }
 
+func TestOutputThroughALinkToNothingMakesTheFile(t *testing.T) {
+	dir := t.TempDir()
+	link, file := filepath.Join(dir, "link"), filepath.Join(dir, "file")
+	if err := os.Symlink("file", link); err != nil {
+		t.Fatal(err)
+	}
+	o, err := openOutput(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.write(func(w io.Writer) error { _, err := io.WriteString(w, "x"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	expectFile(t, file, "x")
+	if err := errors.Join(os.Remove(file), os.Remove(link), os.Symlink("link", link)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openOutput(link); err == nil {
+		t.Error("a link to itself is accepted")
+	}
+}
+
+func TestOutputKeepsTheModeOfTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.json")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o, err := openOutput(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.write(func(w io.Writer) error { _, err := io.WriteString(w, "x"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v; want 0600 as before", info.Mode(), err)
+	}
+}
+
 func TestOutputThatCannotBeWritten(t *testing.T) {
 	dir := t.TempDir()
 	for _, path := range []string{dir, filepath.Join(dir, "no", "such"), filepath.Join(os.DevNull, "x")} {

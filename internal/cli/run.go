@@ -72,6 +72,7 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	release := func() error { return closeTarget(ctx, t) }
 	config := p.config(runID, progress)
 	p.file.Bind(loadclient.New(t.Limiter()))
+	config.OnWarm = t.StartReadings
 	config.OnTick = func(r *loadtest.Runner) {
 		s := r.Snapshot()
 		if p.onTick != nil {
@@ -154,8 +155,6 @@ func closeTarget(ctx context.Context, t *target.Target) error {
 func (p *runPlan) config(runID string, stderr io.Writer) loadtest.Config {
 	config := loadtest.Config{
 		Classes:     p.classes,
-		Tags:        p.scenario.tags,
-		ExcludeTags: p.scenario.excludeTags,
 		Users:       p.users,
 		SpawnRate:   p.spawnRate,
 		Duration:    p.duration,
@@ -208,7 +207,7 @@ func (p *runPlan) meta(runID string, t *target.Target, aborted string) report.Me
 			WarmupSeconds: p.warmup.Seconds(),
 			Locustfile:    &path, LocustfileSHA256: &sum, Seed: &p.seed,
 			Users: &users, SpawnRate: &rate, Workers: new(1), Cores: new(p.coresUsed()),
-			Version: &b.Version, BuildID: &b.ID, GoVersion: &b.GoVersion, OSArch: &b.OSArch,
+			Version: &b.Version, BuildID: b.ID, GoVersion: &b.GoVersion, OSArch: &b.OSArch,
 			Speculative: &p.target.speculative, Client: new("sdk"),
 			RejectionCacheSeconds: new(p.target.rejectionCache.duration().Seconds()),
 			PoolConnections:       &p.target.poolConnections,
@@ -219,6 +218,9 @@ func (p *runPlan) meta(runID string, t *target.Target, aborted string) report.Me
 	}
 	if p.shape != nil {
 		meta.Run.Users, meta.Run.SpawnRate = nil, nil
+	}
+	if p.target.pricesWanted() {
+		meta.Prices = report.OnDemandPrices()
 	}
 	fillReadings(&meta, t.Readings())
 	return meta

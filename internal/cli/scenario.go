@@ -43,7 +43,12 @@ func checkClassNames(classes []*loadtest.UserClass, wanted []string) error {
 	return errors.Join(errs...)
 }
 
-// runnable returns the classes that a run has: not abstract, and among the wanted ones if any.
+// runnable returns the classes that a run of the file has, with the tasks that the tags leave them.
+func (s *scenarioFlags) runnable(file *locustfile.File) []*loadtest.UserClass {
+	return loadtest.WithTags(runnable(file.Classes(), s.classes), s.tags, s.excludeTags)
+}
+
+// runnable returns the classes that are not abstract, and among the wanted ones if any.
 func runnable(classes []*loadtest.UserClass, wanted []string) []*loadtest.UserClass {
 	var chosen []*loadtest.UserClass
 	for _, c := range classes {

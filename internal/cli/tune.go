@@ -26,6 +26,7 @@ type tuneFlags struct {
 	baseline   runTimeFlag
 	spawnRate  float64
 	cores      int
+	repeat     int
 	output     string
 	name       string
 }
@@ -62,6 +63,7 @@ then --max-users, then narrows down where the efficiency crosses --efficiency.`,
 	flags.Var(&f.step, "step-duration", "length of each step: seconds, or 1m30s")
 	flags.Var(&f.baseline, "baseline-duration", "length of the step with one user: seconds, or 1m30s")
 	flags.Float64VarP(&f.spawnRate, "spawn-rate", "r", 10, "users started per second")
+	flags.IntVar(&f.repeat, "repeat", 1, "`times` to measure each step; the one with the median p50 counts")
 	flags.IntVar(&f.cores, "cores", 0, "cores to use; 0 = all")
 	flags.StringVarP(&f.output, "output", "o", "", "write the JSON document to `file` too")
 	flags.StringVarP(&f.name, "name", "n", "", "limiter `stack` on AWS")
@@ -88,6 +90,9 @@ func (f *tuneFlags) validate() error {
 	}
 	if !(f.spawnRate > 0) {
 		errs = append(errs, fmt.Errorf("--spawn-rate must be greater than 0, got %v", f.spawnRate))
+	}
+	if f.repeat < 1 {
+		errs = append(errs, fmt.Errorf("--repeat must be at least 1, got %d", f.repeat))
 	}
 	if f.cores < 0 {
 		errs = append(errs, fmt.Errorf("--cores must not be negative, got %d", f.cores))
@@ -134,7 +139,7 @@ func (a *app) tune(ctx context.Context, f *tuneFlags) error {
 		MaxUsers: f.maxUsers, Threshold: f.efficiency,
 		Baseline: f.baseline.duration(), Step: f.step.duration(), Limit: tuneLimit,
 		Measure: func(ctx context.Context, users int, d time.Duration) (tunePoint, error) {
-			return a.tuneStep(ctx, f, users, d)
+			return medianOf(f.repeat, func() (tunePoint, error) { return a.tuneStep(ctx, f, users, d) })
 		},
 		Observe: func(p tunePoint) {
 			fmt.Fprintf(a.stderr, "users=%d rps=%.1f p50=%s efficiency=%.1f%%\n", p.Users, p.RPS, report.FormatMS(&p.P50), 100*p.Efficiency)

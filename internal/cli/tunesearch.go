@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -104,6 +106,19 @@ func (s tuneSearch) baseline(ctx context.Context) (tunePoint, time.Duration, err
 		s.note("the baseline has fewer than 100 requests: repeating it for " + longer.String())
 		d = longer
 	}
+}
+
+// medianOf measures a step some times and returns the measurement whose p50 is the (lower) median.
+func medianOf(times int, measure func() (tunePoint, error)) (tunePoint, error) {
+	points := make([]tunePoint, times)
+	for i := range points {
+		var err error
+		if points[i], err = measure(); err != nil {
+			return tunePoint{}, err
+		}
+	}
+	slices.SortStableFunc(points, func(a, b tunePoint) int { return cmp.Compare(a.P50, b.P50) })
+	return points[(times-1)/2], nil
 }
 
 func (s tuneSearch) note(text string) {

@@ -177,3 +177,27 @@ func TestTuneFindsTheLastGoodPointOfAnyFallingCurve(t *testing.T) {
 		}
 	})
 }
+
+func TestARepeatedStepCountsWithItsMedian(t *testing.T) {
+	for _, test := range []struct {
+		p50s []float64
+		want float64
+	}{
+		{[]float64{5}, 5},
+		{[]float64{9, 2, 4}, 4},
+		{[]float64{8, 2, 4, 6}, 4},
+	} {
+		i := 0
+		got, err := medianOf(len(test.p50s), func() (tunePoint, error) {
+			i++
+			return tunePoint{P50: test.p50s[i-1]}, nil
+		})
+		if err != nil || got.P50 != test.want || i != len(test.p50s) {
+			t.Errorf("%v: %v after %d measurements, %v; want %v", test.p50s, got.P50, i, err, test.want)
+		}
+	}
+	failure := errors.New("no")
+	if _, err := medianOf(3, func() (tunePoint, error) { return tunePoint{}, failure }); !errors.Is(err, failure) {
+		t.Errorf("err = %v", err)
+	}
+}

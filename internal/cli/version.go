@@ -10,14 +10,14 @@ import (
 
 // build is what the binary knows about itself.
 type build struct {
-	Version   string `json:"version"`
-	ID        string `json:"build_id"` // the commit, with +dirty when the tree was changed; "unknown" without one
-	GoVersion string `json:"go_version"`
-	OSArch    string `json:"os_arch"`
+	Version   string  `json:"version"`
+	ID        *string `json:"build_id"` // the commit, with +dirty when the tree was changed; nil when not known
+	GoVersion string  `json:"go_version"`
+	OSArch    string  `json:"os_arch"`
 }
 
 func readBuild() build {
-	b := build{Version: "devel", ID: "unknown", GoVersion: runtime.Version(), OSArch: runtime.GOOS + "/" + runtime.GOARCH}
+	b := build{Version: "devel", GoVersion: runtime.Version(), OSArch: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
@@ -25,17 +25,17 @@ func readBuild() build {
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		b.Version = v
 	}
-	dirty := ""
+	revision, dirty := "", ""
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision":
-			b.ID = s.Value
+			revision = s.Value
 		case s.Key == "vcs.modified" && s.Value == "true":
 			dirty = "+dirty"
 		}
 	}
-	if b.ID != "unknown" {
-		b.ID += dirty
+	if revision != "" {
+		b.ID = new(revision + dirty)
 	}
 	return b
 }
@@ -51,7 +51,11 @@ func (a *app) versionCommand() *cobra.Command {
 			if a.json {
 				return a.printJSON(b)
 			}
-			_, err := fmt.Fprintf(a.stdout, "zae-limiter %s (%s, %s, %s)\n", b.Version, b.ID, b.GoVersion, b.OSArch)
+			id := "no build id"
+			if b.ID != nil {
+				id = *b.ID
+			}
+			_, err := fmt.Fprintf(a.stdout, "zae-limiter %s (%s, %s, %s)\n", b.Version, id, b.GoVersion, b.OSArch)
 			return err
 		},
 	}

@@ -235,3 +235,19 @@ func marshal(t *testing.T, r *Result) []byte {
 	}
 	return b.Bytes()
 }
+
+// The service does not report the unit that a refused write is charged; it belongs to the units of an
+// acquire all the same.
+func TestRefusalsAreChargedWhereTheServiceDoesNotTell(t *testing.T) {
+	meta := sampleMeta()
+	meta.Target.Kind = TargetDynamoDB
+	r := Build(sample10s(t), meta)
+	_, embedded, _ := sampleResult(t).units()
+	if _, writes, _ := r.units(); writes != embedded+20 {
+		t.Errorf("%v write units, want the %v consumed and one for each of 20 refusals", writes, embedded)
+	}
+	meta.Run.Speculative = new(false) // then a refusal is a read
+	if _, writes, _ := Build(sample10s(t), meta).units(); writes != embedded {
+		t.Errorf("%v write units without speculation, want %v", writes, embedded)
+	}
+}

@@ -29,21 +29,15 @@ type PriceListRef struct {
 // refusedReadUnits is what a refusal without speculation reads: the flags, the owner and the bucket.
 const refusedReadUnits = 2.5
 
-// costAt estimates from the consumed units. A refusal by the condition of a write is charged one
-// write unit, which the service does not report: only an embedded engine has it in its counters.
+// costAt estimates from the consumed units.
 func (r *Result) costAt(prices *PriceList) *Cost {
 	c := &Cost{PriceList: PriceListRef{Date: prices.Date, Region: prices.Region}}
 	refused := float64(r.Totals.RateLimited)
 	refusal := prices.PerMillionWriteUnit / 1e6
-	unreported := refusal * refused
 	if r.Run.Speculative != nil && !*r.Run.Speculative {
-		refusal, unreported = refusedReadUnits*prices.PerMillionReadUnits/1e6, 0
+		refusal = refusedReadUnits * prices.PerMillionReadUnits / 1e6
 	}
-	if r.Target.Kind == TargetEmbedded {
-		unreported = 0
-	}
-	localRefusals := r.Run.RejectionCacheSeconds != nil && *r.Run.RejectionCacheSeconds > 0
-	if refused > 0 && !localRefusals {
+	if refused > 0 && !r.refusesLocally() {
 		c.PerMillionRefusedUSD = known(1e6 * refusal)
 	}
 	reads, writes, ok := r.units()
@@ -51,17 +45,29 @@ func (r *Result) costAt(prices *PriceList) *Cost {
 		return c
 	}
 	total := (reads*prices.PerMillionReadUnits + writes*prices.PerMillionWriteUnit) / 1e6
-	if !localRefusals {
-		total += unreported
-	}
 	c.EstimateUSD = known(total)
-	if admitted := r.admitted(); admitted > 0 && (refused == 0 || !localRefusals) {
+	if admitted := r.admitted(); admitted > 0 && (refused == 0 || !r.refusesLocally()) {
 		c.PerMillionAdmittedUSD = known(1e6 * max(total-refusal*refused, 0) / float64(admitted))
 	}
 	return c
 }
 
-// units are the read units and the write units of table and indexes.
+// refusesLocally reports whether some refusals did not reach the table.
+func (r *Result) refusesLocally() bool {
+	return r.Run.RejectionCacheSeconds != nil && *r.Run.RejectionCacheSeconds > 0
+}
+
+// unreported are the write units of refusals. A refusal by the condition of a write is charged one
+// unit, which the reply of the service does not tell: only an embedded engine has it in its counters.
+func (r *Result) unreported() float64 {
+	readsFirst := r.Run.Speculative != nil && !*r.Run.Speculative
+	if r.Target.Kind == TargetEmbedded || readsFirst || r.refusesLocally() {
+		return 0
+	}
+	return float64(r.Totals.RateLimited)
+}
+
+// units are the read units and the write units of table and indexes, with what refusals are charged.
 func (r *Result) units() (reads, writes float64, ok bool) {
 	c := &r.Consumed
 	if c.ReadUnits == nil && c.WriteUnits == nil {
@@ -75,7 +81,7 @@ func (r *Result) units() (reads, writes float64, ok bool) {
 	if c.ReadUnits != nil {
 		reads = *c.ReadUnits
 	}
-	return reads, writes, true
+	return reads, writes + r.unreported(), true
 }
 
 // admitted is the number of acquires that got what they asked for.

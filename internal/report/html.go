@@ -42,19 +42,24 @@ func (r *Result) WriteHTML(w io.Writer) error {
 }
 
 func (r *Result) charts() []chart {
-	if len(r.Series) < 2 {
+	series := r.Series
+	// The end of a run cuts its last second short: drawn, it would look like a collapse.
+	if n, d := len(series), r.Run.DurationSeconds; n > 0 && d != nil && series[n-1].TSeconds+0.95 > *d {
+		series = series[:n-1]
+	}
+	if len(series) < 2 {
 		return nil
 	}
 	value := func(x float64) *float64 { return &x }
 	return []chart{
-		newChart("Requests per second", "/s", r.Series,
+		newChart("Requests per second", "/s", series,
 			line{"requests", "rps", func(s Second) *float64 { return value(s.RPS) }},
 			line{"failures", "failures", func(s Second) *float64 { return value(s.FailuresPerSecond) }}),
-		newChart("Response time", "ms", r.Series,
+		newChart("Response time", "ms", series,
 			line{"p50", "p50", func(s Second) *float64 { return s.P50MS }},
 			line{"p95", "p95", func(s Second) *float64 { return s.P95MS }},
 			line{"p99", "p99", func(s Second) *float64 { return s.P99MS }}),
-		newChart("Users", "", r.Series,
+		newChart("Users", "", series,
 			line{"users", "users", func(s Second) *float64 { return value(float64(s.Users)) }}),
 	}
 }

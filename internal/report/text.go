@@ -1,8 +1,10 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -49,6 +51,29 @@ func (r *Result) verdictText() string {
 	return r.Verdict.State + " — " + strings.Join(r.Verdict.Reasons, "; ")
 }
 
+// errorRows is how many kinds of errors WriteErrors prints.
+const errorRows = 10
+
+// WriteErrors prints the most frequent kinds of errors, and nothing when there were none.
+func (r *Result) WriteErrors(w io.Writer) error {
+	if len(r.Errors) == 0 {
+		return nil
+	}
+	most := slices.Clone(r.Errors)
+	slices.SortStableFunc(most, func(a, b ErrorEntry) int { return cmp.Compare(b.Occurrences, a.Occurrences) })
+	b := new(strings.Builder)
+	b.WriteString("\nErrors:\n")
+	for _, e := range most[:min(len(most), errorRows)] {
+		text := strings.Join(strings.Fields(e.Type+" "+e.Name+": "+e.Error), " ")
+		fmt.Fprintf(b, "  %9s  %s\n", thousands(e.Occurrences), text)
+	}
+	if more := len(most) - errorRows; more > 0 {
+		fmt.Fprintf(b, "  … %d more kinds\n", more)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
 // capacityText says what an acquire consumed, and what a million of them cost.
 func (r *Result) capacityText() string {
 	var parts []string
@@ -56,7 +81,7 @@ func (r *Result) capacityText() string {
 	if reads, writes, ok := r.units(); ok && acquires > 0 {
 		text := fmt.Sprintf("%.2f write + %.2f read units per acquire", writes/float64(acquires), reads/float64(acquires))
 		if s := r.Consumed.SampledRatio; s != nil && *s < 1 {
-			text += fmt.Sprintf(" (scaled from %g%% of the calls)", 100**s)
+			text += fmt.Sprintf(" (scaled from %.2g%% of the calls)", 100**s)
 		}
 		parts = append(parts, text)
 	}

@@ -309,18 +309,23 @@ func (r *Result) ThresholdsFailed() bool {
 	return false
 }
 
+// text says in a line whether the condition held, and with which value.
+func (t *ThresholdOutcome) text() string {
+	state, value := "failed", "not known"
+	if t.Passed {
+		state = "passed"
+	}
+	if t.Value != nil {
+		value = strconv.FormatFloat(*t.Value, 'g', 6, 64)
+	}
+	return fmt.Sprintf("Threshold %s: %s (%s)", state, t.Expression, value)
+}
+
 // WriteThresholds prints a line for each evaluated threshold.
 func (r *Result) WriteThresholds(w io.Writer) error {
 	b := new(strings.Builder)
-	for _, t := range r.Thresholds {
-		state, value := "failed", "not known"
-		if t.Passed {
-			state = "passed"
-		}
-		if t.Value != nil {
-			value = strconv.FormatFloat(*t.Value, 'g', 6, 64)
-		}
-		fmt.Fprintf(b, "Threshold %s: %s (%s)\n", state, t.Expression, value)
+	for i := range r.Thresholds {
+		b.WriteString(r.Thresholds[i].text() + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -311,3 +311,60 @@ func TestChartsOfAbsurdNumbersEnd(t *testing.T) {
 		}
 	}
 }
+
+func TestErrorsAreListedByFrequency(t *testing.T) {
+	var b strings.Builder
+	r := &Result{Errors: []ErrorEntry{
+		{Type: "ACQUIRE", Name: "api", Error: "Throttled\n  twice", Occurrences: 3},
+		{Type: "TASK", Name: "U.t", Error: "boom", Occurrences: 1200},
+	}}
+	if err := r.WriteErrors(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := "\nErrors:\n      1,200  TASK U.t: boom\n          3  ACQUIRE api: Throttled twice\n"
+	if b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
+	}
+	b.Reset()
+	for range errorRows {
+		r.Errors = append(r.Errors, ErrorEntry{Type: "X", Occurrences: 1})
+	}
+	if err := r.WriteErrors(&b); err != nil || !strings.Contains(b.String(), "… 2 more kinds\n") {
+		t.Errorf("%v, %q does not say that there are 2 more", err, b.String())
+	}
+	b.Reset()
+	if err := (&Result{}).WriteErrors(&b); err != nil || b.Len() > 0 {
+		t.Errorf("%v, %q without errors", err, b.String())
+	}
+}
+
+// The last second of a run is cut short; drawn, it would look like a collapse.
+func TestChartsEndWithTheLastWholeSecond(t *testing.T) {
+	series := make([]Second, 4)
+	for i := range series {
+		series[i] = Second{TSeconds: float64(i), RPS: 100}
+	}
+	series[3].RPS = 1
+	r := &Result{Series: series}
+	for _, test := range []struct {
+		duration float64
+		want     int
+	}{{3.01, 3}, {3.99, 4}} {
+		r.Run.DurationSeconds = &test.duration
+		if got := strings.Count(r.charts()[0].Lines[0].Path, " "); got != test.want {
+			t.Errorf("%d points for a run of %v s, want %d", got, test.duration, test.want)
+		}
+	}
+}
+
+func TestSweepTellsTheThresholdsOfEachRow(t *testing.T) {
+	r := &Result{Run: Run{Users: new(7)}, Verdict: Verdict{State: Valid}}
+	r.Thresholds = []ThresholdOutcome{{Expression: "p95_ms<1", Value: new(2.0)}}
+	var b strings.Builder
+	if err := NewSweep(r).WriteText(&b); err != nil {
+		t.Fatal(err)
+	}
+	if want := "Threshold failed: p95_ms<1 (2) with 7 users\n"; !strings.HasSuffix(b.String(), want) {
+		t.Errorf("%q does not end with %q", b.String(), want)
+	}
+}
