@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"fmt"
-	"math"
-)
+import "fmt"
 
 // Limits of what one report may hold.
 const (
@@ -297,19 +294,4 @@ func appendNumber(b []byte, f float64) []byte {
 		return appendInt(b, 0)
 	}
 	return appendFloat(b, f)
-}
-
-// RoundTime returns the key under which Locust counts a response time, both in milliseconds: rounded
-// half to even to two significant digits, to whole milliseconds below 100, to seconds from 10 s on.
-func RoundTime(ms float64) int64 {
-	step := 1000.0
-	switch {
-	case ms < 100:
-		step = 1
-	case ms < 1000:
-		step = 10
-	case ms < 10000:
-		step = 100
-	}
-	return int64(math.RoundToEven(ms/step) * step)
 }

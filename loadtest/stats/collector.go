@@ -33,6 +33,7 @@ type Collector struct {
 	users    userAccount
 	past     []pastState
 	warnings []string
+	keep     int // seconds at the end of series that have their histograms
 }
 
 // pastState is what the rows held at a moment, for current rates.
@@ -206,8 +207,16 @@ func (c *Collector) closeSeconds(last int64, final bool) {
 			continue
 		}
 		c.series = append(c.series, c.finish(counts))
+		if c.keep > 0 && len(c.series) > c.keep {
+			old := &c.series[len(c.series)-1-c.keep]
+			old.Hist, old.Late = nil, nil
+		}
 	}
 }
+
+// KeepHistograms makes the latest n seconds of the series have their histograms, so that they can be
+// merged with those of other processes. Call it before the collector is used.
+func (c *Collector) KeepHistograms(n int) { c.keep = n }
 
 func (c *Collector) finish(counts *secondCounts) Second {
 	second := Second{
@@ -220,6 +229,9 @@ func (c *Collector) finish(counts *secondCounts) Second {
 		P95:         counts.hist.Quantile(0.95),
 		P99:         counts.hist.Quantile(0.99),
 		LateP99:     counts.late.Quantile(0.99),
+	}
+	if c.keep > 0 {
+		second.Hist, second.Late = &counts.hist, &counts.late
 	}
 	second.Saturated = counts.late.Count() >= judgedWakeUps && second.LateP99 > max(2*time.Millisecond, second.P50/5)
 	return second

@@ -40,6 +40,37 @@ func (h *Histogram) Record(d time.Duration) {
 	h.record(v, bucketOf(v))
 }
 
+// RecordN counts the same duration n times; n below 1 counts nothing.
+func (h *Histogram) RecordN(d time.Duration, n int64) {
+	if n < 1 {
+		return
+	}
+	v := max(int64(d), 0)
+	index := bucketOf(v)
+	h.record(v, index)
+	h.count += uint64(n - 1)
+	h.sum = addBounded(h.sum, v, n-1)
+	h.blocks[index>>subBits][index&(blockSize-1)] += uint64(n - 1)
+}
+
+// addBounded returns sum + v·n, or the largest number if that is too large.
+func addBounded(sum, v, n int64) int64 {
+	high, low := bits.Mul64(uint64(v), uint64(n))
+	if high != 0 || low > uint64(math.MaxInt64-sum) {
+		return math.MaxInt64
+	}
+	return sum + int64(low)
+}
+
+// Correct replaces sum, minimum and maximum by what is known better than from the durations that were
+// recorded, which may have been rounded. It does nothing to an empty histogram.
+func (h *Histogram) Correct(sum, low, high time.Duration) {
+	if h.count > 0 {
+		h.sum, h.min = max(int64(sum), 0), max(int64(low), 0)
+		h.max = max(int64(high), h.min)
+	}
+}
+
 // record counts a value whose bucket is known, so that several histograms can share finding it.
 func (h *Histogram) record(v int64, index uint) {
 	if h.count == 0 {
@@ -184,7 +215,8 @@ func (h *Histogram) Clone() *Histogram {
 }
 
 // Since returns what was recorded after earlier, a previous state of the same histogram. The minimum
-// and maximum of the difference are those of its buckets.
+// and maximum of the difference are exact where they are new to h, otherwise those of its buckets:
+// merging all differences gives the minimum and maximum of h.
 func (h *Histogram) Since(earlier *Histogram) *Histogram {
 	difference := new(Histogram)
 	if earlier == nil {
@@ -209,6 +241,14 @@ func (h *Histogram) Since(earlier *Histogram) *Histogram {
 			difference.blocks[index>>subBits] = new([blockSize]uint64)
 		}
 		difference.blocks[index>>subBits][index&(blockSize-1)] = n
+	}
+	if difference.count > 0 {
+		if earlier.count == 0 || h.min < earlier.min {
+			difference.min = h.min
+		}
+		if earlier.count == 0 || h.max > earlier.max {
+			difference.max = h.max
+		}
 	}
 	return difference
 }

@@ -100,8 +100,9 @@ func (g *Generator) SaturatedRatio() float64 {
 	return float64(g.SaturatedSeconds) / float64(g.Seconds)
 }
 
-// Merge combines snapshots of processes that ran side by side. Percentiles of single seconds cannot
-// be merged and are left out of the merged series; everything else is as exact as in one process.
+// Merge combines snapshots of processes that ran side by side. Percentiles of single seconds are
+// merged where the seconds have their histograms, and left out otherwise; everything else is as exact
+// as in one process.
 func Merge(snapshots ...*Snapshot) *Snapshot {
 	merged := &Snapshot{
 		UsersByClass: map[string]int{},
@@ -175,6 +176,23 @@ func mergeSeries(into map[int64]*Second, series []Second) {
 		found.Unreachable += second.Unreachable
 		found.LateP99 = max(found.LateP99, second.LateP99)
 		found.Saturated = found.Saturated || second.Saturated
+		found.mergeHistograms(&second)
+	}
+}
+
+func (s *Second) mergeHistograms(other *Second) {
+	if other.Hist != nil {
+		if s.Hist == nil {
+			s.Hist = new(Histogram)
+		}
+		s.Hist.Merge(other.Hist)
+		s.P50, s.P95, s.P99 = s.Hist.Quantile(0.50), s.Hist.Quantile(0.95), s.Hist.Quantile(0.99)
+	}
+	if other.Late != nil {
+		if s.Late == nil {
+			s.Late = new(Histogram)
+		}
+		s.Late.Merge(other.Late)
 	}
 }
 
