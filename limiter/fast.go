@@ -27,7 +27,7 @@ func (a *acquire) fast(ctx context.Context, o *owner, avoid uint32, h *hint) (se
 	case a.child.charged:
 		return a.childCharged(ctx, known, h)
 	}
-	return a.childRefused(ctx, known, h)
+	return a.childRefused(ctx, known, avoid, h)
 }
 
 func (a *acquire) consumeBoth(ctx context.Context, parent string) {
@@ -116,6 +116,7 @@ const (
 	refusedDisabled                // stamped by an operator
 	refusedFeature                 // uses what this library does not support
 	refusedSlow                    // contention, vu passed, or a declared limit is not on the item
+	refusedStamp                   // vu = 0 alone: a slow pass is asked for, and what was wanted is there
 	refusedWCU                     // the shard's writes are used up
 	refusedShort                   // anything else: a limit is short, or ttl has passed
 )
@@ -135,11 +136,23 @@ func (a *acquire) classify(p *part) refusal {
 		return refusedSlow
 	case wcu.Tokens < 1000:
 		return refusedWCU
+	case image.HasVU && image.VU <= a.now && a.holds(image):
+		return refusedStamp
 	}
 	return refusedShort
 }
 
-func (a *acquire) childRefused(ctx context.Context, known string, h *hint) (bool, error) {
+// holds says whether an image has what is declared as it stands, without a refill.
+func (a *acquire) holds(image *Bucket) bool {
+	for i := range a.charges {
+		if limit := image.Limit(a.charges[i].Limit); limit == nil || limit.Tokens < a.charges[i].Amount {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *acquire) childRefused(ctx context.Context, known string, avoid uint32, h *hint) (bool, error) {
 	if a.parent != nil {
 		if a.parent.charged {
 			a.refund(ctx, a.parent)
@@ -160,11 +173,16 @@ func (a *acquire) childRefused(ctx context.Context, known string, h *hint) (bool
 		h.shard = shard
 		return false, err
 	case refusedShort:
-		if image.Shards() > 1 {
-			return a.otherShards(ctx, known, h)
+		cascading := a.cascades(known) || image.Cascade && image.ParentID != ""
+		if image.Shards() > 1 && !cascading {
+			return a.otherShards(ctx, avoid, h)
 		}
 		if short(image, a.charges, a.now) {
 			return false, a.rejection(&a.child)
+		}
+		if image.Shards() > 1 {
+			// The slow path charges both buckets at once, so it may as well do it where there is more.
+			h.shard = a.draw(a.child.owner, avoid|shardBit(h.shard))
 		}
 	}
 	return false, nil
@@ -187,24 +205,22 @@ func (a *acquire) rejection(parts ...*part) *ExceededError {
 	return e
 }
 
-// otherShards looks for tokens elsewhere: at most two more speculative writes. Under a cascade the
-// slow path does it, because it charges both buckets at once.
-func (a *acquire) otherShards(ctx context.Context, known string, h *hint) (bool, error) {
+func shardBit(shard int) uint32 { return 1 << min(shard, MaxShards-1) }
+
+// otherShards looks for tokens elsewhere: at most two more speculative writes, on shards that are not
+// known to be short. Only for an entity that does not cascade, since its parent would go uncharged.
+func (a *acquire) otherShards(ctx context.Context, avoid uint32, h *hint) (bool, error) {
 	first := a.child.in.Key.Shard
 	refused := a.child.out
 	refused.Image.Limits = append([]LimitState(nil), refused.Image.Limits...)
-	enough := !short(&refused.Image, a.charges, a.now)
-	tried := uint32(1) << min(first, MaxShards-1)
-	if a.cascades(known) || refused.Image.Cascade && refused.Image.ParentID != "" {
-		if !enough {
-			h.shard = a.draw(a.child.owner, tried)
+	tried := avoid | shardBit(first)
+	for range 2 {
+		if all := uint32(1)<<a.child.owner.shardCount() - 1; tried&all == all {
+			break
 		}
-		return false, nil
-	}
-	for range min(2, a.child.owner.shardCount()-1) {
 		a.aim(&a.child, a.req.EntityID, a.draw(a.child.owner, tried))
 		shard := a.child.in.Key.Shard
-		tried |= 1 << shard
+		tried |= shardBit(shard)
 		a.consume(ctx, &a.child)
 		a.trips += a.child.trips
 		image := a.child.image()
@@ -221,12 +237,13 @@ func (a *acquire) otherShards(ctx context.Context, known string, h *hint) (bool,
 		case a.child.charged:
 			return true, nil
 		}
-		if kind := a.classify(&a.child); kind == refusedMissing || kind == refusedSlow {
+		switch a.classify(&a.child) {
+		case refusedMissing, refusedSlow, refusedStamp:
 			h.shard = shard
 			return false, nil
 		}
 	}
-	if enough {
+	if !short(&refused.Image, a.charges, a.now) {
 		h.shard = first
 		return false, nil
 	}
