@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,23 +28,40 @@ func documents(t *testing.T) []string {
 	return pages
 }
 
+// Each section of a page is tried in a clone of its own, its blocks one after the other.
 func TestShellLinesOfTheDocumentsRun(t *testing.T) {
+	t.Parallel()
 	for _, page := range documents(t) {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
 		}
-		blocks := shellBlocks(string(text))
-		if len(blocks) == 0 {
-			continue
-		}
-		t.Run(filepath.Base(filepath.Dir(page))+"/"+filepath.Base(page), func(t *testing.T) {
-			t.Parallel()
-			dir := checkout(t)
-			for _, block := range blocks {
-				runShell(t, dir, block)
+		name := filepath.Base(filepath.Dir(page)) + "/" + filepath.Base(page)
+		for title, section := range sections(string(text)) {
+			blocks := shellBlocks(section)
+			if len(blocks) == 0 {
+				continue
 			}
-		})
+			t.Run(name+"/"+title, func(t *testing.T) {
+				t.Parallel()
+				dir := checkout(t)
+				for _, block := range blocks {
+					runShell(t, dir, block)
+				}
+			})
+		}
+	}
+}
+
+// sections yields the parts of a page between its headings of the second level.
+func sections(text string) iter.Seq2[string, string] {
+	return func(yield func(title, section string) bool) {
+		for section := range strings.SplitSeq(text, "\n## ") {
+			title, _, _ := strings.Cut(section, "\n")
+			if !yield(strings.Trim(title, "# "), section) {
+				return
+			}
+		}
 	}
 }
 

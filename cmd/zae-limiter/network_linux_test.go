@@ -13,6 +13,7 @@ import (
 // needs no network beyond that. Where the kernel does not let us make such a namespace the program
 // is run in the one we have, in which the test proves less.
 func TestLocalRunNeedsNothingButLoopback(t *testing.T) {
+	t.Parallel()
 	examples, err := filepath.Abs("../../examples/locust")
 	if err != nil {
 		t.Fatal(err)

@@ -39,6 +39,7 @@ func tripwire(t *testing.T) (address string, touched *atomic.Int64) {
 // Every place that the AWS SDK would ask for credentials, a region or an endpoint leads to a
 // tripwire, or to a file that cannot be read: a local run must not look at any of them.
 func TestLocalRunAsksNobodyForCredentials(t *testing.T) {
+	t.Parallel()
 	address, touched := tripwire(t)
 	dir := t.TempDir()
 	poison := filepath.Join(dir, "poison")

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -19,11 +20,17 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Most of a load test's time is waiting, so more of them than there are cores run side by side.
+	// An option on the command line comes later and wins.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"zae-limiter": main})
 }
 
 // TestScripts runs the program as a user types it. Each script is one behaviour; the name says which.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	examples, err := filepath.Abs("../../examples/locust")
 	if err != nil {
 		t.Fatal(err)

@@ -45,6 +45,7 @@ func (d *document) operation(name string) int64 {
 // rows add up to the totals, and the table was asked exactly as often as acquires were counted,
 // because a write whose outcome is unknown is never sent again.
 func TestEntriesAddUpAndRequestsEqualWhatWasSent(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
