@@ -25,6 +25,7 @@ var allowedImports = map[string][]string{
 	"loadtest":            {"loadtest/stats"},
 	"loadtest/stats":      {},
 	"dynamolocal":         {"dynamolocal/internal/..."},
+	"internal/autoscale":  {},
 	"internal/loadclient": {"limiter", "loadtest", "loadtest/stats"},
 	"internal/locustfile": {"loadtest", "loadtest/stats", "limiter", "limiter/memstore", "internal/loadclient"},
 	"internal/target":     {"dynamolocal", "limiter", "limiter/dynamostore", "loadtest/stats"},
