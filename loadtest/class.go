@@ -31,7 +31,8 @@ type Task struct {
 type TaskSet struct {
 	Name  string
 	Tasks []Task
-	// Sequential runs the tasks in turn, again and again, instead of at random by weight.
+	// Sequential runs the tasks in turn, again and again, instead of at random; a task runs as often in
+	// a row as its weight.
 	Sequential bool
 	// WaitTime is the wait after each task of the set; nil = that of the user class.
 	WaitTime WaitTime
@@ -49,14 +50,15 @@ type UserClass struct {
 	Weight float64
 	// FixedCount users of the class are started before any weighted ones; 0 = by weight.
 	FixedCount int
-	// Host is what the users' code may take as the target; "" = the run's.
+	// Host is what the users' code may take as the target where the run names none.
 	Host string
 	// Tasks are what the users do, chosen at random by weight, or in turn when Sequential is set.
 	Tasks      []Task
 	Sequential bool
 	// WaitTime is the wait after each task; nil = none.
 	WaitTime WaitTime
-	// OnStart and OnStop run once a user. A user whose OnStart fails ends and is not replaced.
+	// OnStart and OnStop run once a user. A user whose OnStart fails ends without OnStop and is not
+	// replaced.
 	OnStart, OnStop TaskFunc
 	// Abstract classes are not run; others may be built on them.
 	Abstract bool

@@ -8,7 +8,6 @@ type class struct {
 
 type taskSet struct {
 	name            string
-	tasks           []*task
 	picks           []*task // each task as often as its weight
 	sequential      bool
 	wait            WaitTime
@@ -44,7 +43,6 @@ func compileSet(s *TaskSet) *taskSet {
 		if s.Tasks[i].Set != nil {
 			t.set = compileSet(s.Tasks[i].Set)
 		}
-		set.tasks = append(set.tasks, t)
 		for range s.Tasks[i].WeightOrDefault() {
 			set.picks = append(set.picks, t)
 		}

@@ -43,6 +43,9 @@ type Dispatcher struct {
 	ramping bool
 }
 
+// maxStepSeconds is where the wait between steps of tiny rates ends: a century.
+const maxStepSeconds = 100 * 365 * 24 * 3600
+
 // NewDispatcher returns a dispatcher without users. Workers are dealt to in the given order; see
 // [SortWorkers].
 func NewDispatcher(classes []*UserClass, workers []string) *Dispatcher {
@@ -63,7 +66,7 @@ func NewDispatcher(classes []*UserClass, workers []string) *Dispatcher {
 func (d *Dispatcher) Target(users int, rate float64, only []string) {
 	d.target, d.ramping = max(users, 0), true
 	d.perStep = max(1, int(math.Floor(min(rate, math.MaxInt32))))
-	d.every = time.Duration(float64(d.perStep) / rate * float64(time.Second))
+	d.every = time.Duration(min(float64(d.perStep)/rate, maxStepSeconds) * float64(time.Second))
 	if !slices.Equal(only, d.only) {
 		d.only = slices.Clone(only)
 		d.restart()

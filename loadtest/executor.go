@@ -32,9 +32,15 @@ func (e *executor) run(u *User) {
 		e.ended(u)
 		return
 	}
-	if !begun && !u.begin(e.ctx) {
-		e.finish(u)
-		return
+	if !begun {
+		switch u.begin(e.ctx) {
+		case startStopped:
+			e.finish(u)
+			return
+		case startFailed:
+			e.ended(u)
+			return
+		}
 	}
 	for n := 1; ; n++ {
 		if u.stopping.Load() {

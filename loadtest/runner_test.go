@@ -164,11 +164,11 @@ func trace(t *testing.T, d time.Duration, build func(log func(string) TaskFunc) 
 }
 
 func TestSequentialTasksCycle(t *testing.T) {
-	got := trace(t, 3500*time.Millisecond, func(log func(string) TaskFunc) *UserClass {
+	got := trace(t, 4500*time.Millisecond, func(log func(string) TaskFunc) *UserClass {
 		return &UserClass{Sequential: true, WaitTime: Constant(time.Second), OnStart: log("hello"), OnStop: log("bye"),
-			Tasks: []Task{{Run: log("a")}, {Run: log("fail")}, {Run: log("c")}}}
+			Tasks: []Task{{Run: log("a")}, {Run: log("fail")}, {Run: log("c"), Weight: 2}}}
 	})
-	want := "0s hello; 0s a; 1s fail; 2s c; 3s a; 3.5s bye"
+	want := "0s hello; 0s a; 1s fail; 2s c; 3s c; 4s a; 4.5s bye"
 	if got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -253,6 +253,71 @@ func TestAUserWhoseStartFailsLeavesThePlan(t *testing.T) {
 		}
 		if len(s.TaskErrors) != 1 || s.TaskErrors[0].Name != "A.on_start" {
 			t.Errorf("task errors %+v", s.TaskErrors)
+		}
+	})
+}
+
+func TestAUserWhoseStartFailsHasNoStop(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		err  error
+		stop bool
+	}{
+		{"failure", errors.New("no entity"), false},
+		{"stop of the user", ErrStopUser, true},
+		{"stop of the test", StopTest("enough"), true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			stopped := false
+			class := &UserClass{Name: "A", Tasks: []Task{{Run: call(0)}},
+				OnStart: func(context.Context, *User) error { return test.err },
+				OnStop:  func(context.Context, *User) error { stopped = true; return nil }}
+			s, _ := run(t, Config{Classes: []*UserClass{class}, Users: 1, SpawnRate: 1, Duration: time.Second})
+			if stopped != test.stop || s.Total.Requests != 0 || (len(s.TaskErrors) == 1) == test.stop {
+				t.Errorf("%s in on_start: on_stop ran: %v; %d requests, task errors %+v", test.name, stopped, s.Total.Requests, s.TaskErrors)
+			}
+		})
+	}
+}
+
+func TestAUserCutOffInItsStartIsNoError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		class := &UserClass{Name: "A", Tasks: []Task{{Run: call(0)}}, OnStart: func(ctx context.Context, u *User) error { return u.Sleep(ctx, time.Hour) }}
+		s, _ := run(t, Config{Classes: []*UserClass{class}, Users: 1, SpawnRate: 1, Duration: time.Second, StopTimeout: time.Second})
+		if len(s.TaskErrors) != 0 || len(s.Warnings) != 0 {
+			t.Errorf("task errors %+v, warnings %q", s.TaskErrors, s.Warnings)
+		}
+	})
+}
+
+// A ramp down whose users take long to stop holds neither the shape nor the end of the run.
+func TestSlowStopsDoNotHoldTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		class := &UserClass{Name: "A", WaitTime: Constant(time.Second), Tasks: []Task{{Run: call(0)}},
+			OnStop: func(ctx context.Context, u *User) error { return u.Sleep(ctx, time.Hour) }}
+		shape := Stages(Stage{Duration: 2 * time.Second, Users: 10, SpawnRate: 10}, Stage{Duration: 2 * time.Second, Users: 2, SpawnRate: 10})
+		begun := time.Now()
+		s, _ := run(t, Config{Classes: []*UserClass{class}, Shape: shape, StopTimeout: 10 * time.Second})
+		// Four seconds, then the stop timeout of the last two.
+		if took := time.Since(begun).Round(time.Second); took != 14*time.Second || len(s.Warnings) != 0 {
+			t.Errorf("the run took %v, want 14s; warnings %q", took, s.Warnings)
+		}
+	})
+}
+
+func TestKillCutsUsersThatAreLeaving(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		class := &UserClass{Name: "A", Tasks: []Task{{Run: call(time.Hour)}}}
+		r, err := NewRunner(Config{Classes: []*UserClass{class}, StopTimeout: time.Hour, Shape: Stages(
+			Stage{Duration: time.Second, Users: 3, SpawnRate: 3}, Stage{Duration: time.Hour, Users: 1, SpawnRate: 3})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(5*time.Second, r.Kill)
+		begun := time.Now()
+		s, _ := r.Run(t.Context())
+		if took := time.Since(begun); took != 5*time.Second || s.Total.Failures != 3 || s.Users != 0 {
+			t.Errorf("the run took %v with %d interrupted calls, %d users left", took, s.Total.Failures, s.Users)
 		}
 	})
 }
@@ -526,7 +591,7 @@ func TestTagsThatLeaveNoTaskAreRefused(t *testing.T) {
 
 func namesOf(s *taskSet) string {
 	var names []string
-	for _, t := range s.tasks {
+	for _, t := range s.picks {
 		name := t.name
 		if t.set != nil {
 			name += "(" + namesOf(t.set) + ")"

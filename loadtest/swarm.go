@@ -19,6 +19,9 @@ var ErrInterrupted = errors.New("interrupted")
 // abandonAfter is how long a user may ignore the end of its context before it is given up.
 const abandonAfter = time.Second
 
+// stopPatience is how long a ramp down waits for what users do at their stop before it goes on.
+const stopPatience = 100 * time.Millisecond
+
 // Swarm runs the users of one process on all its cores. Its methods are safe for concurrent use,
 // except Close, which is called once, last.
 type Swarm struct {
@@ -33,7 +36,9 @@ type Swarm struct {
 	mu    sync.Mutex
 	// users has those of each class in the order of their start.
 	users map[string][]*User
-	count map[string]int
+	// leaving are those that were told to stop before the end of the run and have not ended yet.
+	leaving map[*User]struct{}
+	count   map[string]int
 	// gone counts users that ended themselves, by class.
 	gone    map[string]int
 	drained []chan struct{}
@@ -47,6 +52,7 @@ func newSwarm(ctx context.Context, env *Env, collector *stats.Collector, cores i
 		timeout:   stopTimeout,
 		started:   time.Now(),
 		users:     map[string][]*User{},
+		leaving:   map[*User]struct{}{},
 		count:     map[string]int{},
 		gone:      map[string]int{},
 	}
@@ -91,11 +97,16 @@ func (s *Swarm) stop(className string, n int) {
 	if len(users) == 0 {
 		return
 	}
-	s.stopAll(users)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.stopAll(users)
+	}()
 	time.AfterFunc(s.timeout, func() { s.kill(users) })
+	s.await(context.Background(), stopped, stopPatience)
 }
 
-// pop takes users that have not ended from the end of a class's list.
+// pop takes users that have not ended from the end of a class's list and tells them to stop.
 func (s *Swarm) pop(className string, n int) []*User {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,7 +116,8 @@ func (s *Swarm) pop(className string, n int) []*User {
 		last := list[len(list)-1]
 		list[len(list)-1] = nil
 		list = list[:len(list)-1]
-		if !last.stopping.Load() {
+		if !last.stopping.Swap(true) {
+			s.leaving[last] = struct{}{}
 			popped = append(popped, last)
 		}
 	}
@@ -168,6 +180,7 @@ func (s *Swarm) drain(ctx context.Context) []string {
 		all = append(all, users...)
 		s.users[class] = nil
 	}
+	all = slices.AppendSeq(all, maps.Keys(s.leaving))
 	s.mu.Unlock()
 
 	finished := s.whenDrained()
@@ -230,6 +243,7 @@ func (s *Swarm) ended(u *User) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.count[u.class.Name]--
+	delete(s.leaving, u)
 	if !u.stopping.Swap(true) {
 		s.gone[u.class.Name]++
 	}

@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,13 +77,8 @@ func (u *User) ID() string { return u.swarm.env.runID + "-" + strconv.FormatInt(
 // ClassName returns the name of the user's class.
 func (u *User) ClassName() string { return u.class.Name }
 
-// Host returns the host of the class, or of the run.
-func (u *User) Host() string {
-	if u.class.Host != "" {
-		return u.class.Host
-	}
-	return u.swarm.env.host
-}
+// Host returns the host of the run, or that of the class when the run has none.
+func (u *User) Host() string { return cmp.Or(u.swarm.env.host, u.class.Host) }
 
 // Rand returns the user's own random numbers. With equal seeds of the run they depend on the index
 // of the user only.
@@ -115,17 +111,35 @@ func (u *User) Sleep(ctx context.Context, d time.Duration) error {
 
 func (u *User) now() time.Duration { return u.swarm.now() }
 
-// begin runs OnStart; it reports whether the user goes on.
-func (u *User) begin(ctx context.Context) bool {
+// started is how the start of a user went.
+type started uint8
+
+const (
+	startDone    started = iota // the user goes on
+	startStopped                // it was stopped: its OnStop runs
+	startFailed                 // it ends at once: what it did not set up needs no OnStop
+)
+
+// begin runs OnStart.
+func (u *User) begin(ctx context.Context) started {
 	if u.class.root.sequential {
 		u.place = &place{set: u.class.root}
 	}
 	err := u.call(ctx, u.class.OnStart)
-	if err == nil {
-		return true
+	var stopTest *StopTestError
+	switch {
+	case err == nil:
+		return startDone
+	case errors.Is(err, ErrStopUser):
+		return startStopped
+	case errors.As(err, &stopTest):
+		u.swarm.env.StopTest(stopTest.Reason)
+		return startStopped
+	case ctx.Err() != nil:
+		return startStopped
 	}
 	u.failed("on_start", err)
-	return false
+	return startFailed
 }
 
 // iterate runs one task and returns the wait after it; end is set when the user has ended itself.
@@ -143,8 +157,8 @@ func (u *User) pick() *task {
 	if u.place != nil {
 		set = u.place.set
 		if set.sequential {
-			task := set.tasks[u.place.turn]
-			u.place.turn = (u.place.turn + 1) % len(set.tasks)
+			task := set.picks[u.place.turn]
+			u.place.turn = (u.place.turn + 1) % len(set.picks)
 			return task
 		}
 	}
