@@ -66,7 +66,7 @@ type entryCounts struct {
 	timed               bool
 }
 
-func (e *entryCounts) add(s *Sample, start, end int64, bucket uint) {
+func (e *entryCounts) add(s *Sample, t *timing) {
 	e.Requests++
 	if s.Err != "" {
 		e.Failures++
@@ -81,14 +81,14 @@ func (e *entryCounts) add(s *Sample, start, end int64, bucket uint) {
 	if s.Untimed {
 		e.Untimed++
 	} else {
-		e.Hist.record(max(int64(s.Duration), 0), bucket)
+		e.Hist.record(t.took, t.bucket)
 	}
 	if !e.timed {
-		e.firstStart, e.lastEnd, e.timed = start, end, true
+		e.firstStart, e.lastEnd, e.timed = t.start, t.end, true
 		return
 	}
-	e.firstStart = min(e.firstStart, start)
-	e.lastEnd = max(e.lastEnd, end)
+	e.firstStart = min(e.firstStart, t.start)
+	e.lastEnd = max(e.lastEnd, t.end)
 }
 
 // entry returns the counts with their times put on the wall clock.

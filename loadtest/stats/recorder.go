@@ -27,9 +27,14 @@ type Recorder struct {
 // cachedEntry finds the entry of a sample whose names are the same memory as those of an earlier
 // one, which saves hashing them: callers mostly pass constants.
 type cachedEntry struct {
-	typ, name *byte
-	length    int
-	entry     *entryCounts
+	typ, name        *byte
+	typeLen, nameLen int
+	entry            *entryCounts
+}
+
+func (c *cachedEntry) is(s *Sample) bool {
+	return c.name == unsafe.StringData(s.Name) && c.nameLen == len(s.Name) &&
+		c.typ == unsafe.StringData(s.Type) && c.typeLen == len(s.Type)
 }
 
 func newRecorder(started time.Time, warmup time.Duration) *Recorder {
@@ -45,18 +50,28 @@ func newRecorder(started time.Time, warmup time.Duration) *Recorder {
 
 // Record counts one sample, which it reads and does not keep.
 func (r *Recorder) Record(s *Sample) {
-	start := int64(s.Start.Sub(r.started))
-	end := start + int64(s.Duration)
-	bucket := bucketOf(max(int64(s.Duration), 0))
+	t := timing{start: int64(s.Start.Sub(r.started)), took: max(int64(s.Duration), 0)}
+	t.end = t.start + int64(s.Duration)
+	t.bucket = bucketOf(t.took)
 	r.mu.Lock()
-	r.seconds.at(end).add(s, bucket)
-	if end >= r.warmup {
-		r.entry(s).add(s, start, end, bucket)
+	second := r.seconds.current
+	if t.end >= r.seconds.end {
+		second = r.seconds.advance(t.end)
+	}
+	second.add(s, &t)
+	if t.end >= r.warmup {
+		r.entry(s).add(s, &t)
 		if s.Err != "" {
-			r.errors.add(ErrorKey{s.Type, s.Name, s.Err}, r.started.Add(time.Duration(end)), "")
+			r.errors.add(ErrorKey{s.Type, s.Name, s.Err}, r.started.Add(time.Duration(t.end)), "")
 		}
 	}
 	r.mu.Unlock()
+}
+
+// timing is when a sample was, in nanoseconds on the run's clock, and the bucket of its duration.
+type timing struct {
+	start, end, took int64
+	bucket           uint
 }
 
 // TaskError counts an error of a task that is no failed call; it is not a request.
@@ -77,18 +92,21 @@ func (r *Recorder) Late(by time.Duration) {
 }
 
 func (r *Recorder) entry(s *Sample) *entryCounts {
-	typ, name := unsafe.StringData(s.Type), unsafe.StringData(s.Name)
 	for i := range r.recent {
-		c := &r.recent[i]
-		if c.typ == typ && c.name == name && c.length == len(s.Name) && len(c.entry.Type) == len(s.Type) {
+		if c := &r.recent[i]; c.is(s) {
 			return c.entry
 		}
 	}
+	return r.lookUp(s)
+}
+
+// lookUp finds or makes the entry of a sample by its names.
+func (r *Recorder) lookUp(s *Sample) *entryCounts {
 	entry := findOrAdd(r.entries, Key{s.Type, s.Name}, func(key Key) *entryCounts {
 		return &entryCounts{Entry: Entry{Key: key, Hist: new(Histogram)}}
 	})
 	if entry.Name == s.Name {
-		r.recent[r.next] = cachedEntry{typ, name, len(s.Name), entry}
+		r.recent[r.next] = cachedEntry{unsafe.StringData(s.Type), unsafe.StringData(s.Name), len(s.Type), len(s.Name), entry}
 		r.next = (r.next + 1) % len(r.recent)
 	}
 	return entry
@@ -106,7 +124,7 @@ type secondCounts struct {
 
 func newSecondCounts(index int64) *secondCounts { return &secondCounts{index: index} }
 
-func (c *secondCounts) add(s *Sample, bucket uint) {
+func (c *secondCounts) add(s *Sample, t *timing) {
 	c.requests++
 	if s.Err != "" {
 		c.failures++
@@ -115,7 +133,7 @@ func (c *secondCounts) add(s *Sample, bucket uint) {
 		}
 	}
 	if !s.Untimed {
-		c.hist.record(max(int64(s.Duration), 0), bucket)
+		c.hist.record(t.took, t.bucket)
 	}
 }
 
@@ -139,11 +157,17 @@ type secondWindow struct {
 
 func (w *secondWindow) at(elapsed int64) *secondCounts {
 	if elapsed >= w.end {
-		index := elapsed / int64(time.Second)
-		w.done = append(w.done, w.current)
-		w.current = w.fresh(index)
-		w.end = (index + 1) * int64(time.Second)
+		return w.advance(elapsed)
 	}
+	return w.current
+}
+
+// advance begins the second of a time after the current one.
+func (w *secondWindow) advance(elapsed int64) *secondCounts {
+	index := elapsed / int64(time.Second)
+	w.done = append(w.done, w.current)
+	w.current = w.fresh(index)
+	w.end = (index + 1) * int64(time.Second)
 	return w.current
 }
 
