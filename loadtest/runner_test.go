@@ -538,6 +538,19 @@ func TestRandomNumbersDependOnSeedAndIndexOnly(t *testing.T) {
 	}
 }
 
+func TestTheHostOfTheRunComesFirst(t *testing.T) {
+	for _, test := range []struct{ run, class, want string }{{"", "", ""}, {"", "class", "class"}, {"run", "", "run"}, {"run", "class", "run"}} {
+		synctest.Test(t, func(t *testing.T) {
+			host := "none"
+			class := &UserClass{Name: "A", Host: test.class, Tasks: []Task{{Run: func(_ context.Context, u *User) error { host = u.Host(); return ErrStopUser }}}}
+			run(t, Config{Classes: []*UserClass{class}, Host: test.run, Users: 1, SpawnRate: 1, Duration: time.Second})
+			if host != test.want {
+				t.Errorf("run %q, class %q: got %q, want %q", test.run, test.class, host, test.want)
+			}
+		})
+	}
+}
+
 func TestTagsSelectTasks(t *testing.T) {
 	class := &UserClass{Name: "A", Tasks: []Task{
 		{Name: "a", Tags: []string{"x"}, Run: call(0)},

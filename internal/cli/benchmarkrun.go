@@ -33,7 +33,11 @@ func (a *app) benchmark(cmd *cobra.Command, f *benchmarkFlags) error {
 	case f.list:
 		return a.listClasses(plan.classes)
 	case f.taskRatio, f.taskRatioJSON:
-		return a.showRatios(plan.classes, f.users, f.taskRatioJSON)
+		users := 0
+		if cmd.Flags().Changed("users") {
+			users = f.users
+		}
+		return a.showRatios(plan.classes, users, f.taskRatioJSON)
 	}
 	outputs, err := openOutputs(f, plan)
 	if err != nil {

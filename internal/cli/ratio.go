@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/zeroae/zae-limiter-go/loadtest"
@@ -22,13 +25,13 @@ type namedRatio struct {
 	ratio
 }
 
-// taskRatios returns the share of each class among a number of users, and of each task in its class
-// (or, with total, among all users).
+// taskRatios returns the share of each class among a number of users (0 = by the weights alone), and
+// of each task in its class (or, with total, among all users).
 func taskRatios(classes []*loadtest.UserClass, users int, total bool) orderedRatio {
-	counts := classMix(classes, users)
+	shares := classShares(classes, users)
 	var ratios orderedRatio
-	for _, c := range classes {
-		share := float64(counts[c.Name]) / float64(users)
+	for i, c := range classes {
+		share := shares[i]
 		parent := 1.0
 		if total {
 			parent = share
@@ -36,6 +39,32 @@ func taskRatios(classes []*loadtest.UserClass, users int, total bool) orderedRat
 		ratios = append(ratios, namedRatio{c.Name, ratio{share, taskShares(c.Tasks, parent, total)}})
 	}
 	return ratios
+}
+
+// classShares is Locust's calculation: fixed users first, the rest by weight in whole users.
+func classShares(classes []*loadtest.UserClass, users int) []float64 {
+	fixed, weights := 0, 0.0
+	for _, c := range classes {
+		if fixed += c.FixedCount; c.FixedCount == 0 {
+			weights += c.WeightOrDefault()
+		}
+	}
+	shares, sum := make([]float64, len(classes)), 0.0
+	for i, c := range classes {
+		switch {
+		case c.FixedCount > 0:
+			shares[i] = float64(c.FixedCount)
+		case users > 0:
+			shares[i] = math.RoundToEven(c.WeightOrDefault() / weights * float64(max(users-fixed, 0)))
+		case fixed == 0:
+			shares[i] = c.WeightOrDefault()
+		}
+		sum += shares[i]
+	}
+	for i := range shares {
+		shares[i] /= cmp.Or(sum, 1)
+	}
+	return shares
 }
 
 // classMix is how many of a number of users each class gets.
@@ -59,6 +88,10 @@ func taskShares(tasks []loadtest.Task, parent float64, total bool) orderedRatio 
 	for i := range tasks {
 		t := &tasks[i]
 		share := parent * float64(t.WeightOrDefault()) / float64(sum)
+		if at := slices.IndexFunc(shares, func(have namedRatio) bool { return have.name == taskName(t) }); at >= 0 {
+			shares[at].Ratio += share // a sequence may name a task again
+			continue
+		}
 		node := ratio{Ratio: share}
 		if t.Set != nil {
 			inner := 1.0

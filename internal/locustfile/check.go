@@ -104,7 +104,7 @@ func (w *watcher) take() []CheckedCall {
 }
 
 // checkTimeout bounds a check: a task that never ends is cut off.
-const checkTimeout = 30 * time.Second
+const checkTimeout = 10 * time.Second
 
 // Check runs every event, and every task of every class once, one after the other, against an
 // in-memory limiter.
@@ -119,15 +119,23 @@ func (f *File) Check(ctx context.Context, options CheckOptions) (*Checked, error
 	defer f.watch.Store(nil)
 
 	events := f.Events()
+	c.wanted = func(t loadtest.Task) bool {
+		return (len(options.Tags) == 0 || sharesAny(t.Tags, options.Tags)) && !sharesAny(t.Tags, options.ExcludeTags)
+	}
 	var classes []*loadtest.UserClass
 	for _, class := range f.classes {
-		if !class.Abstract && (len(options.ClassNames) == 0 || slices.Contains(options.ClassNames, class.Name)) {
-			classes = append(classes, c.class(class))
+		if class.Abstract || len(options.ClassNames) > 0 && !slices.Contains(options.ClassNames, class.Name) {
+			continue
+		}
+		if checked := c.class(class); len(checked.Tasks) > 0 {
+			classes = append(classes, checked)
 		}
 	}
+	if len(classes) == 0 {
+		return nil, errors.New("there is nothing to check: no task has the tags that were asked for")
+	}
 	runner, err := loadtest.NewRunner(loadtest.Config{
-		Classes: classes, Tags: options.Tags, ExcludeTags: options.ExcludeTags,
-		Users: len(classes), SpawnRate: 1e6, Duration: checkTimeout, StopTimeout: time.Second,
+		Classes: classes, Users: len(classes), SpawnRate: 1e6, Duration: checkTimeout, StopTimeout: time.Second,
 		Seed: options.Seed, Host: cmp.Or(options.Host, ""), Options: options.Options, RunID: "check", Cores: 1,
 		Events: loadtest.Events{
 			TestStart: c.event(eventTestStart, events.TestStart), TestStop: c.event(eventTestStop, events.TestStop),
@@ -137,7 +145,10 @@ func (f *File) Check(ctx context.Context, options CheckOptions) (*Checked, error
 	if err != nil {
 		return nil, err
 	}
-	c.runner, c.users = runner, len(classes)
+	c.runner = runner
+	for _, class := range classes {
+		c.left = append(c.left, class.Name)
+	}
 	_, err = runner.Run(ctx)
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause
@@ -154,12 +165,14 @@ type checker struct {
 	file   *File
 	watch  *watcher
 	runner *loadtest.Runner
-	users  int
+	// wanted reports whether the chosen tags let a task run.
+	wanted func(loadtest.Task) bool
 	// turn lets one step run at a time, so that what it records is its own.
 	turn sync.Mutex
 
 	mu     sync.Mutex
 	result *Checked
+	left   []string // classes whose user has not ended
 }
 
 // report keeps what one step recorded.
@@ -197,32 +210,45 @@ func (c *checker) event(name string, listener func(context.Context, *loadtest.En
 
 // class returns a class whose one user runs every task once and ends.
 func (c *checker) class(original *loadtest.UserClass) *loadtest.UserClass {
-	checked := &loadtest.UserClass{Name: original.Name, Host: original.Host, FixedCount: 1}
-	checked.OnStart = c.step(original.Name, "on_start", original.OnStart)
-	checked.Sequential = true
-	checked.Tasks = c.tasks(original.Name, "", original.Tasks)
+	checked := &loadtest.UserClass{Name: original.Name, Host: original.Host, FixedCount: 1, Sequential: true}
+	checked.Tasks = slices.DeleteFunc(c.tasks(original.Name, "", original.Tasks), func(t loadtest.Task) bool { return !c.wanted(t) })
+	if len(checked.Tasks) > 0 {
+		checked.Tasks = append(checked.Tasks, loadtest.Task{Name: "end", Run: func(context.Context, *loadtest.User) error { return loadtest.ErrStopUser }})
+	}
+	start := c.step(original.Name, "on_start", original.OnStart)
+	checked.OnStart = func(ctx context.Context, u *loadtest.User) error {
+		if start == nil {
+			return nil
+		}
+		err := start(ctx, u)
+		if err != nil && !isControl(err) {
+			c.ended(original.Name)
+		}
+		return err
+	}
+	stop := c.step(original.Name, "on_stop", original.OnStop)
 	checked.OnStop = func(ctx context.Context, u *loadtest.User) error {
-		if stop := c.step(original.Name, "on_stop", original.OnStop); stop != nil {
+		if stop != nil {
 			_ = stop(ctx, u)
 		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.users--; c.users == 0 {
-			c.runner.Stop("checked")
-		}
+		c.ended(original.Name)
 		return nil
 	}
-	checked.Tasks = append(checked.Tasks, loadtest.Task{Name: "end", Tags: allTags(checked.Tasks), Run: func(context.Context, *loadtest.User) error { return loadtest.ErrStopUser }})
 	return checked
 }
 
-// allTags lets the last task run whatever tags are chosen.
-func allTags(tasks []loadtest.Task) []string {
-	var tags []string
-	for _, t := range tasks {
-		tags = append(tags, t.Tags...)
+// ended ends the check when the user of a class was the last one.
+func (c *checker) ended(class string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left = slices.DeleteFunc(c.left, func(name string) bool { return name == class })
+	if len(c.left) == 0 {
+		c.runner.Stop("checked")
 	}
-	return tags
+}
+
+func sharesAny(tags, wanted []string) bool {
+	return slices.ContainsFunc(tags, func(tag string) bool { return slices.Contains(wanted, tag) })
 }
 
 func (c *checker) step(class, name string, run loadtest.TaskFunc) loadtest.TaskFunc {

@@ -370,7 +370,7 @@ func (c *classValue) build(f *File, name string) (*loadtest.UserClass, error) {
 		Name:       name,
 		Abstract:   c.abstract,
 		WaitTime:   bindWait(f, c.wait),
-		Tasks:      f.bindTasks(c.taskTrees),
+		Tasks:      f.bindTasks(c.taskTrees, c.turn),
 		Sequential: c.turn,
 		OnStart:    f.bind(c.onStart),
 		OnStop:     f.bind(c.onStop),
@@ -399,20 +399,47 @@ func (f *File) bind(fn starlark.Callable) loadtest.TaskFunc {
 	return func(ctx context.Context, u *loadtest.User) error { return f.call(ctx, f.userOf(u), fn) }
 }
 
-func (f *File) bindTasks(trees []taskTree) []loadtest.Task {
-	tasks := make([]loadtest.Task, len(trees))
-	for i, tree := range trees {
-		tasks[i] = loadtest.Task{Name: tree.name, Weight: tree.weight, Tags: tree.tags, Run: f.bind(tree.fn)}
-		if tree.set != nil {
-			name := tree.name
-			if name == "" {
-				name = "SequentialTaskSet"
-			}
-			tasks[i].Name, tasks[i].Run = name, nil
-			tasks[i].Set = &loadtest.TaskSet{Name: name, Tasks: f.bindTasks(tree.set), Sequential: tree.sequential}
+// bindTasks makes the tasks of a set. Out of sequence a function that is listed twice is one task with
+// the sum of the weights; different tasks of one name (two lambdas, two lists) are numbered.
+func (f *File) bindTasks(trees []taskTree, inTurn bool) []loadtest.Task {
+	var tasks []loadtest.Task
+	var made []taskTree
+	for _, tree := range trees {
+		if tree.name == "" {
+			tree.name = "SequentialTaskSet"
 		}
+		tree.name = distinctName(tree, made)
+		same := func(other taskTree) bool { return other.is(tree) && slices.Equal(other.tags, tree.tags) }
+		if i := slices.IndexFunc(made, same); i >= 0 && !inTurn {
+			tasks[i].Weight += tree.weight
+			continue
+		}
+		task := loadtest.Task{Name: tree.name, Weight: tree.weight, Tags: tree.tags}
+		if tree.set == nil {
+			task.Run = f.bind(tree.fn)
+		} else {
+			task.Set = &loadtest.TaskSet{Name: tree.name, Tasks: f.bindTasks(tree.set, tree.sequential), Sequential: tree.sequential}
+		}
+		tasks, made = append(tasks, task), append(made, tree)
 	}
 	return tasks
+}
+
+// is reports whether both are the same function under the same name.
+func (t taskTree) is(other taskTree) bool {
+	return t.set == nil && other.set == nil && t.fn == other.fn && t.name == other.name
+}
+
+// distinctName returns the name of a task, with a number when another task has that name.
+func distinctName(tree taskTree, taken []taskTree) string {
+	plain := tree.name
+	for n := 2; ; n++ {
+		clash := slices.ContainsFunc(taken, func(other taskTree) bool { return other.name == tree.name && !other.is(tree) })
+		if !clash {
+			return tree.name
+		}
+		tree.name = fmt.Sprintf("%s-%d", plain, n)
+	}
 }
 
 // Waits.
@@ -641,8 +668,14 @@ func (s *scriptShape) Tick(state loadtest.ShapeState) (step loadtest.ShapeStep, 
 	if value == starlark.None {
 		return step, false, nil
 	}
-	tuple, isTuple := value.(starlark.Tuple)
-	if !isTuple || len(tuple) < 2 || len(tuple) > 3 {
+	var tuple starlark.Tuple
+	switch value := value.(type) {
+	case starlark.Tuple:
+		tuple = value
+	case *starlark.List:
+		tuple = slices.Collect(starlark.Elements(value))
+	}
+	if len(tuple) < 2 || len(tuple) > 3 {
 		return step, false, returned(s.tick, value, "(users, spawn_rate), (users, spawn_rate, [classes]) or None")
 	}
 	users, isNumber := starlark.AsFloat(tuple[0])

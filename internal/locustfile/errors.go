@@ -69,7 +69,7 @@ func positioned(err error) error {
 }
 
 func evalError(eval *starlark.EvalError) *Error {
-	e := &Error{Msg: eval.Msg, Stack: eval.Backtrace(), Err: eval.Unwrap()}
+	e := &Error{Msg: strings.TrimPrefix(eval.Msg, "Starlark computation cancelled: "), Stack: eval.Backtrace(), Err: eval.Unwrap()}
 	for i := range eval.CallStack {
 		frame := eval.CallStack.At(i)
 		if frame.Pos.Filename() == "<builtin>" || frame.Pos.Line == 0 {

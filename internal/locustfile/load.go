@@ -128,9 +128,10 @@ func Load(options Options) (*File, error) {
 // loader executes files and the modules that they load.
 type loader struct {
 	file    *File
-	dir     string // as given
-	root    string // without symbolic links
-	modules map[string]*module
+	dir     string             // as given
+	root    string             // without symbolic links
+	modules map[string]*module // by their path without symbolic links
+	mains   []string           // those that were given, not loaded
 	hashes  [][]byte
 }
 
@@ -177,11 +178,27 @@ func (l *loader) loadMain(path string) error {
 	if !filepath.IsAbs(path) && !l.inside(real) {
 		return &Error{File: path, Msg: "the path leaves the directory given with -C (" + l.dir + ")"}
 	}
-	globals, err := l.execute(real, path)
-	if err != nil {
-		return err
+	if slices.Contains(l.mains, real) {
+		return &Error{File: path, Msg: "the file is given twice"}
 	}
-	return l.register(globals, path)
+	l.mains = append(l.mains, real)
+	m := l.module(real, path)
+	if m.err != nil {
+		return m.err
+	}
+	return l.register(m.globals, path)
+}
+
+// module executes a file that was not executed before; display is what errors call it.
+func (l *loader) module(real, display string) *module {
+	m := l.modules[real]
+	if m == nil {
+		m = &module{loading: true}
+		l.modules[real] = m
+		m.globals, m.err = l.execute(real, display)
+		m.loading = false
+	}
+	return m
 }
 
 // twin returns the Starlark file beside a Python file, and says so.
@@ -301,17 +318,12 @@ func (l *loader) load(from, path string) (starlark.StringDict, error) {
 	if !l.inside(real) {
 		return nil, fmt.Errorf("%s leads out of the directory given with -C (%s) through a symbolic link", path, l.dir)
 	}
-	m := l.modules[real]
-	if m == nil {
-		m = &module{loading: true}
-		l.modules[real] = m
-		name, err := filepath.Rel(l.root, real)
-		if err != nil {
-			name = path
-		}
-		m.globals, m.err = l.execute(real, filepath.ToSlash(name))
-		m.loading = false
-	} else if m.loading {
+	name, err := filepath.Rel(l.root, real)
+	if err != nil {
+		name = path
+	}
+	m := l.module(real, filepath.ToSlash(name))
+	if m.loading {
 		return nil, fmt.Errorf("%s is loaded in a cycle", path)
 	}
 	return m.globals, m.err

@@ -108,6 +108,29 @@ func TestAModuleIsExecutedOnce(t *testing.T) {
 	}
 }
 
+// A file may be given and be loaded by another one: it is the same class for both.
+func TestAFileThatIsGivenAndLoadedIsExecutedOnce(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "base.star", "print(\"executed\")\n"+oneClass)
+	write(t, dir, "more.star", "load(\"base.star\", \"X\")\nY = user_class([], base=X)\nS = load_shape(lambda shape: (1, 1, [X]))\n")
+	for _, files := range [][]string{{"base.star", "more.star"}, {"more.star", "base.star"}} {
+		var out bytes.Buffer
+		f, err := Load(Options{Dir: dir, Files: files, Stderr: &out})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out.String() != "executed\n" || len(f.Classes()) != 2 {
+			t.Errorf("%v: printed %q, classes %v", files, out.String(), classNamesOf(f))
+		}
+		if step, _, err := f.Shapes()[0].Shape.Tick(loadtest.ShapeState{}); err != nil || !slices.Equal(step.Classes, []string{"X"}) {
+			t.Errorf("%v: step %+v, error %v", files, step, err)
+		}
+	}
+	if _, err := Load(Options{Dir: dir, Files: []string{"base.star", "./base.star"}}); err == nil || !strings.Contains(err.Error(), "given twice") {
+		t.Errorf("twice: got %v", err)
+	}
+}
+
 func TestLoadedNamesRegisterNothing(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "m.star", oneClass+"S = stages([(1, 1, 1)])\ndef on_test_start(env):\n    fail(\"a module's listener\")\n")
@@ -224,18 +247,24 @@ More = user_class({b: 5}, wait_time=None, weight=0.5, fixed_count=0, on_start=No
 func TestTasksMayBeGivenInManyWays(t *testing.T) {
 	const functions = "def a(user): pass\ndef b(user): pass\n"
 	for source, want := range map[string]string{
-		"a":                        "a",
-		"[a, b, a]":                "a b a",
-		"(a, b)":                   "a b",
-		"{a: 3, b: 1}":             "a*3 b",
-		"{a: 3, b: 0}":             "a*3",
-		"[(a, 3), b]":              "a*3 b",
-		"task(a, weight=2)":        "a*2",
-		"[task(a, name=\"x\"), b]": "x b",
-		"[a, [a, b]]":              "a TaskSet(a b)",
-		"[a, {b: 2}]":              "a TaskSet(b*2)",
-		"sequential([a, b])":       "seq: a b",
-		"[a, sequential([a, b])]":  "a SequentialTaskSet(seq: a b)",
+		"a":                                "a",
+		"[a, b, a]":                        "a*2 b",
+		"sequential([a, b, a])":            "seq: a b a",
+		"sequential([(a, 2), b])":          "seq: a*2 b",
+		"[a, task(a, tags=[\"t\"])]":       "a a+t",
+		"[lambda u: a(u), lambda u: b(u)]": "lambda lambda-2",
+		"[[a], [b], {a: 2}]":               "TaskSet(a) TaskSet-2(b) TaskSet-3(a*2)",
+		"[task(a, name=\"b\"), b, b]":      "b b-2*2",
+		"(a, b)":                           "a b",
+		"{a: 3, b: 1}":                     "a*3 b",
+		"{a: 3, b: 0}":                     "a*3",
+		"[(a, 3), b]":                      "a*3 b",
+		"task(a, weight=2)":                "a*2",
+		"[task(a, name=\"x\"), b]":         "x b",
+		"[a, [a, b]]":                      "a TaskSet(a b)",
+		"[a, {b: 2}]":                      "a TaskSet(b*2)",
+		"sequential([a, b])":               "seq: a b",
+		"[a, sequential([a, b])]":          "a SequentialTaskSet(seq: a b)",
 		"[task([a, b], weight=2, name=\"set\", tags=[\"t\"])]": "set*2+t(a b)",
 		"[task(sequential([a]), name=\"steps\")]":              "steps(seq: a)",
 		"{task(a, tags=[\"slow\"]): 4, sequential([b]): 2}":    "a*4+slow SequentialTaskSet*2(seq: b)",

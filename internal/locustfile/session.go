@@ -138,11 +138,17 @@ func (s *session) settle(err error) error {
 	if err == nil {
 		return nil
 	}
-	if cause := s.ctx.Err(); cause != nil {
-		s.broken = true
+	if s.ctx.Err() == nil {
+		return positioned(err)
+	}
+	s.broken = true
+	var located *Error
+	if !errors.As(positioned(err), &located) {
 		return loadtest.ErrInterrupted
 	}
-	return positioned(err)
+	interrupted := *located
+	interrupted.Msg, interrupted.Err = loadclient.Interrupted, loadtest.ErrInterrupted
+	return &interrupted
 }
 
 func (s *session) giveBack(err error) {

@@ -72,6 +72,9 @@ func (s *sharedValue) SetKey(key, value starlark.Value) error {
 	return s.env.Share(name, converted)
 }
 
+// Len implements starlark.Sequence.
+func (s *sharedValue) Len() int { return len(s.env.AllShared()) }
+
 // Items implements starlark.IterableMapping.
 func (s *sharedValue) Items() []starlark.Tuple { return s.dict().Items() }
 
@@ -79,14 +82,54 @@ func (s *sharedValue) Items() []starlark.Tuple { return s.dict().Items() }
 func (s *sharedValue) Iterate() starlark.Iterator { return s.dict().Iterate() }
 
 // AttrNames implements starlark.HasAttrs.
-func (s *sharedValue) AttrNames() []string { return []string{"get", "items", "keys", "values"} }
+func (s *sharedValue) AttrNames() []string {
+	return []string{"get", "items", "keys", "setdefault", "update", "values"}
+}
 
-// Attr implements starlark.HasAttrs: the reading methods of a dict.
+// Attr implements starlark.HasAttrs: the methods of a dict that read it or add to it.
 func (s *sharedValue) Attr(name string) (starlark.Value, error) {
-	if !slices.Contains(s.AttrNames(), name) {
-		return nil, nil
+	switch name {
+	case "get", "items", "keys", "values":
+		return s.dict().Attr(name)
+	case "setdefault":
+		return starlark.NewBuiltin(name, s.setDefault), nil
+	case "update":
+		return starlark.NewBuiltin(name, s.update), nil
 	}
-	return s.dict().Attr(name)
+	return nil, nil
+}
+
+func (s *sharedValue) setDefault(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	var key string
+	var fallback starlark.Value = starlark.None
+	if err := starlark.UnpackArgs(b.Name(), args, kwargs, "key", &key, "default?", &fallback); err != nil {
+		return nil, err
+	}
+	if have, ok := s.env.Shared(key); ok {
+		return fromJSON(have), nil
+	}
+	return fallback, s.SetKey(starlark.String(key), fallback)
+}
+
+// update sets the values of a map, and those given by name.
+func (s *sharedValue) update(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	items := kwargs
+	if len(args) > 1 {
+		return nil, fmt.Errorf("update: want one map, got %d arguments", len(args))
+	}
+	if len(args) == 1 {
+		given, ok := args[0].(starlark.IterableMapping)
+		if !ok {
+			return nil, fmt.Errorf("update: want a map, got %s", args[0].Type())
+		}
+		items = append(given.Items(), kwargs...)
+	}
+	for _, item := range items {
+		if err := s.SetKey(item[0], item[1]); err != nil {
+			return nil, err
+		}
+	}
+	return starlark.None, nil
 }
 
 // maxJSONDepth bounds the nesting of shared values.
