@@ -31,6 +31,7 @@ var allowedImports = map[string][]string{
 	"internal/target":     {"dynamolocal", "limiter", "limiter/dynamostore", "loadtest/stats"},
 	"internal/report":     {"loadtest/stats"},
 	"internal/term":       {},
+	"internal/webapi":     {"loadtest/stats"},
 	"internal/wire":       {"loadtest/stats"},
 	"internal/cli":        {"..."},
 	"bench/peers/sdkloop": {"limiter", "limiter/dynamostore"},

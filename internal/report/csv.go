@@ -158,7 +158,8 @@ func ExceptionsCSV(s *stats.Snapshot) string {
 	b.WriteString(csvRow([]string{"Count", "Message", "Traceback", "Nodes"}))
 	for i := range s.TaskErrors {
 		e := &s.TaskErrors[i]
-		b.WriteString(csvRow([]string{integer(e.Occurrences), e.Text, cmp.Or(e.Traceback, e.Text), "local"}))
+		nodes := cmp.Or(strings.Join(e.Nodes, ", "), "local")
+		b.WriteString(csvRow([]string{integer(e.Occurrences), e.Text, cmp.Or(e.Traceback, e.Text), nodes}))
 	}
 	return b.String()
 }
@@ -214,7 +215,7 @@ func csvEntries(s *stats.Snapshot) []*stats.Entry {
 func timeColumns(e *stats.Entry) []string {
 	size := "0"
 	if e.Requests > 0 {
-		size = "0.0" // calls of the limiter have no content that would be counted
+		size = pythonFloat(float64(e.ContentLength) / float64(e.Requests))
 	}
 	if e.Hist == nil || e.Hist.Count() == 0 {
 		return []string{"0", "0", "0", "0", size}

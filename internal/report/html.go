@@ -29,12 +29,23 @@ type htmlPage struct {
 	Title    string
 	Charts   []chart
 	Capacity string
+	// Theme is "dark", "light" or "": as the reader's browser prefers.
+	Theme string
+	// DownloadURL is where the page can be had as a file; "" when it is one.
+	DownloadURL string
 }
 
 // WriteHTML writes the report as one page without any reference to another file: charts are inline
 // SVG, colours follow the reader's light or dark scheme, and it works without a network or scripts.
-func (r *Result) WriteHTML(w io.Writer) error {
-	page := htmlPage{Result: r, Title: "Load test " + r.Run.ID, Charts: r.charts(), Capacity: r.capacityText()}
+func (r *Result) WriteHTML(w io.Writer) error { return r.WritePage(w, "", "") }
+
+// WritePage writes the same page in a theme ("dark", "light" or "": as the reader's browser prefers),
+// with a link to downloadURL unless that is empty.
+func (r *Result) WritePage(w io.Writer, theme, downloadURL string) error {
+	page := htmlPage{
+		Result: r, Title: "Load test " + r.Run.ID, Charts: r.charts(), Capacity: r.capacityText(),
+		Theme: theme, DownloadURL: downloadURL,
+	}
 	if err := htmlTemplate.Execute(w, page); err != nil {
 		return fmt.Errorf("write HTML report: %w", err)
 	}

@@ -28,6 +28,9 @@ type Entry struct {
 	Requests, Failures, RateLimited, Untimed int64
 	// Depth is the sum of the round trips of the samples where it is known, DepthCount their number.
 	Depth, DepthCount int64
+	// ContentLength is the sum of the sizes of answers, in bytes, where there are such: calls of
+	// the limiter have none, those of Locust's HTTP users do.
+	ContentLength int64
 	// Hist holds the durations.
 	Hist *Histogram
 	// FirstStart and LastEnd bound the time in which the samples lie; zero when there is none.
@@ -109,6 +112,7 @@ func (e *Entry) Merge(other *Entry) {
 	e.Untimed += other.Untimed
 	e.Depth += other.Depth
 	e.DepthCount += other.DepthCount
+	e.ContentLength += other.ContentLength
 	if e.Hist == nil {
 		e.Hist = new(Histogram)
 	}
@@ -143,6 +147,8 @@ type Error struct {
 	First, Last time.Time
 	// Traceback is where the first one came from; "" when it is not known.
 	Traceback string
+	// Nodes are the workers on which it occurred, sorted; empty = this process alone.
+	Nodes []string
 }
 
 func (e *Error) merge(other *Error) {
@@ -154,6 +160,12 @@ func (e *Error) merge(other *Error) {
 		e.Last = other.Last
 	}
 	e.Traceback = cmp.Or(e.Traceback, other.Traceback)
+	if len(other.Nodes) > 0 {
+		// A new slice: the old one may be part of a snapshot.
+		nodes := slices.Concat(e.Nodes, other.Nodes)
+		slices.Sort(nodes)
+		e.Nodes = slices.Compact(nodes)
+	}
 }
 
 // errorTable counts errors by key, up to MaxErrors kinds.
