@@ -96,8 +96,8 @@ type Request struct {
 	// Consume has the limits that the request declares, with what it takes of each. An amount of 0
 	// declares a limit so that the lease can adjust it later.
 	Consume Amounts
-	// Limits override the configured ones of the entity (and its parent), where the bucket does not
-	// have them yet.
+	// Limits replace the configured ones of the entity (and its parent), all of them, for what the bucket
+	// does not have yet. What it has keeps its parameters.
 	Limits []Limit
 	// OnUnavailable overrides Options and the system defaults for this request.
 	OnUnavailable OnUnavailable

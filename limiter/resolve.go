@@ -12,13 +12,13 @@ var levelNames = [...]string{"entity", "entity_default", "resource", "system"}
 
 // resolved is what the levels say.
 type resolved struct {
-	limits []Limit // explicit ones first; never empty
+	limits []Limit // never empty
 	// kept says that the limits come from the entity itself, whose buckets never expire.
 	kept bool
 }
 
-// limits takes the first level that has any, whole. Explicit limits beat them; stored limits that they
-// do not name stay in force.
+// limits takes the first level that has any, whole. Explicit limits beat them all; what else is on the
+// bucket already stays in force there.
 func (lv *levels) limits(explicit []Limit, entity, resource string) (resolved, error) {
 	var r resolved
 	for i, level := range lv {
@@ -31,13 +31,7 @@ func (lv *levels) limits(explicit []Limit, entity, resource string) (resolved, e
 		}
 	}
 	if len(explicit) > 0 {
-		stored := r.limits
-		r.limits, r.kept = append([]Limit(nil), explicit...), false
-		for _, limit := range stored {
-			if findLimit(explicit, limit.Name) == nil {
-				r.limits = append(r.limits, limit)
-			}
-		}
+		r.limits, r.kept = explicit, false
 	}
 	if len(r.limits) == 0 {
 		return r, invalid("limits", "entity="+entity+", resource="+resource, "has no limits at any level")

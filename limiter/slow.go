@@ -105,7 +105,9 @@ func (a *acquire) planner(p *part, state *EntityState, lv *levels, now int64, co
 	}
 	if p == &a.child {
 		for _, c := range a.charges {
-			if findLimit(limits.limits, c.Limit) == nil {
+			stored := state.Bucket.Limit(c.Limit)
+			onBucket := len(a.req.Limits) > 0 && stored != nil && stored.Complete()
+			if !onBucket && findLimit(limits.limits, c.Limit) == nil {
 				return nil, invalid("consume", c.Limit, "is not a limit of entity="+key.EntityID+", resource="+key.Resource)
 			}
 		}
