@@ -67,6 +67,11 @@ func (f *faults) Adjust(ctx context.Context, in *limiter.AdjustInput) (out limit
 	return out, err
 }
 
+func (f *faults) Double(ctx context.Context, entityID, resource string, from int) (count int, won bool, err error) {
+	err = f.around("double", func() error { count, won, err = f.Store.Double(ctx, entityID, resource, from); return err })
+	return count, won, err
+}
+
 func newWorld(t testing.TB, limits ...limiter.Limit) *world {
 	t.Helper()
 	w := &world{TB: t, Store: memstore.New()}

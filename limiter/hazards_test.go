@@ -1,0 +1,222 @@
+package limiter_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/zeroae/zae-limiter-go/limiter"
+)
+
+// A fast write may pass on an item that lacks what a lease works with. It is given back, and the limit is
+// completed.
+func TestALimitWithoutParametersIsCompleted(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 10), limiter.PerMinute("tpm", 100))
+	w.admitAll("u", limiter.Amounts{"rpm": 1, "tpm": 1})
+	w.edit("u", 0, func(b *limiter.Bucket) { b.Limit("rpm").Has = limiter.FieldTokens | limiter.FieldCounter })
+	lease := w.admitAll("u", limiter.Amounts{"rpm": 2, "tpm": 2})
+	w.must(lease.Adjust(limiter.Amounts{"rpm": 1}))
+	w.must(lease.Close(t.Context()))
+	b := w.bucket("u", 0)
+	if l := b.Limit("rpm"); !l.Complete() || l.Tokens != 7000 || l.Capacity != 10_000 || l.Period != 60_000 {
+		t.Errorf("completed: %+v", l)
+	}
+	if l := b.Limit("tpm"); l.Tokens != 97_000 || l.Counter != 3000 {
+		t.Errorf("the limit beside it: %+v", l)
+	}
+}
+
+// A process whose clock is behind grants nothing twice and does not move rf back.
+func TestAClockBehindMovesNothingBack(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 60))
+	w.admit("u", 60)
+	w.clock.Add(10_000)
+	w.admit("u", 10) // refills 10 and takes them
+	w.clock.Add(-5000)
+	_, err := w.acquire("u", 1)
+	wantError[*limiter.ExceededError](t, err)
+	w.edit("u", 0, func(b *limiter.Bucket) { b.HasVU = true }) // asks for a slow pass
+	w.admit("u", 0)
+	if b := w.bucket("u", 0); b.RF != start+10_000 || b.HasVU || b.Limit("rpm").Tokens != 0 {
+		t.Errorf("after a slow pass 5 s behind: %+v", b)
+	}
+	w.clock.Add(6000)
+	w.admit("u", 1)
+	w.tokens("u", 0)
+}
+
+func TestWithoutAMultiplierTTLIsLeftAlone(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 60))
+	w.l = w.process(limiter.Options{TTLMultiplier: -1, RejectionCacheTTL: -1})
+	w.admit("u", 60)
+	if b := w.bucket("u", 0); b.HasTTL {
+		t.Errorf("created with ttl %d", b.TTL)
+	}
+	w.edit("u", 0, func(b *limiter.Bucket) { b.HasTTL, b.TTL = true, 1_900_000_000 })
+	w.clock.Add(1000)
+	w.admit("u", 1)
+	if b := w.bucket("u", 0); b.TTL != 1_900_000_000 {
+		t.Errorf("ttl became %d", b.TTL)
+	}
+}
+
+// An entity that is created between the read and the create of its bucket is charged as it is now: the check
+// of META fails, and the plan is made again.
+func TestAnEntityCreatedBeforeItsBucketIsWritten(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 60))
+	_, err := w.l.CreateEntity(t.Context(), limiter.Entity{ID: "org"})
+	w.must(err)
+	w.faults.before = func(call string) error {
+		if call != "write" {
+			return nil
+		}
+		w.faults.before = nil
+		_, err := w.process(limiter.Options{}).CreateEntity(t.Context(), limiter.Entity{ID: "u", ParentID: "org", Cascade: true})
+		return err
+	}
+	w.admit("u", 1)
+	if b := w.bucket("u", 0); !b.Cascade || b.ParentID != "org" || !b.HasPGen || b.Limit("rpm").Counter != 1000 {
+		t.Errorf("child: %+v", b)
+	}
+	w.tokens("org", 59_000)
+}
+
+// An entity that is deleted in between is charged without its stamp.
+func TestAnEntityDeletedBeforeItsBucketIsWritten(t *testing.T) {
+	w := family(t)
+	w.faults.before = func(call string) error {
+		if call != "write" {
+			return nil
+		}
+		w.faults.before = nil
+		return w.process(limiter.Options{}).DeleteEntity(t.Context(), "child")
+	}
+	w.admit("child", 1)
+	if b := w.bucket("child", 0); b.Cascade || b.HasPGen || b.Limit("rpm").Counter != 1000 {
+		t.Errorf("child: %+v", b)
+	}
+	if b := w.bucket("org", 0); b.Exists {
+		t.Errorf("the former parent was charged: %+v", b)
+	}
+}
+
+// A credit that does not fit under the ceiling takes one request more.
+func TestRequestsOfACredit(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 60))
+	for _, tt := range []struct {
+		credit   int64
+		requests int
+	}{{1, 1}, {30, 2}} {
+		lease := w.admit("u", 1)
+		w.must(lease.Release(limiter.Amounts{"rpm": tt.credit}))
+		requests := 0
+		w.faults.before = func(string) error { requests++; return nil }
+		w.must(lease.Close(t.Context()))
+		w.healthy()
+		if requests != tt.requests {
+			t.Errorf("release of %d: %d requests, want %d", tt.credit, requests, tt.requests)
+		}
+	}
+}
+
+// Nothing that cannot be a key gets to the table, by whatever call.
+func TestEveryCallValidates(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 60))
+	w.faults.before = func(call string) error { return errors.New("no request expected: " + call) }
+	w.faults.AdminStore = nil // a call to it panics
+	l, ctx := w.l, t.Context()
+	limits := []limiter.Limit{limiter.PerMinute("rpm", 1)}
+	one := limiter.Amounts{"rpm": 1}
+	acquire := func(r limiter.Request) error { _, err := l.Acquire(ctx, r); return err }
+	ids := []string{"", "a#b", "a/b", "-a", "a b", "ä", "a\n", strings.Repeat("x", 257)}
+	resources := []string{"a#b", "4", "a b", "PK", "SK", "GSI4PK", "GSI4SK", "a\n", strings.Repeat("x", 65)}
+	names := []string{"", "a#b", "1", "a b", "a/b", "wcu", "ttl", "resource", "window", "window_start", "entity_id", "total_events", strings.Repeat("x", 65)}
+	check := func(call, value string, err error) {
+		t.Helper()
+		if _, ok := errors.AsType[*limiter.ValidationError](err); !ok {
+			t.Errorf("%s of %q: got %v, want a *ValidationError", call, value, err)
+		}
+	}
+	for _, id := range ids {
+		check("Acquire", id, acquire(limiter.Request{EntityID: id, Resource: "r", Consume: one}))
+		_, err := l.CreateEntity(ctx, limiter.Entity{ID: id})
+		check("CreateEntity", id, err)
+		if id != "" {
+			_, err = l.CreateEntity(ctx, limiter.Entity{ID: "u", ParentID: id})
+			check("CreateEntity with a parent", id, err)
+		}
+		_, err = l.Entity(ctx, id)
+		check("Entity", id, err)
+		check("DeleteEntity", id, l.DeleteEntity(ctx, id))
+		_, err = l.Children(ctx, id)
+		check("Children", id, err)
+		check("SetLimits", id, l.SetLimits(ctx, id, "r", limits))
+		_, err = l.Limits(ctx, id, "r")
+		check("Limits", id, err)
+		check("DeleteLimits", id, l.DeleteLimits(ctx, id, "r"))
+		_, err = l.Available(ctx, id, "r", nil)
+		check("Available", id, err)
+	}
+	for _, r := range append(resources, limiter.DefaultResource, "") {
+		check("Acquire", r, acquire(limiter.Request{EntityID: "u", Resource: r, Consume: one}))
+		check("SetResourceDefaults", r, l.SetResourceDefaults(ctx, r, limits))
+		_, err := l.ResourceDefaults(ctx, r)
+		check("ResourceDefaults", r, err)
+		check("DeleteResourceDefaults", r, l.DeleteResourceDefaults(ctx, r))
+		_, err = l.TimeUntilAvailable(ctx, "u", r, one, nil)
+		check("TimeUntilAvailable", r, err)
+	}
+	for _, r := range resources {
+		check("SetLimits", r, l.SetLimits(ctx, "u", r, limits))
+		check("DeleteLimits", r, l.DeleteLimits(ctx, "u", r))
+	}
+	for _, name := range names {
+		check("Acquire", name, acquire(limiter.Request{EntityID: "u", Resource: "r", Consume: limiter.Amounts{name: 1}}))
+		wrong := []limiter.Limit{limiter.PerMinute(name, 1)}
+		check("Acquire with limits", name, acquire(limiter.Request{EntityID: "u", Resource: "r", Consume: one, Limits: wrong}))
+		check("SetLimits", name, l.SetLimits(ctx, "u", "r", wrong))
+		check("SetResourceDefaults", name, l.SetResourceDefaults(ctx, "r", wrong))
+		check("SetSystemDefaults", name, l.SetSystemDefaults(ctx, wrong, ""))
+		_, err := l.Available(ctx, "u", "r", wrong)
+		check("Available", name, err)
+	}
+	for _, n := range []int64{-1, 1_000_000_000_000_001} {
+		check("Acquire", fmt.Sprint(n), acquire(limiter.Request{EntityID: "u", Resource: "r", Consume: limiter.Amounts{"rpm": n}}))
+	}
+	for _, mode := range []limiter.OnUnavailable{"Allow", "deny"} {
+		check("SetSystemDefaults", string(mode), l.SetSystemDefaults(ctx, limits, mode))
+		check("Acquire", string(mode), acquire(limiter.Request{EntityID: "u", Resource: "r", Consume: one, OnUnavailable: mode}))
+	}
+	check("SetLimits twice", "rpm", l.SetLimits(ctx, "u", "r", append(limits, limits...)))
+}
+
+// Debt of a limit is no reason to refuse a request that does not declare it, and one to refuse a request that
+// declares it with 0; on both paths.
+func TestOnlyDeclaredLimitsAreTested(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 60), limiter.PerMinute("tpm", 60))
+	lease := w.admitAll("u", limiter.Amounts{"rpm": 1, "tpm": 0})
+	w.must(lease.Adjust(limiter.Amounts{"tpm": 61}))
+	w.must(lease.Close(t.Context()))
+	for _, slow := range []bool{false, true} {
+		w.l = w.process(limiter.Options{RejectionCacheTTL: -1, DisableSpeculation: slow})
+		w.admit("u", 1)
+		_, err := w.l.Acquire(t.Context(), limiter.Request{EntityID: "u", Resource: "r", Consume: limiter.Amounts{"rpm": 1, "tpm": 0}})
+		if e := wantError[*limiter.ExceededError](t, err); len(e.Violations()) != 1 || e.RetryAfter() != 1001*time.Millisecond {
+			t.Errorf("slow %v: %+v", slow, e)
+		}
+	}
+}
+
+// What is asked for beyond the capacity of a shard is refused with a wait that will not suffice, as peers do.
+func TestMoreThanTheCapacity(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 100))
+	_, err := w.acquire("u", 1000)
+	if e := wantError[*limiter.ExceededError](t, err); e.RetryAfter() != 540_001*time.Millisecond {
+		t.Errorf("wait %v", e.RetryAfter())
+	}
+	if w.bucket("u", 0).Exists {
+		t.Error("a refused request created the bucket")
+	}
+}
