@@ -30,7 +30,7 @@ type option = func(*dynamodb.Options)
 
 // do performs a data request and turns its error into the SDK's.
 func (c *Client) do(ctx context.Context, op string, r *wire.Request) (*result, error) {
-	res, err := c.engine.call(ctx, op, r, nil)
+	res, err := c.engine.call(ctx, op, r, nil, 0)
 	if err != nil {
 		return nil, c.operationError(op, err)
 	}

@@ -15,8 +15,9 @@ type transportFault struct{ fault *faults.Fault }
 
 func (e *transportFault) Error() string { return "injected fault: " + string(e.fault.Action) }
 
-// call performs one data request: outage, faults, the operation, and the time that it takes.
-func (e *Engine) call(ctx context.Context, op string, r *wire.Request, body []byte) (*result, error) {
+// call performs one data request: outage, faults, the operation, and the time that it takes, of which
+// trip is spent on the way to and from the engine.
+func (e *Engine) call(ctx context.Context, op string, r *wire.Request, body []byte, trip time.Duration) (*result, error) {
 	if err := e.faults.Wait(ctx); err != nil {
 		return nil, err
 	}
@@ -35,7 +36,10 @@ func (e *Engine) call(ctx context.Context, op string, r *wire.Request, body []by
 			return nil, err
 		}
 	}
-	begin := e.beginning()
+	if !e.latency.Random(op) {
+		trip = 0 // a constant delay is one that a client may rely on
+	}
+	begin := e.beginning(trip)
 	res, err := e.run(ctx, op, r, body, fault)
 	e.counters.request(op, err)
 	if op != "TransactWriteItems" || err != nil {

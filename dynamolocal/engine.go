@@ -63,6 +63,7 @@ type Engine struct {
 	network    latency.Network
 	delays     bool
 	timer      *precise.Timer
+	lateness   lateness
 	throughput throughput.Config
 	faults     *faults.Set
 
@@ -146,19 +147,31 @@ func (e *Engine) spend(ctx context.Context, op string, items int, extra time.Dur
 	e.randomMu.Lock()
 	d := extra + e.latency.Draw(op, items, e.random) + e.network.Draw(e.random)
 	e.randomMu.Unlock()
-	if !begin.IsZero() {
-		d -= time.Since(begin)
+	if begin.IsZero() {
+		return e.timer.Wait(ctx, d)
 	}
-	if d <= 0 {
+	// A delay that is always the same is a promise; one that is drawn is right in the mean.
+	drawn := e.latency.Random(op)
+	wait := d - time.Since(begin)
+	if drawn {
+		wait -= e.lateness.mean()
+	}
+	if wait <= 0 {
 		return nil
 	}
-	return e.timer.Wait(ctx, d)
+	if err := e.timer.Wait(ctx, wait); err != nil {
+		return err
+	}
+	if drawn {
+		e.lateness.learn(time.Since(begin) - d)
+	}
+	return nil
 }
 
-// beginning is when a request began whose work is part of its delay; zero without delays.
-func (e *Engine) beginning() time.Time {
+// beginning is when a request began whose work and trip are part of its delay; zero without delays.
+func (e *Engine) beginning(trip time.Duration) time.Time {
 	if !e.delays {
 		return time.Time{}
 	}
-	return time.Now()
+	return time.Now().Add(-trip)
 }

@@ -69,7 +69,7 @@ func (e *Engine) handleData(ctx context.Context, x *exchange, op string, body []
 	if fault := wire.Decode(body, &x.request); fault != nil {
 		return &apiError{code: codeSerialization, message: fault.Message}
 	}
-	res, err := e.call(ctx, op, &x.request, body)
+	res, err := e.call(ctx, op, &x.request, body, loopbackTrip)
 	if res != nil {
 		x.reply = appendResult(x.reply, op, &x.request, res)
 	}

@@ -264,7 +264,7 @@ type lockedTable struct {
 }
 
 func (t *transaction) run(ctx context.Context) (*result, error) {
-	hold, begin := t.engine.delays, t.engine.beginning()
+	hold, begin := t.engine.delays, t.engine.beginning(0)
 	locked := t.lockOrder()
 	for _, l := range locked {
 		l.table.store.Lock(l.stripes)

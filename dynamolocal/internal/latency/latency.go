@@ -232,6 +232,18 @@ func (p *Profile) Zero() bool {
 	return p == nil || len(p.operations) == 0 && p.other == distribution{}
 }
 
+// Random reports whether the delays of an operation are drawn, and not always the same.
+func (p *Profile) Random(op string) bool {
+	if p == nil {
+		return false
+	}
+	d, ok := p.operations[op]
+	if !ok {
+		d = p.other
+	}
+	return d.sigma > 0 || d.tail > 0
+}
+
 // Draw returns the delay of one call of op over items items. Equal generators
 // give equal delays; the number of values taken from r depends on op only
 // through its distribution. r must not be shared without a lock.

@@ -214,3 +214,27 @@ func BenchmarkDraw(b *testing.B) {
 		p.Draw("UpdateItem", 1, r)
 	}
 }
+
+func TestRandom(t *testing.T) {
+	file, err := ParseJSON([]byte(`{"operations": {"GetItem": {"constant_ms": 1}, "PutItem": {"median_ms": 1, "sigma": 0.3}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name    string
+		profile *Profile
+		op      string
+		want    bool
+	}{
+		{"none", None(), "GetItem", false},
+		{"nil", nil, "GetItem", false},
+		{"constant", Constant(time.Millisecond), "GetItem", false},
+		{"aws", AWS(), "GetItem", true},
+		{"a constant of a file", file, "GetItem", false},
+		{"a distribution of a file", file, "PutItem", true},
+	} {
+		if got := test.profile.Random(test.op); got != test.want {
+			t.Errorf("%s: Random(%s) = %v, want %v", test.name, test.op, got, test.want)
+		}
+	}
+}
