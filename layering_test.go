@@ -32,6 +32,7 @@ var allowedImports = map[string][]string{
 	"internal/report":     {"loadtest/stats"},
 	"internal/term":       {},
 	"internal/webapi":     {"loadtest/stats"},
+	"internal/settings":   {},
 	"internal/wire":       {"loadtest/stats"},
 	"internal/cli":        {"..."},
 	"bench/peers/sdkloop": {"limiter", "limiter/dynamostore"},

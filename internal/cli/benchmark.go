@@ -55,17 +55,12 @@ func (a *app) benchmarkCommand() *cobra.Command {
 		Long: `Run the users of a locustfile against the rate limiter and print what was measured.
 
 Without --endpoint-url the target is the engine embedded in this program, on a free loopback
-port: no AWS account, no credentials, no network. Class names restrict the run to those classes.
-
-` + environmentNote(),
+port: no AWS account, no credentials, no network. Class names restrict the run to those classes.`,
 		Example: `  zae-limiter load benchmark -f examples/locust/locustfiles/max_rps.star --users 10 --duration 10
   zae-limiter load benchmark -f examples/locust/locustfiles/simple.star --duration 30 --json --threshold 'p95_ms<40'
   zae-limiter load benchmark -f examples/locust/locustfiles/simple.star --sweep-users 120,150,180,220,260
   zae-limiter load benchmark -f examples/locust/locustfiles/max_rps.star MaxRpsUser --engine-latency aws`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.applyEnvironment(cmd.Flags(), args); err != nil {
-				return usage(err)
-			}
 			f.scenario.addClasses(args)
 			if err := f.validate(cmd.Flags()); err != nil {
 				return usage(err)

@@ -40,6 +40,7 @@ type app struct {
 	stdout *resultWriter
 	stderr *term.Stream
 	json   bool
+	config configured
 	active atomic.Pointer[activeRun]
 }
 
@@ -101,6 +102,9 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	// A bad flag is reported as JSON too, although parsing stopped before --json was seen.
 	a.json = wantsJSON(args)
 	err := root.ExecuteContext(ctx)
+	if errors.Is(err, errShown) {
+		err = nil
+	}
 	if err == nil {
 		err = a.stdout.Err()
 	}

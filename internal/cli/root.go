@@ -25,10 +25,12 @@ func (a *app) rootCommand() *cobra.Command {
 		return usage(withHint(err, "see "+cmd.CommandPath()+" --help"))
 	})
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print the result as one JSON object on stdout; errors too")
+	a.config.register(root.PersistentFlags())
 	older := a.loadCommand() // the group's name in earlier versions, which scripts still use
 	older.Use, older.Hidden = "loadtest", true
 	root.AddCommand(a.loadCommand(), older, a.localCommand(), a.versionCommand())
-	addExitTable(root)
+	addNotes(root)
+	root.PersistentPreRunE = a.configure
 	return root
 }
 
@@ -57,9 +59,13 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return usage(withHint(err, "see "+cmd.CommandPath()+" --help"))
 }
 
-// addExitTable puts the exit codes below the help of every command.
-func addExitTable(cmd *cobra.Command) {
-	cmd.SetHelpTemplate(cmd.HelpTemplate() + "\n" + exitTable + "\n")
+// addNotes puts the sources of options and the exit codes below the help of every command.
+func addNotes(root *cobra.Command) {
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		help(cmd, args)
+		fmt.Fprintf(cmd.OutOrStdout(), "\n%s\n\n%s\n", settingsNote(cmd), exitTable)
+	})
 }
 
 // errNotYet says that a part of the system is not in this version.
