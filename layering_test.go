@@ -34,6 +34,8 @@ var allowedImports = map[string][]string{
 	"internal/webapi":     {"loadtest/stats"},
 	"internal/settings":   {},
 	"internal/wire":       {"loadtest/stats"},
+
+	"internal/wire/wiretest": {},
 	"internal/cli":        {"..."},
 	"bench/peers/sdkloop": {"limiter", "limiter/dynamostore"},
 	"bench/engine":        {"limiter/dynamostore"},

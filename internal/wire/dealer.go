@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// linger is how long a master may take to close a connection that its worker wants to end.
+const linger = time.Second
+
 // ErrQueueFull is returned by [Dealer.Send] when too much waits to be sent.
 var ErrQueueFull = errors.New("wire: too many messages wait to be sent")
 
@@ -139,15 +142,35 @@ func (d *Dealer) connect(ctx context.Context) (connected bool, err error) {
 		return false, err
 	}
 	defer func() { _ = conn.Close() }()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	abort := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer abort()
+	d.setConn(conn)
+	defer d.setConn(nil)
 	l, err := d.handshake(conn)
 	if err != nil {
 		return false, err
 	}
-	d.setConn(conn)
-	defer d.setConn(nil)
+	if !abort() {
+		return false, ctx.Err()
+	}
 	d.options.Changed(LinkState{Connected: true})
 	return true, d.serve(ctx, conn, l)
+}
+
+// leave closes the connection when the context ends, first for writing only: see closeWrite. The
+// master closes it then, but is not waited for long.
+func leave(ctx context.Context, conn, encrypted net.Conn, ended <-chan struct{}) {
+	select {
+	case <-ended:
+		return
+	case <-ctx.Done():
+	}
+	late := time.AfterFunc(linger, func() { _ = conn.Close() })
+	defer late.Stop()
+	if !closeWrite(conn, encrypted) {
+		_ = conn.Close()
+	}
+	<-ended
 }
 
 func (d *Dealer) setConn(conn net.Conn) {
@@ -166,19 +189,10 @@ func (d *Dealer) handshake(conn net.Conn) (*link, error) {
 		}
 	}
 	l := newLink(inner, d.options.MaxMessage, 0)
-	if _, err := inner.Write(greeting()); err != nil {
-		return nil, fmt.Errorf("greeting: %w", err)
+	socket, _, err := l.handshake(socketDealer, d.options.Identity)
+	if err != nil && d.options.Secret != nil {
+		return nil, handshakeError(err) // the master checks the secret after we have
 	}
-	if err := l.readGreeting(); err != nil {
-		if d.options.Secret != nil {
-			return nil, handshakeError(err)
-		}
-		return nil, err
-	}
-	if _, err := inner.Write(readyCommand(socketDealer, d.options.Identity)); err != nil {
-		return nil, fmt.Errorf("handshake: %w", err)
-	}
-	socket, _, err := l.readReady()
 	if err != nil {
 		return nil, err
 	}
@@ -202,16 +216,22 @@ func (d *Dealer) serve(ctx context.Context, conn net.Conn, l *link) error {
 	}
 	stop := make(chan struct{})
 	writing := make(chan error, 1)
+	ended := make(chan struct{})
+	var leaving sync.WaitGroup
+	leaving.Go(func() { leave(ctx, conn, l.conn, ended) })
+	defer leaving.Wait()
+	defer close(ended)
 	go func() {
-		err := d.write(conn, l.conn, pongs, stop)
+		writing <- d.write(conn, l.conn, pongs, stop)
 		_ = conn.Close()
-		writing <- err
 	}()
 	err := d.read(ctx, l)
 	_ = conn.Close()
-	close(stop)
-	if written := <-writing; errors.Is(err, net.ErrClosed) && written != nil {
-		return written
+	select {
+	case err = <-writing: // it failed first, and ended the reading
+	default:
+		close(stop)
+		<-writing
 	}
 	return err
 }
@@ -226,8 +246,7 @@ func (d *Dealer) read(ctx context.Context, l *link) error {
 		m, err := Decode(data)
 		select {
 		case d.received <- received{m, err}:
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-ctx.Done(): // nobody receives any more; what is left is the end
 		}
 	}
 }

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
@@ -97,4 +98,18 @@ func writeAll(conn net.Conn, batch net.Buffers) (written int64, err error) {
 	}
 	n, err := conn.Write(bytes.Join(batch, nil))
 	return int64(n), err
+}
+
+// closeWrite ends a connection for writing only and reports whether it could: closing it while
+// something is unread here would take back what was written and the other side has not read yet.
+// The second connection is the same one, or what encrypts on it.
+func closeWrite(conn, encrypted net.Conn) bool {
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok {
+		return false
+	}
+	if e, ok := encrypted.(*tls.Conn); ok {
+		_ = e.CloseWrite() // a goodbye that proves the end is meant; the end itself counts without
+	}
+	return half.CloseWrite() == nil
 }

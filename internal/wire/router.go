@@ -3,7 +3,6 @@ package wire
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -114,12 +113,12 @@ func NewRouter(options RouterOptions) *Router {
 	}
 }
 
-// Serve accepts connections until the context ends or the router is closed, and closes the listener.
-// It may be called for several listeners. Connections stay when the context ends.
+// Serve accepts connections until the context ends or the router is closed, closes the listener and
+// returns nil, or an error when the listener ends by itself. It may be called for several listeners. Connections stay when the context ends.
 func (r *Router) Serve(ctx context.Context, listener net.Listener) error {
 	if !r.addListener(listener) {
 		_ = listener.Close()
-		return ErrClosed
+		return nil
 	}
 	defer r.removeListener(listener)
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
@@ -236,7 +235,7 @@ func (r *Router) Close(ctx context.Context) {
 	}
 	r.mu.Unlock()
 	for _, p := range open {
-		p.finish()
+		r.group.Go(p.finish)
 	}
 	stop := context.AfterFunc(ctx, func() {
 		for _, p := range open {
@@ -325,16 +324,7 @@ func (p *peer) handshake() error {
 		p.writer = conn
 	}
 	p.link = newLink(conn, options.MaxMessage, 0)
-	if _, err := conn.Write(greeting()); err != nil {
-		return fmt.Errorf("greeting: %w", err)
-	}
-	if err := p.link.readGreeting(); err != nil {
-		return err
-	}
-	if _, err := conn.Write(readyCommand(socketRouter, "")); err != nil {
-		return fmt.Errorf("handshake: %w", err)
-	}
-	socket, identity, err := p.link.readReady()
+	socket, identity, err := p.link.handshake(socketRouter, "")
 	if err != nil {
 		return err
 	}
@@ -465,14 +455,9 @@ func (p *peer) finish() {
 	}
 }
 
-// closeWrite ends the connection for writing only, if possible: closing it while something is unread
-// would take back what the peer has not read yet. The peer closes it then.
+// closeWrite ends the connection for writing, if possible; the peer closes it then.
 func (p *peer) closeWrite() {
-	if p.secure {
-		_ = p.writer.(*tls.Conn).CloseWrite() // a goodbye
-	}
-	half, ok := p.conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
+	if !closeWrite(p.conn, p.writer) {
 		p.close(ErrClosed)
 	}
 }

@@ -70,6 +70,27 @@ func newLink(conn net.Conn, maxMessage int64, stall time.Duration) *link {
 	return &link{conn: conn, in: bufio.NewReaderSize(conn, readBuffer), maxMessage: uint64(maxMessage), stall: stall}
 }
 
+// handshake exchanges greetings and READY with the other side and returns what it is. Ours goes out
+// while theirs is read: libzmq sends the first bytes of its greeting and waits for ours before it
+// sends the rest. On an error the connection is closed.
+func (l *link) handshake(own, identity string) (socket, peer string, err error) {
+	written := make(chan error, 1)
+	go func() {
+		_, err := l.conn.Write(append(greeting(), readyCommand(own, identity)...))
+		written <- err
+	}()
+	if err = l.readGreeting(); err == nil {
+		socket, peer, err = l.readReady()
+	}
+	if err != nil {
+		_ = l.conn.Close() // ends the writing
+	}
+	if failed := <-written; err == nil && failed != nil {
+		err = fmt.Errorf("greeting: %w", failed)
+	}
+	return socket, peer, err
+}
+
 // greeting is the 64 bytes that each side sends first: signature, version 3.1, mechanism, not as a
 // server.
 func greeting() []byte {
@@ -80,8 +101,7 @@ func greeting() []byte {
 	return g
 }
 
-// readGreeting checks the other side's. Its end is not awaited before ours is sent: libzmq sends the
-// signature and waits for ours before it sends the rest.
+// readGreeting checks the other side's.
 func (l *link) readGreeting() error {
 	for _, n := range [...]int{1, signatureSize} {
 		g, err := l.in.Peek(n)
