@@ -36,9 +36,9 @@ var allowedImports = map[string][]string{
 	"internal/wire":       {"loadtest/stats"},
 
 	"internal/wire/wiretest": {},
-	"internal/cli":        {"..."},
-	"bench/peers/sdkloop": {"limiter", "limiter/dynamostore"},
-	"bench/engine":        {"limiter/dynamostore"},
+	"internal/cli":           {"..."},
+	"bench/peers/sdkloop":    {"limiter", "limiter/dynamostore"},
+	"bench/engine":           {"limiter/dynamostore"},
 }
 
 // standardLibraryOnly lists the packages that must stay free of dependencies, so that importing
