@@ -33,8 +33,8 @@ type DealerOptions struct {
 	Handshake time.Duration
 	// Stall is how long the master may pause in the middle of a message or read nothing; 0 = 30 s.
 	Stall time.Duration
-	// RetryMin and RetryMax bound the pause before the next attempt, which doubles with each that
-	// fails; 0 = 50 ms and 2 s.
+	// RetryMin is the longest pause before the second attempt; it doubles with each that fails, up to
+	// RetryMax. Pauses are drawn from half of that to all of it. 0 = 50 ms and 2 s.
 	RetryMin, RetryMax time.Duration
 	// MaxMessage is the longest message that is read, in bytes; 0 = [DefaultMaxMessage].
 	MaxMessage int64
@@ -126,7 +126,7 @@ func (d *Dealer) Run(ctx context.Context) error {
 			attempts++
 		}
 		// Workers that lost the same master do not come back at the same moment.
-		next := pause/2 + rand.N(pause)
+		next := pause/2 + rand.N(pause/2+1)
 		d.options.Changed(LinkState{Err: err, Retry: next, Attempts: attempts})
 		wait(ctx, next)
 		pause = min(2*pause, d.options.RetryMax)
