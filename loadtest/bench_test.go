@@ -2,7 +2,6 @@ package loadtest
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"runtime"
 	"strconv"
@@ -15,12 +14,12 @@ import (
 )
 
 // benchSwarm returns a swarm outside a run.
-func benchSwarm(tb testing.TB, cores int) (*Swarm, *stats.Collector) {
+func benchSwarm(tb testing.TB, cores int, classes ...*UserClass) (*Swarm, *stats.Collector) {
 	tb.Helper()
 	collector := stats.NewCollector(cores, time.Now(), 0)
-	env := &Env{runID: "bench", stopTest: func(string) {}, setup: collector.Setup(), log: slog.New(slog.DiscardHandler), started: time.Now()}
-	s := newSwarm(tb.Context(), env, collector, cores, time.Second)
-	tb.Cleanup(s.close)
+	env := NewEnv(EnvOptions{RunID: "bench", Setup: collector.Setup(), StopTest: func(string) {}})
+	s := NewSwarm(tb.Context(), env, collector, SwarmOptions{Classes: classes, Cores: cores, StopTimeout: time.Second})
+	tb.Cleanup(s.Close)
 	return s, collector
 }
 
@@ -48,13 +47,12 @@ func BenchmarkEmptyTask(b *testing.B) {
 func BenchmarkIdleUsers(b *testing.B) {
 	const users = 1_000_000
 	for b.Loop() {
-		s, _ := benchSwarm(b, runtime.GOMAXPROCS(0))
 		var ran atomic.Int64
-		c := benchClass(&UserClass{Name: "A", WaitTime: Constant(time.Hour), Tasks: []Task{{Run: func(context.Context, *User) error { ran.Add(1); return nil }}}})
+		s, _ := benchSwarm(b, runtime.GOMAXPROCS(0), &UserClass{Name: "A", WaitTime: Constant(time.Hour), Tasks: []Task{{Run: func(context.Context, *User) error { ran.Add(1); return nil }}}})
 		before, resident := liveHeap(), residentBytes()
 		start := time.Now()
 		for i := range users {
-			s.start(c, int64(i))
+			s.Start("A", int64(i))
 		}
 		for waitingUsers(s) < users {
 			runtime.Gosched()
@@ -62,7 +60,7 @@ func BenchmarkIdleUsers(b *testing.B) {
 		spawned := time.Since(start)
 		heap, grown := liveHeap()-before, residentBytes()-resident
 		start = time.Now()
-		if left := s.drain(b.Context()); len(left) > 0 {
+		if left := s.Drain(b.Context()); len(left) > 0 {
 			b.Fatalf("%d users were abandoned", len(left))
 		}
 		b.ReportMetric(spawned.Seconds(), "spawn-s")
@@ -105,7 +103,6 @@ func BenchmarkWakeUps(b *testing.B) {
 		users  = 100_000
 		period = 10 * time.Second
 	)
-	s, collector := benchSwarm(b, runtime.GOMAXPROCS(0))
 	wait := WaitFunc(func(_ context.Context, u *User) (time.Duration, error) {
 		if u.State == nil {
 			u.State = true
@@ -113,9 +110,9 @@ func BenchmarkWakeUps(b *testing.B) {
 		}
 		return period, nil
 	})
-	c := benchClass(&UserClass{Name: "A", WaitTime: wait, Tasks: []Task{{Run: func(context.Context, *User) error { return nil }}}})
+	s, collector := benchSwarm(b, runtime.GOMAXPROCS(0), &UserClass{Name: "A", WaitTime: wait, Tasks: []Task{{Run: func(context.Context, *User) error { return nil }}}})
 	for i := range users {
-		s.start(c, int64(i))
+		s.Start("A", int64(i))
 	}
 	for waitingUsers(s) < users {
 		runtime.Gosched()
@@ -130,5 +127,5 @@ func BenchmarkWakeUps(b *testing.B) {
 	b.ReportMetric(float64(late.Quantile(0.5).Microseconds()), "p50-late-us")
 	b.ReportMetric(float64(late.Quantile(0.99).Microseconds()), "p99-late-us")
 	b.ReportMetric(float64(late.Count())/took.Seconds(), "wakes/s")
-	s.drain(b.Context())
+	s.Drain(b.Context())
 }

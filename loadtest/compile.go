@@ -20,6 +20,17 @@ type task struct {
 	set  *taskSet
 }
 
+// compileAll returns the classes that can be run, by name.
+func compileAll(classes []*UserClass, tags, exclude []string) map[string]*class {
+	compiled := make(map[string]*class, len(classes))
+	for _, c := range classes {
+		if ready, ok := compile(c, tags, exclude); ok && !c.Abstract {
+			compiled[c.Name] = ready
+		}
+	}
+	return compiled
+}
+
 // compile returns a class ready to run; ok is false when the tags left it no task.
 func compile(c *UserClass, tags, exclude []string) (compiled *class, ok bool) {
 	tasks := filterTasks(c.Tasks, nil, tags, exclude)

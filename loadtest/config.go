@@ -110,15 +110,15 @@ func classNames(classes []*UserClass) []string {
 	return names
 }
 
-// selected returns the classes of the run, ready to run.
-func (c *Config) selected() []*class {
-	var selected []*class
-	for _, userClass := range c.Classes {
-		if userClass.Abstract || len(c.ClassNames) > 0 && !slices.Contains(c.ClassNames, userClass.Name) {
+// selected returns the classes of the run.
+func (c *Config) selected() []*UserClass {
+	var selected []*UserClass
+	for _, class := range c.Classes {
+		if class.Abstract || len(c.ClassNames) > 0 && !slices.Contains(c.ClassNames, class.Name) {
 			continue
 		}
-		if compiled, ok := compile(userClass, c.Tags, c.ExcludeTags); ok {
-			selected = append(selected, compiled)
+		if len(filterTasks(class.Tasks, nil, c.Tags, c.ExcludeTags)) > 0 {
+			selected = append(selected, class)
 		}
 	}
 	return selected

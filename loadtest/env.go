@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,7 +21,7 @@ type Env struct {
 	host    string
 	options map[string]string
 	log     *slog.Logger
-	started time.Time
+	started atomic.Pointer[time.Time]
 	// WorkerIndex and WorkerCount number the processes of a run.
 	workerIndex, workerCount int
 
@@ -32,6 +33,54 @@ type Env struct {
 	sealed atomic.Bool
 	cells  sync.Map // name -> *Cell
 }
+
+// EnvOptions describe a run to the code of its users and listeners.
+type EnvOptions struct {
+	// RunID names the run; Seed makes random numbers repeatable.
+	RunID string
+	Seed  uint64
+	Host  string
+	// Options are custom values, which nobody changes any more.
+	Options map[string]string
+	// WorkerIndex is the number of this process among WorkerCount (0 = 1) that run users, from 0.
+	WorkerIndex, WorkerCount int
+	// Shared values come from the process that controls the run.
+	Shared map[string]any
+	// Setup takes the calls of event listeners.
+	Setup *stats.Recorder
+	// StopTest asks for the end of the run.
+	StopTest func(reason string)
+	// Logger receives what listeners and users log; nil discards it.
+	Logger *slog.Logger
+}
+
+// NewEnv returns the environment of a run that starts now. Values can be shared until it is sealed.
+func NewEnv(options EnvOptions) *Env {
+	e := &Env{
+		runID:       options.RunID,
+		seed:        options.Seed,
+		host:        options.Host,
+		options:     options.Options,
+		log:         options.Logger,
+		workerIndex: options.WorkerIndex,
+		workerCount: cmp.Or(options.WorkerCount, 1),
+		setup:       options.Setup,
+		stopTest:    options.StopTest,
+		shared:      map[string]any{},
+	}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	maps.Copy(e.shared, options.Shared)
+	e.SetStarted(time.Now())
+	return e
+}
+
+// Seal makes the shared values read-only: users are about to start.
+func (e *Env) Seal() { e.sealed.Store(true) }
+
+// SetStarted says when the clock of the run started.
+func (e *Env) SetStarted(at time.Time) { e.started.Store(&at) }
 
 // RunID returns the id of the run.
 func (e *Env) RunID() string { return e.runID }
@@ -55,7 +104,7 @@ func (e *Env) WorkerIndex() int { return e.workerIndex }
 func (e *Env) WorkerCount() int { return e.workerCount }
 
 // RunTime returns the time since the run started.
-func (e *Env) RunTime() time.Duration { return time.Since(e.started) }
+func (e *Env) RunTime() time.Duration { return time.Since(*e.started.Load()) }
 
 // StopTest asks for the end of the run; the first reason counts.
 func (e *Env) StopTest(reason string) { e.stopTest(reason) }

@@ -35,7 +35,6 @@ func (e *EventError) Unwrap() error { return e.Err }
 // may be called from other goroutines.
 type Runner struct {
 	config  Config
-	classes map[string]*class
 	env     *Env
 	process *stats.ProcessMeter
 
@@ -70,16 +69,11 @@ func NewRunner(config Config) (*Runner, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	r := &Runner{
+	return &Runner{
 		config:   config,
-		classes:  map[string]*class{},
 		stopTest: make(chan string, 1),
 		killed:   make(chan struct{}),
-	}
-	for _, c := range config.selected() {
-		r.classes[c.Name] = c
-	}
-	return r, nil
+	}, nil
 }
 
 // Stop asks for the end of the run, as a user's StopTest does.
@@ -143,7 +137,7 @@ func (r *Runner) Run(ctx context.Context) (*stats.Snapshot, error) {
 	if err := r.event(ctx, "on_test_start", r.config.Events.TestStart); err != nil {
 		return nil, errors.Join(err, r.event(undo, "on_test_stop", r.config.Events.TestStop))
 	}
-	r.env.sealed.Store(true)
+	r.env.Seal()
 	err := r.event(ctx, "on_worker_start", r.config.Events.WorkerStart)
 	var final *stats.Snapshot
 	if err == nil {
@@ -160,18 +154,15 @@ func (r *Runner) Run(ctx context.Context) (*stats.Snapshot, error) {
 // prepare makes what the listeners need; the clock of the run starts again with the first user.
 func (r *Runner) prepare() {
 	collector := stats.NewCollector(r.config.cores(), time.Now(), r.config.Warmup)
-	env := &Env{
-		runID:       r.config.RunID,
-		seed:        r.config.Seed,
-		host:        r.config.Host,
-		options:     r.config.Options,
-		log:         r.config.Logger,
-		started:     time.Now(),
-		workerCount: 1,
-		setup:       collector.Setup(),
-		stopTest:    r.Stop,
-		shared:      map[string]any{},
-	}
+	env := NewEnv(EnvOptions{
+		RunID:    r.config.RunID,
+		Seed:     r.config.Seed,
+		Host:     r.config.Host,
+		Options:  r.config.Options,
+		Setup:    collector.Setup(),
+		StopTest: r.Stop,
+		Logger:   r.config.Logger,
+	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.collector, r.env, r.process = collector, env, stats.NewProcessMeter(r.config.cores())
@@ -192,7 +183,7 @@ func (r *Runner) runUsers(ctx context.Context) *stats.Snapshot {
 	setup := r.collector.Setup()
 	collector := stats.NewCollector(r.config.cores(), time.Now(), r.config.Warmup)
 	collector.AdoptSetup(setup)
-	r.env.started = collector.Started()
+	r.env.SetStarted(collector.Started())
 	r.mu.Lock()
 	r.collector, r.process = collector, stats.NewProcessMeter(r.config.cores())
 	r.mu.Unlock()
@@ -200,11 +191,14 @@ func (r *Runner) runUsers(ctx context.Context) *stats.Snapshot {
 	listening, stopListening := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopListening()
 	r.listening = listening
-	r.swarm = newSwarm(ctx, r.env, collector, r.config.cores(), r.config.StopTimeout)
-	classes := make([]*UserClass, 0, len(r.classes))
-	for _, c := range r.classes {
-		classes = append(classes, c.UserClass)
-	}
+	classes := r.config.selected()
+	r.swarm = NewSwarm(ctx, r.env, collector, SwarmOptions{
+		Classes:     classes,
+		Tags:        r.config.Tags,
+		ExcludeTags: r.config.ExcludeTags,
+		Cores:       r.config.cores(),
+		StopTimeout: r.config.StopTimeout,
+	})
 	r.dispatcher = NewDispatcher(classes, []string{localWorker})
 	if r.config.OnWarm != nil && r.config.Warmup > 0 {
 		defer time.AfterFunc(r.config.Warmup, r.config.OnWarm).Stop()
@@ -225,7 +219,7 @@ func (r *Runner) runUsers(ctx context.Context) *stats.Snapshot {
 	r.mu.Lock()
 	r.final = final
 	r.mu.Unlock()
-	r.swarm.close()
+	r.swarm.Close()
 	return final
 }
 
@@ -244,7 +238,7 @@ func (r *Runner) stopUsers(ctx context.Context, ended error) {
 		case <-drain.Done():
 		}
 	}()
-	for _, name := range r.swarm.drain(drain) {
+	for _, name := range r.swarm.Drain(drain) {
 		r.collector.Warn(fmt.Sprintf("%s did not stop and was abandoned", name))
 		r.config.Logger.Warn("user did not stop and was abandoned", "user", name)
 	}
@@ -364,7 +358,7 @@ func (r *Runner) step(steps *time.Timer) {
 		return
 	}
 	for _, a := range step.Start {
-		r.swarm.start(r.classes[a.Class], r.nextIndex)
+		r.swarm.Start(a.Class, r.nextIndex)
 		r.nextIndex++
 	}
 	stops := map[string]int{}
@@ -372,7 +366,7 @@ func (r *Runner) step(steps *time.Timer) {
 		stops[a.Class]++
 	}
 	for class, n := range stops {
-		r.swarm.stop(class, n)
+		r.swarm.Stop(class, n)
 	}
 	late := time.Since(r.nextStep)
 	r.report(r.dispatcher.Planned())
@@ -400,7 +394,7 @@ func (r *Runner) spawningComplete() {
 
 // report tells the collector how many users the plan wants, without those that ended themselves.
 func (r *Runner) report(planned int) {
-	running, gone := r.swarm.counts()
+	running, gone := r.swarm.Counts()
 	for _, n := range gone {
 		planned -= n
 	}

@@ -1,10 +1,12 @@
 package loadtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,11 +24,29 @@ const abandonAfter = time.Second
 // stopPatience is how long a ramp down waits for what users do at their stop before it goes on.
 const stopPatience = 100 * time.Millisecond
 
-// Swarm runs the users of one process on all its cores. Its methods are safe for concurrent use,
-// except Close, which is called once, last.
+// SwarmOptions say what a swarm can run, and how.
+type SwarmOptions struct {
+	// Classes are those that users can be of; abstract ones and those that the tags leave no task are
+	// none of them.
+	Classes []*UserClass
+	// Tags keep only tasks that have one of them, ExcludeTags drops tasks that have one.
+	Tags, ExcludeTags []string
+	// Cores is the number of cores that users are spread over; 0 = all that the process may use.
+	Cores int
+	// StopTimeout is how long a task may go on when its user is told to stop.
+	StopTimeout time.Duration
+	// Observe, if not nil, is called with every call that users record, on the goroutine of the user;
+	// it must not keep the sample.
+	Observe func(*stats.Sample)
+}
+
+// Swarm runs the users of one process on all its cores. Make it with [NewSwarm]. Its methods are safe
+// for concurrent use, except Close, which is called once, last.
 type Swarm struct {
 	env       *Env
 	collector *stats.Collector
+	classes   map[string]*class
+	observe   func(*stats.Sample)
 	timeout   time.Duration
 	started   time.Time
 	shards    []*shard
@@ -44,19 +64,22 @@ type Swarm struct {
 	drained []chan struct{}
 }
 
-// newSwarm starts the timers of a swarm; Close ends them.
-func newSwarm(ctx context.Context, env *Env, collector *stats.Collector, cores int, stopTimeout time.Duration) *Swarm {
+// NewSwarm starts the timers of a swarm, which Close ends. The users' contexts have the values of ctx
+// and do not end with it.
+func NewSwarm(ctx context.Context, env *Env, collector *stats.Collector, options SwarmOptions) *Swarm {
 	s := &Swarm{
 		env:       env,
 		collector: collector,
-		timeout:   stopTimeout,
+		classes:   compileAll(options.Classes, options.Tags, options.ExcludeTags),
+		observe:   options.Observe,
+		timeout:   options.StopTimeout,
 		started:   time.Now(),
 		users:     map[string][]*User{},
 		leaving:   map[*User]struct{}{},
 		count:     map[string]int{},
 		gone:      map[string]int{},
 	}
-	for i := range max(cores, 1) {
+	for i := range cmp.Or(max(options.Cores, 0), runtime.GOMAXPROCS(0)) {
 		s.shards = append(s.shards, newShard(context.WithoutCancel(ctx), s, i))
 	}
 	for _, sh := range s.shards {
@@ -67,8 +90,13 @@ func newSwarm(ctx context.Context, env *Env, collector *stats.Collector, cores i
 
 func (s *Swarm) now() time.Duration { return time.Since(s.started) }
 
-// Start starts one user of a class under an index that no other user of the run has.
-func (s *Swarm) start(c *class, index int64) {
+// Start starts one user of a class under an index that no other user of the run has. It reports
+// false when there is no such class.
+func (s *Swarm) Start(className string, index int64) bool {
+	c, ok := s.classes[className]
+	if !ok {
+		return false
+	}
 	u := newUser(s, c, index)
 	s.alive.Add(1)
 	s.mu.Lock()
@@ -79,20 +107,21 @@ func (s *Swarm) start(c *class, index int64) {
 	sh.mu.Lock()
 	sh.dispatch(u)
 	sh.mu.Unlock()
+	return true
 }
 
 func (s *Swarm) shardOf(u *User) *shard { return s.shards[u.index%int64(len(s.shards))] }
 
 // Counts returns how many users of each class run, and how many have ended themselves.
-func (s *Swarm) counts() (running, gone map[string]int) {
+func (s *Swarm) Counts() (running, gone map[string]int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.count), maps.Clone(s.gone)
 }
 
-// stop ends n users of a class, the ones started last first: a waiting one at once, a busy one after
+// Stop ends n users of a class, the ones started last first: a waiting one at once, a busy one after
 // its task, or after the stop timeout.
-func (s *Swarm) stop(className string, n int) {
+func (s *Swarm) Stop(className string, n int) {
 	users := s.pop(className, n)
 	if len(users) == 0 {
 		return
@@ -171,9 +200,9 @@ func (s *Swarm) kill(users []*User) {
 	}
 }
 
-// drain stops every user: gracefully until the stop timeout or the end of ctx, then by ending its
+// Drain stops every user: gracefully until the stop timeout or the end of ctx, then by ending its
 // context, and gives up those that ignore that. It returns the names of the users that it gave up.
-func (s *Swarm) drain(ctx context.Context) []string {
+func (s *Swarm) Drain(ctx context.Context) []string {
 	s.mu.Lock()
 	var all []*User
 	for class, users := range s.users {
@@ -255,8 +284,8 @@ func (s *Swarm) ended(u *User) {
 	}
 }
 
-// close ends the timers and the idle goroutines. Users that were given up keep theirs.
-func (s *Swarm) close() {
+// Close ends the timers and the idle goroutines. Users that were given up keep theirs.
+func (s *Swarm) Close() {
 	for _, sh := range s.shards {
 		sh.close()
 	}

@@ -88,7 +88,12 @@ func (u *User) Rand() *rand.Rand { return &u.rand }
 func (u *User) Env() *Env { return u.swarm.env }
 
 // Record counts a timed call of the user.
-func (u *User) Record(s stats.Sample) { u.recorder().Record(&s) }
+func (u *User) Record(s stats.Sample) {
+	u.recorder().Record(&s)
+	if observe := u.swarm.observe; observe != nil {
+		observe(&s)
+	}
+}
 
 func (u *User) recorder() *stats.Recorder {
 	return u.swarm.collector.Recorder(int(u.index % int64(len(u.swarm.shards))))
