@@ -106,7 +106,29 @@ func outcomeOf(response *http.Response, err error) outcome {
 	case response.StatusCode != http.StatusBadRequest:
 		return failed
 	}
-	return outcomeOfError(errorCode(response.Body.(*replyBody).data))
+	body := response.Body.(*replyBody).data
+	code := errorCode(body)
+	if code == "TransactionCanceledException" && cancelledByRate(body) {
+		return throttled
+	}
+	return outcomeOfError(code)
+}
+
+// cancelledByRate reports whether a transaction was cancelled because one of its items was throttled.
+func cancelledByRate(body []byte) bool {
+	var document struct {
+		CancellationReasons []struct{ Code string }
+	}
+	if err := json.Unmarshal(body, &document); err != nil {
+		return false
+	}
+	for _, reason := range document.CancellationReasons {
+		switch reason.Code {
+		case "ThrottlingError", "ProvisionedThroughputExceeded":
+			return true
+		}
+	}
+	return false
 }
 
 func outcomeOfError(code string) outcome {

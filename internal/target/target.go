@@ -46,7 +46,7 @@ type Config struct {
 	// Table must exist, unless CreateTable is set or the engine is embedded.
 	Table       string
 	CreateTable bool
-	// Namespace is an existing one to work in; "" registers one for the run.
+	// Namespace is the one to work in; one that does not exist, or "", is registered for the run.
 	Namespace string
 	// RunID names the run, and its namespace.
 	RunID string
@@ -70,6 +70,8 @@ type Config struct {
 // Info describes an open target.
 type Info struct {
 	Endpoint, Table, Region, Namespace string
+	// NamespaceMade is set when the namespace was registered for the run, and goes with it.
+	NamespaceMade bool
 }
 
 // Target is an open target. Close it after the run.
@@ -193,7 +195,7 @@ func (t *Target) prepareTable(ctx context.Context) error {
 	return t.table.Check(ctx)
 }
 
-// enterNamespace registers the namespace of the run, or finds the one that was asked for.
+// enterNamespace finds the namespace that was asked for, or registers one for the run.
 func (t *Target) enterNamespace(ctx context.Context) error {
 	options := limiter.Options{
 		DisableSpeculation: t.config.NoSpeculation,
@@ -208,20 +210,19 @@ func (t *Target) enterNamespace(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !ok {
-			return fmt.Errorf("table %s has no namespace %q: leave --namespace out to register one for the run", t.config.Table, t.config.Namespace)
+		if ok {
+			t.info.Namespace = t.config.Namespace
+			t.undo = newUndoStore(t.table.Store(id))
+			t.limiter, err = limiter.New(t.undo, options)
+			return err
 		}
-		t.info.Namespace = t.config.Namespace
-		t.undo = newUndoStore(t.table.Store(id))
-		t.limiter, err = limiter.New(t.undo, options)
-		return err
 	}
-	name := namespacePrefix + t.config.RunID
+	name := cmp.Or(t.config.Namespace, namespacePrefix+t.config.RunID)
 	id, err := t.table.RegisterNamespace(ctx, name)
 	if err != nil {
 		return err
 	}
-	t.info.Namespace, t.registered = name, id
+	t.info.Namespace, t.info.NamespaceMade, t.registered = name, true, id
 	t.limiter, err = limiter.New(t.table.Store(id), options)
 	return err
 }
@@ -264,10 +265,27 @@ func (t *Target) shutDown() {
 }
 
 func purge(ctx context.Context, table *dynamostore.Table, name, id string) error {
-	if err := table.DeleteNamespace(ctx, name); err != nil {
+	if err := patiently(ctx, func() error { return table.DeleteNamespace(ctx, name) }); err != nil {
 		return err
 	}
-	return table.PurgeNamespace(ctx, id)
+	return patiently(ctx, func() error { return table.PurgeNamespace(ctx, id) })
+}
+
+// patiently repeats what is refused for its rate: right after a run a table may have nothing left.
+func patiently(ctx context.Context, do func() error) error {
+	const most = 30 * time.Second
+	started := time.Now()
+	for {
+		err := do()
+		if err == nil || !dynamostore.IsThrottle(err) || time.Since(started) > most {
+			return err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // Purge removes the namespace that the run with an id left on the table.

@@ -2,10 +2,16 @@ package target
 
 import (
 	"context"
+	"errors"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
 	"github.com/zeroae/zae-limiter-go/limiter"
@@ -143,6 +149,65 @@ func TestAnExistingNamespaceIsLeftAsItWas(t *testing.T) {
 	}
 	if e, err := owner.Limiter().Entity(ctx, "org-1"); err != nil || e != nil {
 		t.Errorf("entity %v, %v; the guest's entity is still there", e, err)
+	}
+}
+
+func TestANamespaceThatIsNotThereIsMadeForTheRun(t *testing.T) {
+	endpoint, engine := engineAt(t)
+	config := Config{Endpoint: endpoint, Table: "zae-limiter", CreateTable: true, RunID: "r1", Namespace: "team-a"}
+	target := open(t, config)
+	before := items(engine)
+	if info := target.Info(); info.Namespace != "team-a" || !info.NamespaceMade {
+		t.Errorf("info %+v, want the namespace team-a, made", info)
+	}
+	acquireOnce(t, target, "user-1")
+	closeTarget(t, target)
+	if after := items(engine); after >= before {
+		t.Errorf("%d items after the run, %d before: the namespace is still there", after, before)
+	}
+}
+
+func TestCleaningUpWaitsForAThrottledTable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refusal := &types.TransactionCanceledException{CancellationReasons: []types.CancellationReason{{Code: aws.String("ThrottlingError")}}}
+		attempts := 0
+		err := patiently(t.Context(), func() error {
+			if attempts++; attempts < 4 {
+				return refusal
+			}
+			return nil
+		})
+		if err != nil || attempts != 4 {
+			t.Errorf("%v after %d attempts, want success with the fourth", err, attempts)
+		}
+		started := time.Now()
+		if err := patiently(t.Context(), func() error { return refusal }); !errors.Is(err, refusal) || time.Since(started) > time.Minute {
+			t.Errorf("%v after %v, want the refusal within a minute", err, time.Since(started))
+		}
+		attempts = 0
+		other := errors.New("no")
+		if err := patiently(t.Context(), func() error { attempts++; return other }); !errors.Is(err, other) || attempts != 1 {
+			t.Errorf("%v after %d attempts, want any other error at once", err, attempts)
+		}
+	})
+}
+
+func TestAttemptsThatAreRefusedForTheirRateAreThrottled(t *testing.T) {
+	const prefix = `{"__type":"com.amazonaws.dynamodb.v20120810#`
+	for _, test := range []struct {
+		body string
+		want outcome
+	}{
+		{prefix + `ProvisionedThroughputExceededException"}`, throttled},
+		{prefix + `ConditionalCheckFailedException"}`, refused},
+		{prefix + `ValidationException"}`, failed},
+		{prefix + `TransactionCanceledException","CancellationReasons":[{"Code":"None"},{"Code":"ConditionalCheckFailed"}]}`, refused},
+		{prefix + `TransactionCanceledException","CancellationReasons":[{"Code":"None"},{"Code":"ThrottlingError"}]}`, throttled},
+	} {
+		response := &http.Response{StatusCode: http.StatusBadRequest, Body: &replyBody{data: []byte(test.body)}}
+		if got := outcomeOf(response, nil); got != test.want {
+			t.Errorf("%s: %v, want %v", test.body, got, test.want)
+		}
 	}
 }
 
