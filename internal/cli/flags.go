@@ -179,7 +179,7 @@ func (t *targetFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&t.profile, "profile", "", "AWS profile whose credentials --endpoint-url gets")
 	flags.StringVar(&t.table, "table", "zae-limiter", "table of the limiter")
 	flags.BoolVar(&t.createTable, "create-table", false, "create the table when it is absent")
-	flags.StringVar(&t.namespace, "namespace", "", "use this namespace instead of one made for the run and purged after it")
+	flags.StringVar(&t.namespace, "namespace", "", "use this namespace instead of one made for the run and purged after it; what the run changes in it is undone")
 	flags.BoolVar(&t.keepData, "keep-data", false, "leave the data of the run on the table")
 	flags.IntVar(&t.poolConnections, "pool-connections", 1000, "connections to the target")
 	flags.BoolVar(&t.speculative, "speculative", true, "write before reading; =false makes the two round trips of older versions")

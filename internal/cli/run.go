@@ -91,6 +91,9 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	if !p.quiet {
 		a.printHeader(p, t.Info(), runID)
 	}
+	if info := t.Info(); p.target.namespace != "" && info.NamespaceMade && p.target.endpoint != "" {
+		a.warn("there was no namespace %s: it was made for this run%s", info.Namespace, p.target.fateOfNamespace())
+	}
 	progress.Start(time.Now())
 	snapshot, err := runner.Run(ctx)
 	progress.Close()
@@ -136,8 +139,11 @@ func (a *app) openTarget(ctx context.Context, p *runPlan, runID string) (*target
 	config.RunID = runID
 	config.EngineSeed = p.seed
 	t, err := target.Open(ctx, config)
-	if errors.Is(err, dynamostore.ErrTableNotFound) {
+	switch {
+	case errors.Is(err, dynamostore.ErrTableNotFound):
 		err = withHint(err, "create it with --create-table, or name another one with --table")
+	case isCredentials(err):
+		err = withHint(err, credentialsHint)
 	}
 	return t, err
 }

@@ -39,6 +39,17 @@ func (t *targetFlags) info(info target.Info) report.Target {
 	return out
 }
 
+// fateOfNamespace says what becomes of a namespace that was made for the run.
+func (t *targetFlags) fateOfNamespace() string {
+	if t.keepData {
+		return ", and is kept"
+	}
+	return ", and goes with it"
+}
+
+// credentialsHint are the ways to credentials.
+const credentialsHint = "log in with `aws sso login --profile PROFILE`, set AWS_PROFILE or --profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+
 // purge removes what an earlier run left.
 func (a *app) purge(ctx context.Context, f *benchmarkFlags) error {
 	config, err := a.targetConfig(&f.target)
@@ -48,6 +59,9 @@ func (a *app) purge(ctx context.Context, f *benchmarkFlags) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, closeTimeout, errors.New("the purge took longer than "+closeTimeout.String()))
 	defer cancel()
 	if err := target.Purge(ctx, config, f.purge); err != nil {
+		if isCredentials(err) {
+			err = withHint(err, credentialsHint)
+		}
 		return interruption(ctx, fmt.Errorf("purge run %s: %w", f.purge, err))
 	}
 	if a.json {
