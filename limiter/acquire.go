@@ -12,14 +12,16 @@ import (
 // acquire is one acquire under way. It is part of the Lease that it becomes, so that the common case
 // is one allocation.
 type acquire struct {
-	l       *Limiter
-	req     Request
-	now     int64 // start, ms
-	trips   int   // sequential requests so far
-	charges []Charge
-	child   part
-	parent  *part // nil when nothing cascades
-	buffer  [3]Charge
+	l     *Limiter
+	req   Request
+	now   int64 // start, ms
+	trips int   // sequential requests so far
+	// avoid and avoidParent have a bit for each shard that is known to be short.
+	avoid, avoidParent uint32
+	charges            []Charge
+	child              part
+	parent             *part // nil when nothing cascades
+	buffer             [3]Charge
 }
 
 // part is one bucket of an acquire: the entity's, or its parent's.
@@ -73,16 +75,14 @@ type hint struct{ shard, parentShard int }
 func (a *acquire) run(ctx context.Context) error {
 	o := a.l.owners.get(a.req.EntityID, a.req.Resource)
 	o.note(a.charges)
-	avoid := uint32(0)
 	if len(a.req.Limits) == 0 && a.l.opts.RejectionCacheTTL > 0 {
-		var rejection *ExceededError
-		if avoid, rejection = a.rejectFromMemory(o); rejection != nil {
+		if rejection := a.rejectFromMemory(o); rejection != nil {
 			return rejection
 		}
 	}
 	h := hint{-1, -1}
 	if !a.l.opts.DisableSpeculation {
-		settled, err := a.fast(ctx, o, avoid, &h)
+		settled, err := a.fast(ctx, o, &h)
 		if settled || err != nil {
 			return err
 		}

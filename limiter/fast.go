@@ -9,9 +9,9 @@ import (
 
 // fast tries the speculative writes. It ends the acquire (settled, or an error), or leaves it to the
 // slow path with nothing charged and the shards in h.
-func (a *acquire) fast(ctx context.Context, o *owner, avoid uint32, h *hint) (settled bool, err error) {
+func (a *acquire) fast(ctx context.Context, o *owner, h *hint) (settled bool, err error) {
 	known := o.parent()
-	a.aim(&a.child, a.req.EntityID, a.draw(o, avoid))
+	a.aim(&a.child, a.req.EntityID, a.draw(o, a.avoid))
 	h.shard = a.child.in.Key.Shard
 	if known == "" {
 		a.consume(ctx, &a.child)
@@ -27,7 +27,7 @@ func (a *acquire) fast(ctx context.Context, o *owner, avoid uint32, h *hint) (se
 	case a.child.charged:
 		return a.childCharged(ctx, known, h)
 	}
-	return a.childRefused(ctx, known, avoid, h)
+	return a.childRefused(ctx, known, h)
 }
 
 func (a *acquire) consumeBoth(ctx context.Context, parent string) {
@@ -43,7 +43,7 @@ func (a *acquire) aimParent(parent string) {
 	if a.parent == nil {
 		a.parent = &part{}
 	}
-	a.aim(a.parent, parent, a.draw(a.l.owners.get(parent, a.req.Resource), 0))
+	a.aim(a.parent, parent, a.draw(a.l.owners.get(parent, a.req.Resource), a.avoidParent))
 }
 
 // giveBack refunds whatever is charged.
@@ -72,9 +72,12 @@ func (a *acquire) childCharged(ctx context.Context, known string, h *hint) (bool
 			wanted = image.ParentID
 		}
 	}
-	if a.parent != nil && wanted != known {
-		a.refund(ctx, a.parent)
-		a.parent, h.parentShard = nil, -1
+	if wanted != known {
+		a.avoidParent = 0
+		if a.parent != nil {
+			a.refund(ctx, a.parent)
+			a.parent, h.parentShard = nil, -1
+		}
 	}
 	if wanted == "" {
 		return true, nil
@@ -152,7 +155,7 @@ func (a *acquire) holds(image *Bucket) bool {
 	return true
 }
 
-func (a *acquire) childRefused(ctx context.Context, known string, avoid uint32, h *hint) (bool, error) {
+func (a *acquire) childRefused(ctx context.Context, known string, h *hint) (bool, error) {
 	if a.parent != nil {
 		if a.parent.charged {
 			a.refund(ctx, a.parent)
@@ -175,14 +178,14 @@ func (a *acquire) childRefused(ctx context.Context, known string, avoid uint32, 
 	case refusedShort:
 		cascading := a.cascades(known) || image.Cascade && image.ParentID != ""
 		if image.Shards() > 1 && !cascading {
-			return a.otherShards(ctx, avoid, h)
+			return a.otherShards(ctx, h)
 		}
 		if short(image, a.charges, a.now) {
 			return false, a.rejection(&a.child)
 		}
 		if image.Shards() > 1 {
 			// The slow path charges both buckets at once, so it may as well do it where there is more.
-			h.shard = a.draw(a.child.owner, avoid|shardBit(h.shard))
+			h.shard = a.draw(a.child.owner, a.avoid|shardBit(h.shard))
 		}
 	}
 	return false, nil
@@ -209,11 +212,11 @@ func shardBit(shard int) uint32 { return 1 << min(shard, MaxShards-1) }
 
 // otherShards looks for tokens elsewhere: at most two more speculative writes, on shards that are not
 // known to be short. Only for an entity that does not cascade, since its parent would go uncharged.
-func (a *acquire) otherShards(ctx context.Context, avoid uint32, h *hint) (bool, error) {
+func (a *acquire) otherShards(ctx context.Context, h *hint) (bool, error) {
 	first := a.child.in.Key.Shard
 	refused := a.child.out
 	refused.Image.Limits = append([]LimitState(nil), refused.Image.Limits...)
-	tried := avoid | shardBit(first)
+	tried := a.avoid | shardBit(first)
 	for range 2 {
 		if all := uint32(1)<<a.child.owner.shardCount() - 1; tried&all == all {
 			break

@@ -35,7 +35,16 @@ func (c *ownerCache) admitImage(ref imageRef) {
 	}
 	c.mu.Unlock()
 	if oldest.owner != nil && oldest != ref {
-		oldest.owner.forgetImage(oldest.shard)
+		oldest.owner.dropImage(oldest.shard)
+	}
+}
+
+// dropImage frees what forgetImage keeps for the next image of the shard.
+func (o *owner) dropImage(shard int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if shard < len(o.images) {
+		o.images[shard] = cachedImage{}
 	}
 }
 
@@ -103,28 +112,30 @@ func judge(key *BucketKey, image *Bucket, charges []Charge, now int64) ([]LimitS
 }
 
 // rejectFromMemory refuses without a request when every shard's last image does, of the entity or of
-// the parent it cascades to. Otherwise it returns the shards that the draw should spare.
-func (a *acquire) rejectFromMemory(o *owner) (avoid uint32, rejection *ExceededError) {
+// the parent it cascades to. Otherwise it notes the shards that draws should spare.
+func (a *acquire) rejectFromMemory(o *owner) *ExceededError {
 	child := a.recall(o, a.req.EntityID)
+	a.avoid = child.mask
 	parentID := o.parent()
 	if parentID == "" {
 		if child.short {
-			return 0, &ExceededError{Statuses: child.judged}
+			return &ExceededError{Statuses: child.judged}
 		}
-		return child.mask, nil
+		return nil
 	}
 	if !child.known {
-		return child.mask, nil
+		return nil
 	}
 	// The parent may be disabled, which outranks a rejection: without its image nothing is said.
 	parent := a.recall(a.l.owners.get(parentID, a.req.Resource), parentID)
+	a.avoidParent = parent.mask
 	if parent.known && (child.short || parent.short) {
 		if child.judged == nil {
 			child.judged = a.judgeAny(o, a.req.EntityID)
 		}
-		return 0, &ExceededError{Statuses: append(child.judged, parent.judged...)}
+		return &ExceededError{Statuses: append(child.judged, parent.judged...)}
 	}
-	return child.mask, nil
+	return nil
 }
 
 // judgeAny judges the first trusted image, for a rejection that another bucket causes.

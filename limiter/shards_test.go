@@ -214,3 +214,28 @@ func TestRetryAfterOfAShardIsThatOfItsShare(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 }
+
+// Nor is a shard of the parent that is known to be short.
+func TestShortShardsOfTheParentAreSpared(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 100))
+	_, err := w.l.CreateEntity(t.Context(), limiter.Entity{ID: "org"})
+	w.must(err)
+	_, err = w.l.CreateEntity(t.Context(), limiter.Entity{ID: "child", ParentID: "org", Cascade: true})
+	w.must(err)
+	w.must(w.l.SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 1_000_000)}))
+	w.admit("org", 0)
+	_, _, err = w.Double(t.Context(), "org", "r", 1)
+	w.must(err)
+	draw := 0
+	w.l = w.process(limiter.Options{Rand: func(n int) int { return min(draw, n-1) }})
+	w.admit("org", 0)
+	draw = 1
+	w.admit("org", 0)
+	w.admit("child", 50) // drains the parent's shard 1
+	if lease := w.admit("child", 10); lease.RoundTrips() != 1 {
+		t.Errorf("%d round trips, want both writes at once on shards that have it", lease.RoundTrips())
+	}
+	if b := w.bucket("org", 0); b.Limit("rpm").Counter != 10_000 {
+		t.Errorf("the parent's shard 0: %+v", b)
+	}
+}

@@ -10,7 +10,7 @@ const maxPlans = 3
 // slow reads, evaluates and writes. Every plan after the first starts from a consistent read.
 func (a *acquire) slow(ctx context.Context, h hint) error {
 	if h.shard < 0 {
-		h.shard = a.draw(a.l.owners.get(a.req.EntityID, a.req.Resource), 0)
+		h.shard = a.draw(a.l.owners.get(a.req.EntityID, a.req.Resource), a.avoid)
 	}
 	for attempt := range maxPlans {
 		done, err := a.slowOnce(ctx, &h, attempt > 0)
