@@ -48,7 +48,7 @@ check: lint test ## what must hold before a change lands: lint, tests, tidy modu
 	$(GO) mod verify
 	./scripts/static
 
-interop: ## the real peers: DynamoDB Local and boto3 (installs what it needs)
+interop: ## the real peers: DynamoDB Local, boto3, libzmq and Locust (installs what it needs)
 	./interop/run
 
 dist: ## release binaries for six platforms, checksums and an SBOM, in dist/
