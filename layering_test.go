@@ -25,7 +25,6 @@ var allowedImports = map[string][]string{
 	"loadtest":            {"loadtest/stats"},
 	"loadtest/stats":      {},
 	"dynamolocal":         {"dynamolocal/internal/..."},
-	"internal/autoscale":  {},
 	"internal/loadclient": {"limiter", "loadtest", "loadtest/stats"},
 	"internal/locustfile": {"loadtest", "loadtest/stats", "limiter", "limiter/memstore", "internal/loadclient"},
 	"internal/target":     {"dynamolocal", "limiter", "limiter/dynamostore", "loadtest/stats"},
@@ -34,6 +33,11 @@ var allowedImports = map[string][]string{
 	"internal/webapi":     {"loadtest/stats"},
 	"internal/settings":   {},
 	"internal/wire":       {"loadtest/stats"},
+
+	"internal/autoscale":    {},
+	"internal/invocation":   {},
+	"internal/orchestrator": {"internal/autoscale"},
+	"internal/workerproc":   {},
 
 	"internal/wire/wiretest": {},
 	"internal/cli":           {"..."},

@@ -327,6 +327,12 @@ func (p *Pool) Own() []string {
 	return ids
 }
 
+// Knows says whether a worker was started here, or may have been, and is not known to be over.
+func (p *Pool) Knows(id string) bool {
+	w := p.workers[id]
+	return w != nil && w.phase != ended
+}
+
 // slotWidth is the time in which one worker is replaced by the next: starting it and noticing that
 // it connected.
 func (p *Pool) slotWidth() time.Duration { return 2 * p.policy.PollInterval }

@@ -1,0 +1,154 @@
+// Package invocation is what a worker is started with: the event that a function gets, which is also
+// the list of arguments of a worker process. Launchers write it, workers read it.
+//
+// Its keys and defaults are those of the Lambda worker of zae-limiter 0.17.0; worker_id, run_id,
+// build_id and deadline_s are additions, which that one ignores.
+package invocation
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Modes of an invocation.
+const (
+	ModeHeadless = "headless" // runs users by itself and returns the totals; also any unknown mode
+	ModeWorker   = "worker"   // joins a master
+)
+
+// Defaults of what an event leaves out.
+const (
+	DefaultUsers           = 10
+	DefaultSpawnRate       = 5
+	DefaultDurationSeconds = 60
+	DefaultMasterPort      = 5557
+	DefaultBaselineRPM     = 400
+	DefaultSpikeRPM        = 1500
+)
+
+// DefaultSpikeProbability is per minute.
+const DefaultSpikeProbability = 0.10
+
+// maxEvent is the size that the platform allows an asynchronous event, in bytes.
+const maxEvent = 1 << 20
+
+// Event is the whole payload.
+type Event struct {
+	Config Config `json:"config"`
+}
+
+// Config is the one member of an event. Zero values are left out when it is written, and filled with
+// the defaults above when it is parsed.
+type Config struct {
+	Mode            string  `json:"mode,omitempty"`
+	Users           int     `json:"users,omitempty"`
+	SpawnRate       float64 `json:"spawn_rate,omitempty"` // users a second
+	DurationSeconds int     `json:"duration_seconds,omitempty"`
+	Locustfile      string  `json:"locustfile,omitempty"`   // empty: the worker's own default
+	UserClasses     string  `json:"user_classes,omitempty"` // separated by commas; empty: all
+
+	MasterHost string `json:"master_host,omitempty"` // required of a worker
+	MasterPort int    `json:"master_port,omitempty"`
+
+	TargetStackName  string   `json:"target_stack_name,omitempty"`
+	Region           string   `json:"region,omitempty"`
+	BaselineRPM      int      `json:"baseline_rpm,omitempty"`
+	SpikeRPM         int      `json:"spike_rpm,omitempty"`
+	SpikeProbability *float64 `json:"spike_probability,omitempty"` // a pointer, because 0 is a value
+
+	WorkerID string `json:"worker_id,omitempty"` // the id under which the worker joins
+	RunID    string `json:"run_id,omitempty"`
+	BuildID  string `json:"build_id,omitempty"` // of the launcher's binary
+	// DeadlineS is the Unix time, in seconds, after which the launcher has given the worker up. It
+	// compares clocks of two machines and is therefore only good to a second or so.
+	DeadlineS float64 `json:"deadline_s,omitempty"`
+}
+
+// Parse reads an event and fills in the defaults. Unknown keys are ignored.
+func Parse(data []byte) (Event, error) {
+	if len(data) > maxEvent {
+		return Event{}, fmt.Errorf("event of %d bytes: at most %d are allowed", len(data), maxEvent)
+	}
+	probability := DefaultSpikeProbability
+	e := Event{Config: Config{
+		Mode: ModeHeadless, Users: DefaultUsers, SpawnRate: DefaultSpawnRate, DurationSeconds: DefaultDurationSeconds,
+		MasterPort: DefaultMasterPort, BaselineRPM: DefaultBaselineRPM, SpikeRPM: DefaultSpikeRPM,
+		SpikeProbability: &probability,
+	}}
+	if err := json.Unmarshal(data, &e); err != nil {
+		return Event{}, fmt.Errorf("event: %w", err)
+	}
+	if e.Config.SpikeProbability == nil { // an explicit null
+		e.Config.SpikeProbability = &probability
+	}
+	if e.Config.Mode != ModeWorker {
+		e.Config.Mode = ModeHeadless
+	}
+	return e, nil
+}
+
+// Validate reports everything that is wrong with a parsed configuration at once.
+func (c *Config) Validate() error {
+	var errs []error
+	refuse := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	if c.Mode == ModeWorker {
+		refuse(c.MasterHost == "", "master_host is required of a worker")
+		refuse(c.MasterPort < 1 || c.MasterPort > 65535, "master_port must be from 1 to 65535, got %d", c.MasterPort)
+		return errors.Join(errs...)
+	}
+	refuse(c.Users < 1, "users must be at least 1, got %d", c.Users)
+	refuse(!(c.SpawnRate > 0), "spawn_rate must be greater than 0, got %v", c.SpawnRate)
+	refuse(c.DurationSeconds < 1, "duration_seconds must be at least 1, got %d", c.DurationSeconds)
+	return errors.Join(errs...)
+}
+
+// Errors that tell a worker not to start.
+var (
+	ErrStale      = errors.New("the event is older than its deadline: the orchestrator has given this worker up")
+	ErrOtherBuild = errors.New("the event was sent by another build")
+)
+
+// Refuse is the guard against events that come late, as queued or retried ones do: it returns nil
+// when a worker of the given build may start at the time now.
+func (c *Config) Refuse(now time.Time, build string) error {
+	if c.BuildID != "" && c.BuildID != build {
+		return fmt.Errorf("%w: it has %s, this is %s", ErrOtherBuild, c.BuildID, build)
+	}
+	if c.DeadlineS > 0 && float64(now.UnixMilli())/1000 > c.DeadlineS {
+		return ErrStale
+	}
+	return nil
+}
+
+// Classes are the names in UserClasses.
+func (c *Config) Classes() []string {
+	return strings.FieldsFunc(c.UserClasses, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+// Master is the address of the master, as host:port.
+func (c *Config) Master() string {
+	return net.JoinHostPort(c.MasterHost, strconv.Itoa(c.MasterPort))
+}
+
+// WorkerArgs are the arguments with which this binary runs as the worker that the configuration
+// describes. Without a locustfile the worker asks the master for it.
+func (c *Config) WorkerArgs() []string {
+	args := []string{"load", "worker", "--master", c.Master()}
+	if c.WorkerID != "" {
+		args = append(args, "--worker-id", c.WorkerID)
+	}
+	file := c.Locustfile
+	if file == "" {
+		file = "-"
+	}
+	return append(append(args, "-f", file), c.Classes()...)
+}
