@@ -2,6 +2,8 @@ package locustfile
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -45,8 +47,13 @@ func BenchmarkIteration(b *testing.B) {
 	}
 }
 
-// idleHeap returns the live heap of each of a number of scripted users that wait.
-func idleHeap(tb testing.TB, users int) float64 {
+// idleCost is what a number of scripted users cost that wait.
+type idleCost struct {
+	heap, resident float64 // bytes for each user; resident is 0 where the system does not tell
+	spawn, stop    time.Duration
+}
+
+func idleUsers(tb testing.TB, users int) (cost idleCost) {
 	f := mustLoad(tb, `
 def start(user):
     user.entity = "user-" + user.id
@@ -59,13 +66,15 @@ X = user_class(t, on_start=start, wait_time=constant(100000))
 	bindMemory(tb, f)
 	class := *f.Classes()[0]
 	task := class.Tasks[0].Run
-	var ran atomic.Int64
+	ran, all := atomic.Int64{}, make(chan struct{})
 	class.Tasks = []loadtest.Task{{Name: "t", Run: func(ctx context.Context, u *loadtest.User) error {
-		defer ran.Add(1)
-		return task(ctx, u)
+		err := task(ctx, u)
+		if ran.Add(1) == int64(users) {
+			close(all)
+		}
+		return err
 	}}}
-	reached := make(chan struct{})
-	ticks := 0
+	reached, ticks := make(chan struct{}), 0
 	runner, err := loadtest.NewRunner(loadtest.Config{
 		Classes: []*loadtest.UserClass{&class}, Users: users, SpawnRate: 1e9, StopTimeout: time.Minute,
 		// A second after the last task the users wait.
@@ -81,17 +90,34 @@ X = user_class(t, on_start=start, wait_time=constant(100000))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	before := liveHeap()
+	heap, resident := liveHeap(), residentBytes()
 	ctx, cancel := context.WithCancel(tb.Context())
 	ended := make(chan error)
+	begun := time.Now()
 	go func() { _, err := runner.Run(ctx); ended <- err }()
+	<-all
+	cost.spawn = time.Since(begun)
 	<-reached
-	after := liveHeap()
+	cost.heap = float64(liveHeap()-heap) / float64(users)
+	cost.resident = float64(residentBytes()-resident) / float64(users)
+	begun = time.Now()
 	cancel()
 	if err := <-ended; err != nil {
 		tb.Fatal(err)
 	}
-	return float64(after-before) / float64(users)
+	cost.stop = time.Since(begun)
+	return cost
+}
+
+// residentBytes reads the resident size on Linux; 0 elsewhere.
+func residentBytes() int64 {
+	data, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, pages int64
+	_, _ = fmt.Sscan(string(data), &size, &pages)
+	return pages * int64(os.Getpagesize())
 }
 
 func liveHeap() uint64 {
@@ -106,14 +132,18 @@ func liveHeap() uint64 {
 const maxIdleBytes = 600
 
 func TestAWaitingUserIsSmall(t *testing.T) {
-	if got := idleHeap(t, 50_000); got > maxIdleBytes {
-		t.Errorf("got %.0f B of heap a user, want at most %d", got, maxIdleBytes)
+	if got := idleUsers(t, 50_000); got.heap > maxIdleBytes {
+		t.Errorf("got %.0f B of heap a user, want at most %d", got.heap, maxIdleBytes)
 	}
 }
 
-// BenchmarkIdleUsers measures the heap of a million waiting users.
+// BenchmarkIdleUsers starts a million scripted users that wait, and stops them.
 func BenchmarkIdleUsers(b *testing.B) {
 	for b.Loop() {
-		b.ReportMetric(idleHeap(b, 1_000_000), "heap-B/user")
+		cost := idleUsers(b, 1_000_000)
+		b.ReportMetric(cost.heap, "heap-B/user")
+		b.ReportMetric(cost.resident, "resident-B/user")
+		b.ReportMetric(cost.spawn.Seconds(), "spawn-s")
+		b.ReportMetric(cost.stop.Seconds(), "stop-s")
 	}
 }
