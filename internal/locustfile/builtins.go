@@ -174,7 +174,7 @@ func attempt(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, 
 	s := sessionOf(thread)
 	opened := 0
 	if s != nil {
-		opened = len(s.leases)
+		opened = s.opened
 	}
 	value, err := starlark.Call(thread, fn, args[1:], kwargs)
 	if err == nil {
@@ -184,11 +184,11 @@ func attempt(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, 
 		return nil, err
 	}
 	if s != nil {
-		opened = min(opened, len(s.leases))
-		for _, lease := range s.leases[opened:] {
-			_ = lease.lease.Rollback(s.ctx)
+		for _, lease := range s.leases {
+			if lease.number > opened {
+				_ = lease.lease.Rollback(s.ctx)
+			}
 		}
-		s.leases = s.leases[:opened]
 	}
 	kind := "Error"
 	var failure *loadclient.Failure

@@ -149,7 +149,7 @@ func (f *File) Check(ctx context.Context, options CheckOptions) (*Checked, error
 	for _, class := range classes {
 		c.left = append(c.left, class.Name)
 	}
-	_, err = runner.Run(ctx)
+	snapshot, err := runner.Run(ctx)
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause
 	}
@@ -157,7 +157,7 @@ func (f *File) Check(ctx context.Context, options CheckOptions) (*Checked, error
 	if err != nil && !errors.As(err, &event) {
 		return nil, err
 	}
-	return c.result, nil
+	return c.finished(snapshot != nil), nil
 }
 
 // checker turns classes into ones that run each task once.
@@ -245,6 +245,22 @@ func (c *checker) ended(class string) {
 	if len(c.left) == 0 {
 		c.runner.Stop("checked")
 	}
+}
+
+// finished returns the result. When users were started, what goes on still is a failure of its class.
+func (c *checker) finished(started bool) *Checked {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	result := *c.result
+	result.Tasks = slices.Clone(result.Tasks)
+	for _, class := range c.left {
+		if !started {
+			break
+		}
+		result.Passed = false
+		result.Tasks = append(result.Tasks, CheckedTask{Class: class, Task: "end", Calls: []CheckedCall{}, Error: fmt.Sprintf("did not end within %v", checkTimeout)})
+	}
+	return &result
 }
 
 func sharesAny(tags, wanted []string) bool {

@@ -510,7 +510,12 @@ func (f *File) waitSeconds(ctx context.Context, u *scriptUser, fn starlark.Calla
 
 // returned is the error of a function that returned something else than it should.
 func returned(fn starlark.Callable, value starlark.Value, want string) error {
-	e := &Error{Function: fn.Name(), Msg: fmt.Sprintf("returned %s; want %s", value, want)}
+	return at(fn, fmt.Sprintf("returned %s; want %s", value, want))
+}
+
+// at is an error of a function as a whole.
+func at(fn starlark.Callable, message string) error {
+	e := &Error{Function: fn.Name(), Msg: message}
 	if script, ok := fn.(*starlark.Function); ok {
 		at := script.Position()
 		e.File, e.Line, e.Col = at.Filename(), int(at.Line), int(at.Col)
@@ -658,12 +663,12 @@ func (s *scriptShape) Tick(state loadtest.ShapeState) (step loadtest.ShapeStep, 
 	ctx, cancel := context.WithTimeout(context.Background(), maxTick)
 	defer cancel()
 	run.ctx = ctx
-	value, err := starlark.Call(run.thread, s.tick, starlark.Tuple{shapeState(state)}, nil)
+	value, err := run.await(s.tick, starlark.Tuple{shapeState(state)})
 	if ctx.Err() != nil {
-		return step, false, returned(s.tick, starlark.String("nothing for "+maxTick.String()), "an answer at once")
+		return step, false, at(s.tick, "returned nothing for "+maxTick.String()+"; want an answer at once")
 	}
 	if err != nil {
-		return step, false, positioned(err)
+		return step, false, err
 	}
 	if value == starlark.None {
 		return step, false, nil

@@ -14,6 +14,7 @@ import (
 type leaseValue struct {
 	lease   *loadclient.Lease
 	session *session
+	number  int // among the leases of the session
 }
 
 func (l *leaseValue) String() string {

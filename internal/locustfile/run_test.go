@@ -10,7 +10,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"go.starlark.net/starlark"
 
 	"github.com/zeroae/zae-limiter-go/internal/loadclient"
 	"github.com/zeroae/zae-limiter-go/limiter"
@@ -459,4 +462,29 @@ X = user_class(t)
 	if len(s.Warnings) != 1 || !strings.HasPrefix(s.Warnings[0], "on_spawning_complete: ") {
 		t.Errorf("warnings: got %v, want one that names the listener", s.Warnings)
 	}
+}
+
+// A built-in that cannot be interrupted holds neither a listener nor a tick for ever.
+func TestWhatIgnoresTheInterruptIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		deaf := starlark.NewBuiltin("deaf", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+			<-release
+			return starlark.None, nil
+		})
+		shape := &scriptShape{file: mustLoad(t, oneClass), tick: deaf}
+		begun := time.Now()
+		_, _, err := shape.Tick(loadtest.ShapeState{})
+		if took := time.Since(begun); took != maxTick+abandonAfter || err == nil || !strings.Contains(err.Error(), "in deaf: returned nothing for 1s") {
+			t.Errorf("got %v after %v", err, took)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		s := shape.file.sessions.fresh()
+		s.ctx = ctx
+		if _, err := s.await(deaf, nil); err == nil || !strings.Contains(err.Error(), "in deaf: did not stop and was abandoned") {
+			t.Errorf("got %v", err)
+		}
+		close(release)
+	})
 }

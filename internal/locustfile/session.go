@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"time"
 
 	"go.starlark.net/starlark"
 
@@ -33,6 +34,8 @@ type session struct {
 	env    *loadtest.Env // nil at load time
 	rng    *rand.Rand
 	leases []*leaseValue
+	// opened counts the leases of the session; attempt knows by it which ones are its own.
+	opened int
 	args   [1]starlark.Value
 	// stepsLeft bounds what runs while a file is loaded; 0 = no bound.
 	stepsLeft int64
@@ -119,6 +122,8 @@ func (s *session) keep(l *leaseValue) {
 	for n := len(s.leases); n > 0 && !s.leases[n-1].lease.Open(); n-- {
 		s.leases = s.leases[:n-1]
 	}
+	s.opened++
+	l.number = s.opened
 	s.leases = append(s.leases, l)
 }
 
@@ -162,13 +167,42 @@ func (s *session) giveBack(err error) {
 	}
 }
 
-// event runs a listener or a function of a shape.
+// abandonAfter is how long a listener or a tick may ignore the end of its context.
+const abandonAfter = time.Second
+
+// await calls a function on a goroutine of its own. When the context has ended and the function goes
+// on all the same, in a built-in that cannot be interrupted, it is given up.
+func (s *session) await(fn starlark.Callable, args []starlark.Value) (starlark.Value, error) {
+	type result struct {
+		value starlark.Value
+		err   error
+	}
+	ctx, done := s.ctx, make(chan result, 1)
+	go func() {
+		value, err := starlark.Call(s.thread, fn, args, nil)
+		done <- result{value, s.settle(err)}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(abandonAfter)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-timer.C:
+		return nil, at(fn, "did not stop and was abandoned")
+	}
+}
+
+// event runs a listener.
 func (f *File) event(ctx context.Context, env *loadtest.Env, fn starlark.Callable, args ...starlark.Value) (starlark.Value, error) {
 	s := f.sessions.fresh()
 	s.ctx, s.env = ctx, env
 	s.rng = rand.New(rand.NewPCG(env.Seed(), eventStream+f.events.Add(1)))
-	value, err := starlark.Call(s.thread, fn, args, nil)
-	return value, s.settle(err)
+	return s.await(fn, args)
 }
 
 // eventStream sets the random numbers of listeners apart from those of users; each call of a listener
