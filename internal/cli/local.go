@@ -38,7 +38,7 @@ thrown away at the end. Signatures are not verified: any credentials will do.`,
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&port, "port", 8000, "port to listen on; 0 = a free one")
-	flags.StringVar(&host, "host", "127.0.0.1", "`address` to listen on")
+	flags.StringVar(&host, "host", "127.0.0.1", "`address` to listen on; whoever reaches it may do everything")
 	engine.register(flags, "")
 	flags.SortFlags = false
 	return cmd
@@ -61,7 +61,7 @@ func (a *app) serveLocal(ctx context.Context, address string, flags engineFlags)
 	if err != nil {
 		return withHint(fmt.Errorf("listen: %w", err), "choose another port with --port (0 = a free one)")
 	}
-	endpoint := "http://" + listener.Addr().String()
+	endpoint := "http://" + reachable(listener.Addr())
 	exports := []string{
 		"AWS_ENDPOINT_URL_DYNAMODB=" + endpoint,
 		"AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "AWS_REGION=" + localRegion,
@@ -81,6 +81,16 @@ func (a *app) serveLocal(ctx context.Context, address string, flags engineFlags)
 	}
 	a.printServed(engine)
 	return err
+}
+
+// reachable is where a client on this machine finds the listener: an address that stands for all
+// interfaces is none to connect to.
+func reachable(listening net.Addr) string {
+	address, ok := listening.(*net.TCPAddr)
+	if !ok || !address.IP.IsUnspecified() {
+		return listening.String()
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(address.Port))
 }
 
 // printServed says what ends with the engine.

@@ -46,6 +46,7 @@ type runPlan struct {
 	warmup    time.Duration
 	cores     int
 	seed      uint64
+	prices    bool // say what the run costs
 	quiet     bool // neither header nor progress: the run is a step of something bigger
 	onTick    func(*stats.Snapshot)
 }
@@ -225,7 +226,7 @@ func (p *runPlan) meta(runID string, t *target.Target, aborted string) report.Me
 	if p.shape != nil {
 		meta.Run.Users, meta.Run.SpawnRate = nil, nil
 	}
-	if p.target.pricesWanted() {
+	if p.prices {
 		meta.Prices = report.OnDemandPrices()
 	}
 	fillReadings(&meta, t.Readings())

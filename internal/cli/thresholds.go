@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -56,4 +57,9 @@ func (t *thresholdFlags) validate(flags *pflag.FlagSet) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// about reports whether a condition is on a number of the group.
+func (t *thresholdFlags) about(group string) bool {
+	return slices.ContainsFunc(t.parsed, func(c report.Threshold) bool { return c.Group == group })
 }
