@@ -220,3 +220,25 @@ func TestMoreThanTheCapacity(t *testing.T) {
 		t.Error("a refused request created the bucket")
 	}
 }
+
+// A parent that lacks a declared limit is charged for the others, and counts for them alone.
+func TestAParentWithoutADeclaredLimit(t *testing.T) {
+	w := family(t)
+	w.must(w.l.SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 100), limiter.PerMinute("tpm", 100)}))
+	for n := range int64(2) {
+		lease := w.admitAll("child", limiter.Amounts{"rpm": 1, "tpm": 10})
+		if got := lease.Consumed(); got["rpm"] != 2 || got["tpm"] != 10 {
+			t.Errorf("consumed %v", got)
+		}
+		w.must(lease.Adjust(limiter.Amounts{"tpm": 5}))
+		w.must(lease.Close(t.Context()))
+		b := w.bucket("child", 0)
+		if got := b.Limit("tpm").Counter; got != (n+1)*15_000 {
+			t.Errorf("child: %d millitokens of tpm", got)
+		}
+		b = w.bucket("org", 0)
+		if b.Limit("tpm") != nil || b.Limit("rpm").Counter != (n+1)*1000 {
+			t.Errorf("parent: %+v", b)
+		}
+	}
+}

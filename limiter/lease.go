@@ -162,7 +162,13 @@ func (l *Lease) Consumed() Amounts {
 		if l.extra != nil {
 			taken += l.extra[i]
 		}
-		sum[c.Limit] = taken / 1000 * int64(l.parts())
+		charged := int64(0)
+		for p := range l.parts() {
+			if l.part(p).image().Limit(c.Limit) != nil { // a parent without this limit was not charged
+				charged++
+			}
+		}
+		sum[c.Limit] = taken / 1000 * charged
 	}
 	return sum
 }
