@@ -1,6 +1,7 @@
 package dynamolocal
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
@@ -123,6 +124,9 @@ func absent(members []named) string {
 	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1] + " are null"
 }
 
+// legacyMembers is the order in which errors list the members of the older style.
+var legacyMembers = []string{"AttributesToGet", "AttributeUpdates", "QueryFilter", "ScanFilter", "Expected", "ConditionalOperator", "KeyConditions"}
+
 // checkLegacy refuses members of the older style beside expressions.
 func checkLegacy(r *wire.Request, members []named) error {
 	if len(r.Legacy) == 0 {
@@ -134,11 +138,17 @@ func checkLegacy(r *wire.Request, members []named) error {
 			given = append(given, m.kind+"Expression")
 		}
 	}
-	if len(given) == 0 {
+	// KeyConditions go with expressions other than their own.
+	old := slices.Clone(r.Legacy)
+	if !r.KeyCondition.Set {
+		old = slices.DeleteFunc(old, func(name string) bool { return name == "KeyConditions" })
+	}
+	if len(given) == 0 || len(old) == 0 {
 		return nil
 	}
+	slices.SortFunc(old, func(a, b string) int { return slices.Index(legacyMembers, a) - slices.Index(legacyMembers, b) })
 	return strictly("Can not use both expression and non-expression parameters in the same request: Non-expression parameters: {" +
-		strings.Join(r.Legacy, ", ") + "} Expression parameters: {" + strings.Join(given, ", ") + "}")
+		strings.Join(old, ", ") + "} Expression parameters: {" + strings.Join(given, ", ") + "}")
 }
 
 func validPlaceholder(key string, mark byte) bool {

@@ -60,6 +60,9 @@ func (e *Engine) getItem(r *wire.Request) (*result, error) {
 	if err := x.check(named{"Projection", r.Projection}); err != nil {
 		return nil, err
 	}
+	if err := checkToGet(r); err != nil {
+		return nil, err
+	}
 	var projection expression.Bound
 	projected, err := x.bind(&projection, "Projection", r.Projection)
 	if err != nil {
@@ -138,6 +141,9 @@ func (w *write) evaluate(cell *store.Cell) (*attr.Map, error) {
 
 // updated returns the item that an update makes of old.
 func (w *write) updated(old *attr.Map) (*attr.Map, error) {
+	if old == nil && w.legacy != nil && w.legacy.onlyDeletes() {
+		return nil, nil
+	}
 	shapes := w.table.store.Shapes()
 	draft := shapes.Draft(old)
 	if old == nil {
@@ -250,6 +256,7 @@ func (e *Engine) putItem(r *wire.Request) (*result, error) {
 	c.enum(r.ReturnCapacity, "returnConsumedCapacity", returnCapacities...)
 	c.enum(r.ReturnMetrics, "returnItemCollectionMetrics", returnMetrics...)
 	c.enum(r.ReturnOnFailure, "returnValuesOnConditionCheckFailure", returnOld...)
+	c.legacy(&r.Old)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -284,6 +291,7 @@ func (e *Engine) deleteItem(r *wire.Request) (*result, error) {
 	c.enum(r.ReturnCapacity, "returnConsumedCapacity", returnCapacities...)
 	c.enum(r.ReturnMetrics, "returnItemCollectionMetrics", returnMetrics...)
 	c.enum(r.ReturnOnFailure, "returnValuesOnConditionCheckFailure", returnOld...)
+	c.legacy(&r.Old)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -316,6 +324,7 @@ func (e *Engine) updateItem(r *wire.Request) (*result, error) {
 		c.enum(r.ReturnCapacity, "returnConsumedCapacity", returnCapacities...)
 		c.enum(r.ReturnMetrics, "returnItemCollectionMetrics", returnMetrics...)
 		c.enum(r.ReturnOnFailure, "returnValuesOnConditionCheckFailure", returnOld...)
+		c.legacy(&r.Old)
 	}
 	if err := c.err(); err != nil {
 		return nil, err

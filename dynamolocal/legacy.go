@@ -27,21 +27,55 @@ var operandCounts = map[string]int{
 	"BEGINS_WITH": 1, "NULL": 0, "NOT_NULL": 0, "BETWEEN": 2, "IN": -1,
 }
 
+// comparisonOperators are all comparisons, in the order in which errors show them.
+var comparisonOperators = []string{"IN", "NULL", "BETWEEN", "LT", "NOT_CONTAINS", "EQ", "GT", "NOT_NULL", "NE", "LE", "BEGINS_WITH", "GE", "CONTAINS"}
+
+// operandKinds are the types that a comparison takes; one that is not here takes any.
+var operandKinds = map[string][]attr.Kind{
+	"LE": {attr.S, attr.N, attr.B}, "LT": {attr.S, attr.N, attr.B}, "GE": {attr.S, attr.N, attr.B}, "GT": {attr.S, attr.N, attr.B},
+	"BETWEEN": {attr.S, attr.N, attr.B}, "IN": {attr.S, attr.N, attr.B}, "CONTAINS": {attr.S, attr.N, attr.B}, "NOT_CONTAINS": {attr.S, attr.N, attr.B},
+	"BEGINS_WITH": {attr.S, attr.B},
+}
+
+// legacy collects the enumerations of the members that expressions replaced.
+func (c *constraints) legacy(o *wire.Legacy) {
+	if o.Operator != "" {
+		c.enum(wire.Text{S: o.Operator, Set: true}, "conditionalOperator", "OR", "AND")
+	}
+	tests := func(member string, list []wire.LegacyTest, required bool) {
+		for i := range list {
+			name := member + "." + list[i].Name + ".member.comparisonOperator"
+			if operator := list[i].Operator; operator != "" {
+				c.enum(wire.Text{S: operator, Set: true}, name, comparisonOperators...)
+			} else {
+				c.required(!required, name)
+			}
+		}
+	}
+	tests("expected", o.Expected, false)
+	tests("keyConditions", o.KeyConditions, true)
+	tests(o.FilterMember, o.QueryFilter, true)
+	for _, u := range o.Updates {
+		c.enum(wire.Text{S: u.Action, Set: true}, "attributeUpdates."+u.Name+".member.action", "ADD", "DELETE", "PUT")
+	}
+}
+
 func legacyOf(r *wire.Request) (*legacyWrite, error) {
 	if r.Old.Err != nil {
 		return nil, r.Old.Err
 	}
-	filter, err := newLegacyFilter(r.Old.Expected, r.Old.Operator, "Expected")
+	for i := range r.Old.Expected {
+		if err := checkExpected(&r.Old.Expected[i]); err != nil {
+			return nil, err
+		}
+	}
+	filter, err := newLegacyFilter(r.Old.Expected, r.Old.Operator)
 	if err != nil {
 		return nil, err
 	}
 	w := &legacyWrite{filter: *filter, updates: r.Old.Updates}
 	for _, u := range w.updates {
 		switch {
-		case u.Action != "PUT" && u.Action != "ADD" && u.Action != "DELETE":
-			var c constraints
-			c.fail(u.Action, "attributeUpdates."+u.Name+".member.action", "Member must satisfy enum value set: [ADD, DELETE, PUT]")
-			return nil, c.err()
 		case u.Action != "DELETE" && !u.Value.Exists():
 			return nil, invalid("Only DELETE action is allowed when no attribute value is specified")
 		case u.Action == "ADD" && u.Value.Kind() != attr.N && !u.Value.Kind().Set() && u.Value.Kind() != attr.L:
@@ -57,10 +91,10 @@ func legacyFilterOf(r *wire.Request) (*legacyFilter, error) {
 	if r.Old.Err != nil {
 		return nil, r.Old.Err
 	}
-	return newLegacyFilter(r.Old.QueryFilter, r.Old.Operator, "QueryFilter")
+	return newLegacyFilter(r.Old.QueryFilter, r.Old.Operator)
 }
 
-func newLegacyFilter(tests []wire.LegacyTest, operator, member string) (*legacyFilter, error) {
+func newLegacyFilter(tests []wire.LegacyTest, operator string) (*legacyFilter, error) {
 	f := &legacyFilter{tests: slices.Clone(tests), or: operator == "OR"}
 	if operator != "" && len(tests) == 0 {
 		return nil, invalid("ConditionalOperator cannot be used without Filter or Expected")
@@ -76,32 +110,81 @@ func newLegacyFilter(tests []wire.LegacyTest, operator, member string) (*legacyF
 			}
 			continue
 		}
-		if t.Value.Exists() {
+		if t.HasValue {
 			t.Values = append(t.Values, t.Value)
 		}
-		want, ok := operandCounts[t.Operator]
-		if !ok {
-			var c constraints
-			c.fail(t.Operator, strings.ToLower(member[:1])+member[1:]+"."+t.Name+".member.comparisonOperator",
-				"Member must satisfy enum value set: [IN, NULL, BETWEEN, LT, NOT_CONTAINS, EQ, GT, NOT_NULL, NE, LE, BEGINS_WITH, GE, CONTAINS]")
-			return nil, c.err()
-		}
-		if want >= 0 && len(t.Values) != want || want < 0 && len(t.Values) == 0 {
-			return nil, invalid("Invalid number of argument(s) for the " + t.Operator + " ComparisonOperator")
+		if err := checkOperands(t); err != nil {
+			return nil, err
 		}
 	}
 	return f, nil
+}
+
+// checkExpected refuses members of an expectation that do not go together.
+func checkExpected(t *wire.LegacyTest) error {
+	switch {
+	case t.HasValues && t.HasValue:
+		return invalid("Value and AttributeValueList cannot be used together for Attribute: " + t.Name)
+	case t.Operator != "" && t.HasExists:
+		return invalid("Exists and ComparisonOperator cannot be used together for Attribute: " + t.Name)
+	case t.Operator != "" && operandCounts[t.Operator] != 0 && !t.HasValues && !t.HasValue:
+		return invalid("Value or AttributeValueList must be used with ComparisonOperator: " + t.Operator + " for Attribute: " + t.Name)
+	case t.Operator == "" && t.HasValues:
+		return invalid("AttributeValueList can only be used with a ComparisonOperator for Attribute: " + t.Name)
+	}
+	return nil
+}
+
+// checkOperands checks the number and the types of the values of a comparison.
+func checkOperands(t *wire.LegacyTest) error {
+	if want := operandCounts[t.Operator]; want >= 0 && len(t.Values) != want || want < 0 && len(t.Values) == 0 {
+		return invalid("Invalid number of argument(s) for the " + t.Operator + " ComparisonOperator")
+	}
+	for _, v := range t.Values {
+		if v.Kind() != t.Values[0].Kind() {
+			return invalid("AttributeValues inside AttributeValueList must be of same type")
+		}
+	}
+	if kinds, ok := operandKinds[t.Operator]; ok {
+		for _, v := range t.Values {
+			if !slices.Contains(kinds, v.Kind()) {
+				return invalid("ComparisonOperator " + t.Operator + " is not valid for " + v.Kind().String() + " AttributeValue type")
+			}
+		}
+	}
+	if t.Operator == "BETWEEN" && attr.Compare(t.Values[0], t.Values[1]) > 0 {
+		return validation("The BETWEEN condition was provided a range where the lower bound is greater than the upper bound")
+	}
+	return nil
+}
+
+// checkToGet refuses an empty AttributesToGet, and names given twice.
+func checkToGet(r *wire.Request) error {
+	if !slices.Contains(r.Legacy, "AttributesToGet") {
+		return nil
+	}
+	if len(r.Old.ToGet) == 0 {
+		return validation(validatorPrefix + "Value '[]' at 'attributesToGet' failed to satisfy constraint: Member must have length greater than or equal to 1")
+	}
+	for i, name := range r.Old.ToGet {
+		if slices.Contains(r.Old.ToGet[:i], name) {
+			return invalid("Duplicate value in attribute name: " + name)
+		}
+	}
+	return nil
 }
 
 // plainExpected turns the oldest form, a value or its absence, into a comparison.
 func plainExpected(t *wire.LegacyTest) error {
 	switch {
 	case t.Value.Exists() && !t.Exists:
-		return invalid("Value cannot be used when Exists is set to false for Attribute: " + t.Name)
+		return invalid("Value cannot be used when Exists is false for Attribute: " + t.Name)
 	case t.Value.Exists():
 		t.Operator, t.Values = "EQ", []attr.Value{t.Value}
 	case t.HasExists && !t.Exists:
 		t.Operator = "NULL"
+	case t.HasExists:
+		return invalid("Value must be provided when Exists is true for Attribute: " + t.Name)
 	default:
 		return invalid("Value must be provided when Exists is null for Attribute: " + t.Name)
 	}
@@ -214,17 +297,32 @@ func (w *legacyWrite) targets() []expression.Path {
 // keyOperators are the comparisons of KeyConditions as operators of key tests.
 var keyOperators = map[string]string{"EQ": "=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">=", "BETWEEN": "BETWEEN", "BEGINS_WITH": "begins_with"}
 
-func legacyKeyTests(tests []wire.LegacyTest) ([]expression.KeyTest, error) {
+// legacyKeyTests returns the tests of KeyConditions. A comparison that no key condition can have keeps
+// its name.
+func legacyKeyTests(r *wire.Request) ([]expression.KeyTest, error) {
+	if r.Old.Err != nil {
+		return nil, r.Old.Err
+	}
 	var out []expression.KeyTest
-	for _, t := range tests {
+	for i := range r.Old.KeyConditions {
+		t := &r.Old.KeyConditions[i]
+		if err := checkOperands(t); err != nil {
+			return nil, err
+		}
 		operator, ok := keyOperators[t.Operator]
 		if !ok {
-			return nil, validation("Attempted conditional constraint is not an indexable operation")
-		}
-		if len(t.Values) != operandCounts[t.Operator] {
-			return nil, invalid("Invalid number of argument(s) for the " + t.Operator + " ComparisonOperator")
+			operator = t.Operator
 		}
 		out = append(out, expression.KeyTest{Name: t.Name, Operator: operator, Values: t.Values})
 	}
+	if len(out) == 0 || len(out) > 2 {
+		return nil, validation("Conditions can be of length 1 or 2 only")
+	}
 	return out, nil
+}
+
+// onlyDeletes reports whether an update in the older style does nothing but delete: that creates no
+// item.
+func (w *legacyWrite) onlyDeletes() bool {
+	return len(w.updates) > 0 && !slices.ContainsFunc(w.updates, func(u wire.LegacyUpdate) bool { return u.Action != "DELETE" })
 }

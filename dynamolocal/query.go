@@ -114,6 +114,13 @@ func (p *page) prepare(r *wire.Request, op string) error {
 		}
 		c.atLeast(r.HasSegment, r.Segment, 0, "segment")
 	}
+	if r.Index.Set {
+		c.length(r.Index.S, "indexName", 3, 255)
+		if r.Index.S != "" && !validTableName(r.Index.S) {
+			c.fail(r.Index.S, "indexName", "Member must satisfy regular expression pattern: "+tableNamePattern)
+		}
+	}
+	c.legacy(&r.Old)
 	if err := c.err(); err != nil {
 		return err
 	}
@@ -123,7 +130,10 @@ func (p *page) prepare(r *wire.Request, op string) error {
 		return newer.err()
 	}
 	if r.StartErr != nil {
-		return r.StartErr
+		return startError(r.StartErr)
+	}
+	if err := checkToGet(r); err != nil {
+		return err
 	}
 	p.res = &result{noItems: r.Select.S == "COUNT"}
 	if p.table, err = p.engine.lookup(name); err != nil {
@@ -135,13 +145,29 @@ func (p *page) prepare(r *wire.Request, op string) error {
 // lookup is table, but leaves the error to a later moment of the validation.
 func (e *Engine) lookup(name string) (*table, error) { return e.table(name) }
 
+// startError words a bad value of ExclusiveStartKey; what is wrong with a number or a set is said plainly.
+func startError(err error) error {
+	api := *asAPIError(err)
+	for _, plain := range []string{"contains duplicates", "number set", "numeric value", "significant digits", "number with magnitude"} {
+		if strings.Contains(api.message, plain) {
+			return &api
+		}
+	}
+	api.message = messageBadStart + ": " + api.message
+	return &api
+}
+
 // selection checks Select against the projection and the index.
 func (p *page) selection(projected bool, op string) error {
 	r := p.request
+	member := "ProjectionExpression"
+	if len(r.Old.ToGet) > 0 {
+		member = "AttributesToGet"
+	}
 	switch r.Select.S {
 	case "COUNT":
 		if projected {
-			return validation("Cannot specify the ProjectionExpression when choosing to get only the Count")
+			return validation("Cannot specify the " + member + " when choosing to get only the Count")
 		}
 	case "SPECIFIC_ATTRIBUTES":
 		if !projected {
@@ -158,7 +184,7 @@ func (p *page) selection(projected bool, op string) error {
 		fallthrough
 	case "ALL_ATTRIBUTES":
 		if projected {
-			return validation("Cannot specify the ProjectionExpression when choosing to get " + r.Select.S)
+			return validation("Cannot specify the " + member + " when choosing to get " + r.Select.S)
 		}
 	}
 	return nil
@@ -208,7 +234,7 @@ func (p *page) bind(x *expressions, op string) error {
 	if filtered {
 		p.filter = filter
 	}
-	if len(r.Old.QueryFilter) > 0 {
+	if len(r.Old.QueryFilter) > 0 || r.Old.Operator != "" {
 		if p.old, err = legacyFilterOf(r); err != nil {
 			return err
 		}
@@ -247,6 +273,11 @@ func (p *page) checkShown() error {
 }
 
 func (p *page) checkFilterKeys(hash, rng string) error {
+	for _, t := range p.request.Old.QueryFilter {
+		if t.Name == hash || t.Name == rng && rng != "" {
+			return validation("QueryFilter can only contain non-primary key attributes: Primary key attribute: " + t.Name)
+		}
+	}
 	if p.filter == nil {
 		return nil
 	}
@@ -292,7 +323,7 @@ func (e *Engine) query(r *wire.Request) (*result, error) {
 		return nil, err
 	}
 	x := e.expressionsOf(r)
-	if err := x.check(named{"Filter", r.Filter}, named{"KeyCondition", r.KeyCondition}, named{"Projection", r.Projection}); err != nil {
+	if err := x.check(named{"Projection", r.Projection}, named{"Filter", r.Filter}, named{"KeyCondition", r.KeyCondition}); err != nil {
 		return nil, err
 	}
 	if err := p.bind(&x, "Query"); err != nil {
@@ -307,8 +338,8 @@ func (e *Engine) query(r *wire.Request) (*result, error) {
 	switch {
 	case ok:
 		tests, err = condition.KeyTests()
-	case len(r.Old.KeyConditions) > 0:
-		tests, err = legacyKeyTests(r.Old.KeyConditions)
+	case slices.Contains(r.Legacy, "KeyConditions"):
+		tests, err = legacyKeyTests(r)
 	default:
 		return nil, validation("Either the KeyConditions or KeyConditionExpression parameter must be specified in the request.")
 	}
@@ -343,7 +374,7 @@ func (e *Engine) query(r *wire.Request) (*result, error) {
 // they are looked at first.
 func (p *page) checkExpressions(r *wire.Request) error {
 	x := p.engine.expressionsOf(r)
-	if err := x.check(named{"Filter", r.Filter}, named{"KeyCondition", r.KeyCondition}, named{"Projection", r.Projection}); err != nil {
+	if err := x.check(named{"Projection", r.Projection}, named{"Filter", r.Filter}, named{"KeyCondition", r.KeyCondition}); err != nil {
 		return err
 	}
 	var bound expression.Bound
@@ -389,21 +420,23 @@ func (p *page) charge() float64 {
 
 // keyBounds turns the tests of a key condition into a HASH value and bounds of the RANGE value.
 func keyBounds(tests []expression.KeyTest, hash, rng keyAttribute) (value attr.Value, bounds store.Bounds, err error) {
-	var rest *expression.KeyTest
-	found := false
-	for i := range tests {
-		t := &tests[i]
-		if t.Name == hash.name {
-			if t.Operator != "=" {
-				return value, bounds, validation("Query key condition not supported")
+	find := func(name string) *expression.KeyTest {
+		for i := range tests {
+			if tests[i].Name == name && name != "" {
+				return &tests[i]
 			}
-			if t.Values[0].Kind() != hash.kind {
-				return value, bounds, invalid("Condition parameter type does not match schema type")
-			}
-			value, found = t.Values[0], true
-			continue
 		}
-		rest = t
+		return nil
+	}
+	first, rest := find(hash.name), find(rng.name)
+	if first != nil {
+		if first.Operator != "=" && !notIndexable(first) {
+			return value, bounds, validation("Query key condition not supported")
+		}
+		if err := checkKeyTest(first, hash); err != nil {
+			return value, bounds, err
+		}
+		value = first.Values[0]
 	}
 	for _, t := range tests {
 		if (t.Name == hash.name || t.Name == rng.name) && slices.ContainsFunc(t.Values, emptyText) {
@@ -411,22 +444,19 @@ func keyBounds(tests []expression.KeyTest, hash, rng keyAttribute) (value attr.V
 		}
 	}
 	switch {
-	case !found:
+	case first == nil:
 		return value, bounds, validation("Query condition missed key schema element: " + hash.name)
 	case len(tests) > 2:
+		return value, bounds, validation("Conditions can be of length 1 or 2 only")
+	case len(tests) > 1 && rng.name == "":
 		return value, bounds, validation("Query key condition not supported")
-	case rest == nil:
+	case len(tests) == 1:
 		return value, bounds, nil
-	case rng.name == "" || rest.Name != rng.name:
-		if rng.name == "" {
-			return value, bounds, validation("Query key condition not supported")
-		}
+	case rest == nil:
 		return value, bounds, validation("Query condition missed key schema element: " + rng.name)
 	}
-	for _, v := range rest.Values {
-		if v.Kind() != rng.kind {
-			return value, bounds, invalid("Condition parameter type does not match schema type")
-		}
+	if err := checkKeyTest(rest, rng); err != nil {
+		return value, bounds, err
 	}
 	v := rest.Values[0]
 	switch rest.Operator {
@@ -446,6 +476,28 @@ func keyBounds(tests []expression.KeyTest, hash, rng keyAttribute) (value attr.V
 		bounds.Low, bounds.Prefix, bounds.HasPrefix = v, v.Text(), true
 	}
 	return value, bounds, nil
+}
+
+// notIndexable reports whether a test is one of those that only filters can have.
+func notIndexable(t *expression.KeyTest) bool {
+	switch t.Operator {
+	case "=", "<", "<=", ">", ">=", "BETWEEN", "begins_with":
+		return false
+	}
+	return true
+}
+
+// checkKeyTest checks a test against the key attribute that it is for.
+func checkKeyTest(t *expression.KeyTest, key keyAttribute) error {
+	if notIndexable(t) {
+		return validation("Attempted conditional constraint is not an indexable operation")
+	}
+	for _, v := range t.Values {
+		if v.Kind() != key.kind {
+			return invalid("Condition parameter type does not match schema type")
+		}
+	}
+	return nil
 }
 
 // emptyText reports whether a value is an empty string or empty bytes.
@@ -478,34 +530,39 @@ func (p *page) cursor(value attr.Value, bounds store.Bounds) (*store.Cursor, err
 func (p *page) startKey() (*store.Cursor, error) {
 	start := attr.NewMap(append([]attr.Attr(nil), p.request.Start...))
 	c := &store.Cursor{}
-	known := 0
-	get := func(k keyAttribute, into *attr.Value) bool {
-		if k.name == "" {
-			return true
-		}
-		v := start.Get(k.name)
-		if v.Kind() != k.kind {
-			return false
-		}
-		*into = v
-		return true
-	}
-	names := map[string]bool{p.table.hash.name: true}
-	if p.table.rng.name != "" {
-		names[p.table.rng.name] = true
-	}
-	ok := get(p.table.hash, &c.Hash) && get(p.table.rng, &c.Range)
+	hash, rng := p.schema()
+	keys := []keyAttribute{hash, rng}
 	if p.index != nil {
-		hash, rng := p.schema()
-		names[hash.name] = true
-		if rng.name != "" {
-			names[rng.name] = true
-		}
-		ok = ok && get(hash, &c.IndexHash) && get(rng, &c.IndexRange)
+		keys = append(keys, p.table.hash, p.table.rng)
 	}
-	known = len(names)
-	if !ok || start.Len() != known {
+	names := map[string]bool{}
+	for i, k := range keys {
+		if k.name == "" {
+			continue
+		}
+		names[k.name] = true
+		switch v := start.Get(k.name); {
+		case v.Kind() == k.kind:
+		case !v.Exists():
+			return nil, validation(messageBadStart)
+		case i < 2:
+			return nil, validation(messageKeySchema)
+		default:
+			return nil, validation(messageBadStart + ": " + messageKeySchema)
+		}
+	}
+	if start.Len() != len(names) {
 		return nil, validation(messageBadStart)
+	}
+	c.Hash = start.Get(p.table.hash.name)
+	if p.table.rng.name != "" {
+		c.Range = start.Get(p.table.rng.name)
+	}
+	if p.index != nil {
+		c.IndexHash = start.Get(hash.name)
+		if rng.name != "" {
+			c.IndexRange = start.Get(rng.name)
+		}
 	}
 	return c, nil
 }
@@ -524,7 +581,7 @@ func (e *Engine) scan(r *wire.Request) (*result, error) {
 		return nil, err
 	}
 	x := e.expressionsOf(r)
-	if err := x.check(named{"Filter", r.Filter}, named{"Projection", r.Projection}); err != nil {
+	if err := x.check(named{"Projection", r.Projection}, named{"Filter", r.Filter}); err != nil {
 		return nil, err
 	}
 	if err := p.bind(&x, "Scan"); err != nil {
@@ -549,6 +606,9 @@ func (e *Engine) scan(r *wire.Request) (*result, error) {
 	segment, segments := 0, 1
 	if r.HasSegments {
 		segment, segments = int(r.Segment), int(r.Segments)
+		if cursor != nil && store.Segment(cursor.First(p.index), segments) != segment {
+			return nil, validation(fmt.Sprintf("%s: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct Segment. TotalSegments: %d Segment: %d", messageBadStart, segments, segment))
+		}
 	}
 	least := readUnits(0, r.Consistent)
 	probe := attr.Int(int64(segment))

@@ -1,6 +1,10 @@
 package expression
 
-import "github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
+import (
+	"slices"
+
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
+)
 
 // KeyTest is one test of a key condition: an attribute, an operator (=, <, <=, >, >=, BETWEEN,
 // begins_with) and its values.
@@ -79,6 +83,9 @@ func (b *Bound) keyTest(t *test) (KeyTest, error) {
 			operands = []operand{operands[1], operands[0]}
 			test.Operator = mirrored[t.op]
 		}
+	}
+	if !slices.ContainsFunc(operands, func(o operand) bool { return o.kind == opPath }) {
+		return test, b.refuseKey("Invalid condition in KeyConditionExpression: No key attribute specified")
 	}
 	if operands[0].kind != opPath {
 		return test, b.refuseKey("Invalid condition in KeyConditionExpression: " + test.Operator + " operator must have the key attribute as its first operand")

@@ -46,6 +46,14 @@ type Cursor struct {
 	IndexHash, IndexRange attr.Value
 }
 
+// First returns the HASH value of the position, in the index when it is not nil.
+func (c *Cursor) First(index *Index) attr.Value {
+	if index == nil {
+		return c.Hash
+	}
+	return c.IndexHash
+}
+
 // Query yields the items of one HASH value of the table, or of an index when it is not nil, within
 // bounds, in RANGE order or in reverse, after the cursor when there is one. Items are yielded under
 // the lock of their collection: yield must not call back into the table.
@@ -148,11 +156,7 @@ func walkBackward(coll *sorted, bounds Bounds, after *entry, visit func(entry) b
 func (t *Table) Scan(index *Index, segment, segments int, after *Cursor, yield func(*attr.Map) bool) {
 	first := 0
 	if after != nil {
-		hash := after.Hash
-		if index != nil {
-			hash = after.IndexHash
-		}
-		first = Stripe(hash)
+		first = Stripe(after.First(index))
 	}
 	for i := first; i < stripes; i++ {
 		if i*segments/stripes != segment {
@@ -198,10 +202,7 @@ func (t *Table) scanStripe(index *Index, i int, after *Cursor, yield func(*attr.
 	start := 0
 	var at collection
 	if after != nil {
-		hash := after.Hash
-		if index != nil {
-			hash = after.IndexHash
-		}
+		hash := after.First(index)
 		at = collection{hash: attr.Hash(hash.Key()), key: hash.Key()}
 		start, _ = slices.BinarySearchFunc(order, at, compare)
 	}

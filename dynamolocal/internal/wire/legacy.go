@@ -21,11 +21,13 @@ func (l *lexer) legacyMember(r *Request, key string) {
 	case "AttributeUpdates":
 		l.legacyUpdates(&r.Old)
 	case "Expected":
-		r.Old.Expected = l.legacyTests(&r.Old)
+		r.Old.Expected = l.legacyTests(&r.Old, "ExpectedAttributeValue")
 	case "KeyConditions":
-		r.Old.KeyConditions = l.legacyTests(&r.Old)
-	default:
-		r.Old.QueryFilter = l.legacyTests(&r.Old)
+		r.Old.KeyConditions = l.legacyTests(&r.Old, "Condition")
+	case "QueryFilter":
+		r.Old.FilterMember, r.Old.QueryFilter = "queryFilter", l.legacyTests(&r.Old, "Condition")
+	case "ScanFilter":
+		r.Old.FilterMember, r.Old.QueryFilter = "scanFilter", l.legacyTests(&r.Old, "Condition")
 	}
 }
 
@@ -38,13 +40,13 @@ func (l *lexer) legacyValue(o *Legacy) attr.Value {
 }
 
 func (l *lexer) legacyUpdates(o *Legacy) {
-	if !l.object() {
+	if !l.object(model + "AttributeValueUpdate") {
 		return
 	}
 	first := true
 	for l.next(&first, '}') {
 		u := LegacyUpdate{Name: l.key(), Action: "PUT"}
-		if l.object() {
+		if l.element("AttributeValueUpdate") {
 			inner := true
 			for l.next(&inner, '}') {
 				switch l.key() {
@@ -65,15 +67,15 @@ func (l *lexer) legacyUpdates(o *Legacy) {
 	}
 }
 
-func (l *lexer) legacyTests(o *Legacy) []LegacyTest {
+func (l *lexer) legacyTests(o *Legacy, kind string) []LegacyTest {
 	var out []LegacyTest
-	if !l.object() {
+	if !l.object(model + kind) {
 		return nil
 	}
 	first := true
 	for l.next(&first, '}') {
 		t := LegacyTest{Name: l.key(), Exists: true}
-		if l.object() {
+		if l.element(kind) {
 			l.legacyTest(o, &t)
 		}
 		out = append(out, t)
@@ -91,12 +93,13 @@ func (l *lexer) legacyTest(o *Legacy, t *LegacyTest) {
 			l.flag(&t.Exists, &t.HasExists)
 		case "Value":
 			if !l.null() {
-				t.Value = l.legacyValue(o)
+				t.Value, t.HasValue = l.legacyValue(o), true
 			}
 		case "AttributeValueList":
 			if !l.list() {
 				continue
 			}
+			t.HasValues = true
 			inner := true
 			for l.next(&inner, ']') {
 				t.Values = append(t.Values, l.legacyValue(o))

@@ -5,6 +5,7 @@ package wire
 
 import (
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
@@ -258,11 +259,7 @@ func (l *lexer) mismatch(want string) {
 	case c == '[':
 		l.fail("Unrecognized collection type class java.lang." + want)
 	case c == '"':
-		if want == "Boolean" {
-			l.fail("Unexpected token received from parser")
-		} else {
-			l.fail("STRING_VALUE cannot be converted to " + want)
-		}
+		l.fail("STRING_VALUE cannot be converted to " + want)
 	case c == 't':
 		l.fail("TRUE_VALUE cannot be converted to " + want)
 	case c == 'f':
@@ -270,12 +267,8 @@ func (l *lexer) mismatch(want string) {
 	case c == '-' || c >= '0' && c <= '9':
 		text := l.number()
 		kind := "NUMBER_VALUE"
-		if want == "String" {
-			for i := range len(text) {
-				if text[i] == '.' || text[i] == 'e' || text[i] == 'E' {
-					kind = "DECIMAL_VALUE"
-				}
-			}
+		if strings.ContainsAny(text, ".eE") {
+			kind = "DECIMAL_VALUE"
 		}
 		l.fail(kind + " cannot be converted to " + want)
 	default:
@@ -301,9 +294,23 @@ func (l *lexer) boolean() (value, ok bool) {
 	case c == 'f' && l.word("false"):
 		return false, true
 	case c == 'n' && l.word("null"):
+	case c == '"':
+		return l.booleanText()
 	default:
 		l.mismatch("Boolean")
 	}
+	return false, false
+}
+
+// booleanText reads the strings that the service takes for booleans.
+func (l *lexer) booleanText() (value, ok bool) {
+	switch text := l.text(); strings.ToUpper(text) {
+	case "TRUE", "YES", "1":
+		return true, true
+	case "FALSE", "NO", "0":
+		return false, true
+	}
+	l.fail("Unexpected token received from parser")
 	return false, false
 }
 
@@ -326,13 +333,38 @@ func (l *lexer) integer() (int64, bool) {
 	return 0, false
 }
 
-// object steps into an object; false means null or a fault.
-func (l *lexer) object() bool {
+// model is the namespace of the service's types in messages.
+const model = "com.amazonaws.dynamodb.v20120810."
+
+// object steps into an object, a map of the named type; false means null or a fault.
+func (l *lexer) object(element string) bool {
 	if l.accept('{') {
 		return true
 	}
 	if !l.null() {
-		l.structureMismatch()
+		l.misfit("Unexpected field type", "Unrecognized collection type java.util.Map<java.lang.String, "+element+">")
+	}
+	return false
+}
+
+// structure steps into an object, a structure of the named type that is a member of another one.
+func (l *lexer) structure(name string) bool {
+	if l.accept('{') {
+		return true
+	}
+	if !l.null() {
+		l.misfit("Unexpected field type", "Unrecognized collection type class "+model+name)
+	}
+	return false
+}
+
+// element is structure for an element of a list or map.
+func (l *lexer) element(name string) bool {
+	if l.accept('{') {
+		return true
+	}
+	if !l.null() {
+		l.misfit("Unexpected value type in payload", "Unrecognized collection type class "+model+name)
 	}
 	return false
 }
@@ -342,18 +374,19 @@ func (l *lexer) list() bool {
 		return true
 	}
 	if !l.null() {
-		l.structureMismatch()
+		l.misfit("Unexpected field type", "")
 	}
 	return false
 }
 
-func (l *lexer) structureMismatch() {
+// misfit fails at a scalar or at a list where an object belongs, or at an object where a list does.
+func (l *lexer) misfit(scalar, list string) {
 	switch l.peek() {
 	case '{':
 		l.fail("Start of structure or map found where not expected")
 	case '[':
-		l.fail("Start of list found where not expected")
+		l.fail(list)
 	default:
-		l.fail("Unexpected field type")
+		l.fail(scalar)
 	}
 }

@@ -63,7 +63,8 @@ type Legacy struct {
 	Updates       []LegacyUpdate
 	Expected      []LegacyTest
 	KeyConditions []LegacyTest
-	QueryFilter   []LegacyTest
+	QueryFilter   []LegacyTest // or ScanFilter
+	FilterMember  string       // which of the two, as errors name it
 	ToGet         []string
 	Operator      string
 	Err           error
@@ -81,7 +82,9 @@ type LegacyTest struct {
 	Name      string
 	Operator  string
 	Values    []attr.Value
+	HasValues bool // AttributeValueList present
 	Value     attr.Value
+	HasValue  bool
 	Exists    bool
 	HasExists bool
 }
@@ -222,7 +225,7 @@ func (l *lexer) requestMember(r *Request, key string) {
 }
 
 func (l *lexer) names(r *Request) {
-	if l.null() || !l.object() {
+	if l.null() || !l.object("java.lang.String") {
 		return
 	}
 	r.HasName = true
@@ -235,7 +238,7 @@ func (l *lexer) names(r *Request) {
 }
 
 func (l *lexer) values(r *Request) {
-	if l.null() || !l.object() {
+	if l.null() || !l.object(model+"AttributeValue") {
 		return
 	}
 	r.HasVals = true
@@ -251,7 +254,7 @@ func (l *lexer) values(r *Request) {
 }
 
 func (l *lexer) tables(r *Request) {
-	if l.null() || !l.object() {
+	if l.null() || !l.object("java.util.List<"+model+"WriteRequest>") {
 		return
 	}
 	r.HasTables = true
@@ -268,9 +271,7 @@ func (l *lexer) tables(r *Request) {
 		case '{':
 			l.keysAndAttributes(&part)
 		default:
-			if !l.null() {
-				l.structureMismatch()
-			}
+			l.list() // fails, unless there is a null
 		}
 		r.Tables = append(r.Tables, part)
 	}
@@ -309,13 +310,13 @@ func (l *lexer) actions(r *Request) {
 }
 
 func (l *lexer) action() (a Action) {
-	if !l.object() {
+	if !l.element("WriteRequest") {
 		return a
 	}
 	first := true
 	for l.next(&first, '}') {
-		kind := None
-		switch l.key() {
+		kind, name := None, l.key()
+		switch name {
 		case "Put", "PutRequest":
 			kind = Put
 		case "Update":
@@ -338,7 +339,7 @@ func (l *lexer) action() (a Action) {
 			kind = Several
 		}
 		a.Kind = kind
-		if !l.object() {
+		if !l.structure(name) {
 			continue
 		}
 		firstMember := true

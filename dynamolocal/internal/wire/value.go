@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 	"unsafe"
 
@@ -20,7 +21,7 @@ func (l *lexer) value(depth int) (v attr.Value, err error) {
 	if l.null() {
 		return v, attr.ErrEmpty
 	}
-	if !l.object() {
+	if !l.element("AttributeValue") {
 		return v, attr.ErrEmpty
 	}
 	first, members := true, 0
@@ -93,17 +94,29 @@ func (l *lexer) member(k string, depth int) (attr.Value, error) {
 }
 
 func (l *lexer) binary() (string, bool) {
-	if l.peek() != '"' {
-		if !l.null() {
-			l.fail("only base-64-encoded strings are convertible to bytes")
-		}
+	switch c := l.peek(); {
+	case c == '"':
+	case c == '{':
+		l.fail("Start of structure or map found where not expected")
+		return "", false
+	case c == '[':
+		l.fail("Unrecognized collection type class java.nio.ByteBuffer")
+		return "", false
+	case l.null():
+		return "", false
+	default:
+		l.fail("only base-64-encoded strings are convertible to bytes")
 		return "", false
 	}
 	s := l.text()
+	if len(s)%4 != 0 {
+		l.fail("Base64 encoded length is expected a multiple of 4 bytes but found: " + strconv.Itoa(len(s)))
+		return "", false
+	}
 	out := make([]byte, base64.StdEncoding.DecodedLen(len(s)))
-	n, err := base64.StdEncoding.Decode(out, []byte(s))
-	if err != nil {
-		l.fail("Invalid Base64 value")
+	n, err := base64.StdEncoding.Strict().Decode(out, []byte(s))
+	if err != nil || strings.ContainsAny(s, "\r\n") {
+		l.fail("Invalid last non-pad Base64 character dectected")
 		return "", false
 	}
 	if n == 0 {
@@ -174,7 +187,7 @@ func (l *lexer) attrs(depth int, dst []attr.Attr) ([]attr.Attr, error) {
 		return dst, attr.ErrNesting
 	}
 	var bad error
-	if !l.object() {
+	if !l.object(model + "AttributeValue") {
 		return dst, nil
 	}
 	first := true
