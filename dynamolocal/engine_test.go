@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -57,6 +58,14 @@ func listen(t testing.TB, e *dynamolocal.Engine) string {
 		}
 	})
 	return "http://" + l.Addr().String()
+}
+
+// plainServer runs the engine as a handler of net/http and returns its URL.
+func plainServer(t testing.TB, e *dynamolocal.Engine) string {
+	t.Helper()
+	s := httptest.NewServer(e)
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
 // serve runs the engine's server and returns the SDK's client for it.

@@ -2,6 +2,7 @@ package dynamolocal
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"hash/crc32"
 	"io"
@@ -55,9 +56,16 @@ func (e *Engine) handle(ctx context.Context, x *exchange, target, authorization 
 		if err == nil {
 			x.reply = appendJSON(x.reply, answer)
 		}
+	case !json.Valid(body):
+		err = &apiError{code: codeSerialization}
 	default:
 		err = &apiError{code: codeUnknown}
 	}
+	e.finish(x, err)
+}
+
+// finish sets the status and the sum of a reply, which is that of the error when there is one.
+func (e *Engine) finish(x *exchange, err error) {
 	x.status = http.StatusOK
 	if err != nil {
 		e.fail(x, err)
@@ -143,26 +151,52 @@ func (e *Engine) fillRequestID(id *[requestIDLength]byte) {
 	}
 }
 
+// refuse makes a reply of an error that precedes the request itself.
+func (e *Engine) refuse(x *exchange, err error) {
+	x.reset()
+	e.fillRequestID(&x.id)
+	e.finish(x, err)
+}
+
 // ServeHTTP implements http.Handler.
 func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+	switch r.Method {
+	case http.MethodPost:
+	case http.MethodGet, http.MethodHead:
+		if r.URL.Path != "/" {
+			http.NotFound(w, r)
+			return
+		}
 		w.Header().Set("Content-Type", "text/plain")
-		_, _ = io.WriteString(w, healthText)
+		_, _ = io.WriteString(w, healthText(r.Host))
+		return
+	default:
+		w.Header().Set("Allow", allowedMethods)
+		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBytes))
-	if err != nil {
-		http.Error(w, "request entity too large", http.StatusRequestEntityTooLarge)
-		return
+	if err == nil {
+		body, err = expand(r.Header.Get("Content-Encoding"), body)
 	}
 	x := exchanges.Get().(*exchange)
 	defer exchanges.Put(x)
-	e.handle(r.Context(), x, r.Header.Get("X-Amz-Target"), r.Header.Get("Authorization"), body)
+	var api *apiError
+	switch {
+	case err == nil:
+		e.handle(r.Context(), x, r.Header.Get("X-Amz-Target"), r.Header.Get("Authorization"), body)
+	case errors.As(err, &api):
+		e.refuse(x, api)
+	default:
+		http.Error(w, "request entity too large", http.StatusRequestEntityTooLarge)
+		return
+	}
 	if x.drop {
 		panic(http.ErrAbortHandler)
 	}
 	header := w.Header()
 	if !x.plain {
+		header.Set("Server", serverName)
 		header.Set("Content-Type", contentTypeJSON)
 		header.Set("X-Amz-Crc32", strconv.FormatUint(uint64(x.crc), 10))
 		header.Set("X-Amzn-Requestid", string(x.id[:]))
@@ -176,4 +210,10 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(x.reply)
 }
 
-const healthText = "healthy: dynamodb (embedded engine)\n"
+const (
+	serverName     = "Server" // what the service calls itself
+	allowedMethods = "GET, HEAD, POST"
+)
+
+// healthText answers a health check; it names the host that was asked.
+func healthText(host string) string { return "healthy: " + host + "\n" }

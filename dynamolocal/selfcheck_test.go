@@ -288,8 +288,6 @@ func TestSelfCheck09OneHashValueGets1000WritesASecond(t *testing.T) {
 // Both servers, and every kind of reply.
 func TestSelfCheck11SumsAndLengths(t *testing.T) {
 	e := newEngine(t, dynamolocal.Config{})
-	plain := httptest.NewServer(e)
-	defer plain.Close()
 	requests := []struct {
 		target, body string
 		status       int
@@ -312,7 +310,7 @@ func TestSelfCheck11SumsAndLengths(t *testing.T) {
 		{"TagResource", `{"ResourceArn": "arn:aws:dynamodb:us-east-1:000000000000:table/tab", "Tags": [{"Key": "k", "Value": "v"}]}`, 200},
 		{"DeleteTable", `{"TableName": "tab"}`, 200},
 	}
-	for name, url := range map[string]string{"net/http": plain.URL, "own server": listen(t, e)} {
+	for name, url := range map[string]string{"net/http": plainServer(t, e), "own server": listen(t, e)} {
 		ids := map[string]bool{}
 		for _, tt := range requests {
 			t.Run(name+" "+tt.target+" "+strconv.Itoa(tt.status), func(t *testing.T) {

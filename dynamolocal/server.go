@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +21,7 @@ const (
 	idleTimeout    = 10 * time.Minute
 	writeTimeout   = time.Minute
 	connBuffer     = 8 << 10
+	largeBody      = 1 << 20 // longer requests and replies leave their memory at once
 )
 
 // Serve answers HTTP/1.1 requests on a listener until ctx ends; then it closes the listener and all
@@ -59,6 +61,24 @@ type server struct {
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
 	closed bool
+	dated  atomic.Pointer[dateLines]
+}
+
+// dateLines are the header lines that are the same for all replies of one second.
+type dateLines struct {
+	second int64
+	text   []byte
+}
+
+// date returns the header lines Server and Date.
+func (s *server) date(now time.Time) []byte {
+	second := now.Unix()
+	if lines := s.dated.Load(); lines != nil && lines.second == second {
+		return lines.text
+	}
+	lines := &dateLines{second: second, text: []byte("Server: " + serverName + "\r\nDate: " + now.UTC().Format(http.TimeFormat) + "\r\n")}
+	s.dated.Store(lines)
+	return lines.text
 }
 
 func (s *server) add(conn net.Conn) bool {
@@ -90,8 +110,11 @@ func (s *server) closeAll() {
 // head is what matters of a request's header.
 type head struct {
 	method        string
+	path          string // of a GET or HEAD
+	host          string // likewise
 	target        string
 	authorization string
+	encoding      string
 	length        int
 	chunked       bool
 	closes        bool
@@ -127,30 +150,36 @@ func (s *server) serve(ctx context.Context, conn net.Conn) {
 			refuse(conn, err)
 			return
 		}
-		switch h.method {
-		case http.MethodPost:
-			if watched {
-				s.handleWatched(requests, cancel, conn, reader, x, &h, body)
-			} else {
-				s.engine.handle(requests, x, h.target, h.authorization, body)
+		plain := body
+		if h.encoding != "" {
+			if plain, err = expand(h.encoding, body); errors.Is(err, errTooLarge) {
+				refuse(conn, err)
+				return
 			}
+		}
+		switch {
+		case h.method != http.MethodPost:
+			out = appendPlain(out[:0], &h)
+		case err != nil:
+			s.engine.refuse(x, err)
+		case watched:
+			s.handleWatched(requests, cancel, conn, reader, x, &h, plain)
+		default:
+			s.engine.handle(requests, x, h.target, h.authorization, plain)
+		}
+		now := time.Now()
+		if h.method == http.MethodPost {
 			if x.drop {
 				return
 			}
-			out = appendReply(out[:0], x)
-		case http.MethodGet, http.MethodHead:
-			out = append(out[:0], "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: "...)
-			out = strconv.AppendInt(out, int64(len(healthText)), 10)
-			out = append(out, "\r\n\r\n"...)
-			if h.method == http.MethodGet {
-				out = append(out, healthText...)
-			}
-		default:
-			out = append(out[:0], "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD, POST\r\nContent-Length: 0\r\n\r\n"...)
+			out = appendReply(out[:0], x, s.date(now))
 		}
-		_ = conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		_ = conn.SetWriteDeadline(now.Add(writeTimeout))
 		if _, err := conn.Write(out); err != nil || h.closes || h.method == http.MethodPost && x.cut >= 0 {
 			return
+		}
+		if cap(body) > largeBody || cap(out) > largeBody {
+			body, out = nil, nil
 		}
 	}
 }
@@ -184,11 +213,15 @@ func readHead(reader *bufio.Reader) (h head, err error) {
 		return h, err
 	}
 	method, rest, ok := bytes.Cut(line, []byte(" "))
-	_, version, ok2 := bytes.Cut(rest, []byte(" "))
+	path, version, ok2 := bytes.Cut(rest, []byte(" "))
 	if !ok || !ok2 || !bytes.HasPrefix(version, []byte("HTTP/1.")) {
 		return h, errMalformed
 	}
 	h.method = methodName(method)
+	if h.method != http.MethodPost {
+		path, _, _ = bytes.Cut(path, []byte("?"))
+		h.path = string(path)
+	}
 	h.closes = bytes.Equal(version, []byte("HTTP/1.0"))
 	total := len(line)
 	for {
@@ -237,6 +270,14 @@ func (h *head) field(line []byte) error {
 	}
 	value = bytes.TrimSpace(value)
 	switch len(name) {
+	case len("Host"):
+		if h.method != http.MethodPost && equalFold(name, "host") {
+			h.host = string(value)
+		}
+	case len("Content-Encoding"):
+		if equalFold(name, "content-encoding") && !equalFold(value, "identity") {
+			h.encoding = string(value)
+		}
 	case len("Expect"):
 		if equalFold(name, "expect") {
 			h.expects = true
@@ -321,6 +362,12 @@ func readBody(conn net.Conn, reader *bufio.Reader, h *head, body []byte) ([]byte
 	if h.chunked {
 		return readChunks(reader, body)
 	}
+	if h.length > largeBody {
+		// What is announced need not come: memory is taken as it does.
+		buffer := bytes.NewBuffer(body)
+		_, err := io.CopyN(buffer, reader, int64(h.length))
+		return buffer.Bytes(), err
+	}
 	if cap(body) < h.length {
 		body = make([]byte, 0, max(h.length, 4096))
 	}
@@ -363,6 +410,11 @@ func readChunks(reader *bufio.Reader, body []byte) ([]byte, error) {
 	}
 }
 
+// lingering bounds how long a client may go on sending a request that was refused.
+const lingering = time.Second
+
+// refuse answers what is no request of ours. The rest of the request is thrown away for a while: a
+// connection closed with bytes unread would be reset, and the answer lost.
 func refuse(conn net.Conn, err error) {
 	status := "400 Bad Request"
 	switch {
@@ -372,18 +424,42 @@ func refuse(conn net.Conn, err error) {
 		return
 	}
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = io.WriteString(conn, "HTTP/1.1 "+status+"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+	if _, err := io.WriteString(conn, "HTTP/1.1 "+status+"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"); err != nil {
+		return
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(lingering))
+	_, _ = io.Copy(io.Discard, conn)
 }
 
-func appendReply(out []byte, x *exchange) []byte {
+// appendPlain answers a request that is no POST: a health check, or nothing that we know.
+func appendPlain(out []byte, h *head) []byte {
+	text := healthText(h.host)
+	switch {
+	case h.method != http.MethodGet && h.method != http.MethodHead:
+		return append(out, "HTTP/1.1 405 Method Not Allowed\r\nAllow: "+allowedMethods+"\r\nContent-Length: 0\r\n\r\n"...)
+	case h.path != "/":
+		return append(out, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"...)
+	}
+	out = append(out, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: "...)
+	out = strconv.AppendInt(out, int64(len(text)), 10)
+	out = append(out, "\r\n\r\n"...)
+	if h.method == http.MethodGet {
+		out = append(out, text...)
+	}
+	return out
+}
+
+func appendReply(out []byte, x *exchange, date []byte) []byte {
 	out = append(out, "HTTP/1.1 "...)
 	out = strconv.AppendInt(out, int64(x.status), 10)
 	out = append(out, ' ')
 	out = append(out, http.StatusText(x.status)...)
+	out = append(out, "\r\n"...)
+	out = append(out, date...)
 	if x.plain {
-		out = append(out, "\r\nContent-Type: text/plain"...)
+		out = append(out, "Content-Type: text/plain"...)
 	} else {
-		out = append(out, "\r\nContent-Type: "+contentTypeJSON+"\r\nX-Amzn-Requestid: "...)
+		out = append(out, "Content-Type: "+contentTypeJSON+"\r\nX-Amzn-Requestid: "...)
 		out = append(out, x.id[:]...)
 		out = append(out, "\r\nX-Amz-Crc32: "...)
 		out = strconv.AppendUint(out, uint64(x.crc), 10)
