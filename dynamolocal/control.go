@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -71,6 +72,9 @@ func (e *Engine) control(ctx context.Context, op string, body []byte, c *control
 
 // decode reads a request; unknown members are ignored, wrong types are serialization errors.
 func decode(body []byte, into any) error {
+	if first := bytes.TrimLeft(body, " \t\r\n"); len(first) == 0 || first[0] != '{' {
+		return &apiError{code: codeSerialization}
+	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	err := decoder.Decode(into)
 	var mismatch *json.UnmarshalTypeError
@@ -78,21 +82,79 @@ func decode(body []byte, into any) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &mismatch):
-		return &apiError{code: codeSerialization, message: strings.ToUpper(mismatch.Value) + "_VALUE cannot be converted to " + kindName(mismatch.Type.Kind().String())}
+		return &apiError{code: codeSerialization, message: misfit(mismatch, body)}
 	}
 	return &apiError{code: codeSerialization}
 }
 
-func kindName(kind string) string {
-	switch kind {
-	case "string":
-		return "String"
-	case "bool":
-		return "Boolean"
-	case "int64", "int":
-		return "Long"
+// misfit words a JSON value of the wrong type as the service does, which names its own types.
+func misfit(m *json.UnmarshalTypeError, body []byte) string {
+	value, _, _ := strings.Cut(m.Value, " ")
+	switch kind := m.Type.Kind(); kind {
+	case reflect.Struct:
+		name, isElement := structureName(m.Type)
+		if m.Type == reflect.TypeFor[indexDefinition]() && strings.HasPrefix(m.Field, "Local") {
+			name = "LocalSecondaryIndex"
+		}
+		switch {
+		case value == "array":
+			return "Unrecognized collection type class " + serviceNamespace + "." + name
+		case isElement:
+			return "Unexpected value type in payload"
+		}
+		return "Unexpected field type"
+	case reflect.Slice:
+		if value == "object" {
+			return "Start of structure or map found where not expected"
+		}
+		return "Unexpected field type"
+	default:
+		return scalarMisfit(value, kind, body[:min(int(m.Offset), len(body))])
 	}
-	return "Structure"
+}
+
+// scalarMisfit is misfit for a scalar; read is what was read of the body.
+func scalarMisfit(value string, kind reflect.Kind, read []byte) string {
+	want := map[reflect.Kind]string{reflect.String: "String", reflect.Bool: "Boolean", reflect.Int64: "Long"}[kind]
+	switch value {
+	case "object":
+		return "Start of structure or map found where not expected"
+	case "array":
+		return "Unrecognized collection type class java.lang." + want
+	case "bool":
+		value = "FALSE"
+		if bytes.HasSuffix(read, []byte("true")) {
+			value = "TRUE"
+		}
+	case "string":
+		if kind == reflect.Bool {
+			return "Unexpected token received from parser"
+		}
+	}
+	return strings.ToUpper(value) + "_VALUE cannot be converted to " + want
+}
+
+// structureName is the service's name of a type, and whether such values stand in lists.
+func structureName(t reflect.Type) (name string, isElement bool) {
+	switch t {
+	case reflect.TypeFor[attributeDefinition]():
+		return "AttributeDefinition", true
+	case reflect.TypeFor[keyElement]():
+		return "KeySchemaElement", true
+	case reflect.TypeFor[indexDefinition]():
+		return "GlobalSecondaryIndex", true
+	case reflect.TypeFor[indexUpdate]():
+		return "GlobalSecondaryIndexUpdate", true
+	case reflect.TypeFor[tag]():
+		return "Tag", true
+	case reflect.TypeFor[provisioned]():
+		return "ProvisionedThroughput", false
+	case reflect.TypeFor[projection]():
+		return "Projection", false
+	case reflect.TypeFor[streamSpecification]():
+		return "StreamSpecification", false
+	}
+	return "OnDemandThroughput", false
 }
 
 func (c *control) createTable(body []byte) (any, error) {
@@ -138,7 +200,7 @@ func (c *control) newTable(name string, d *tableDefinition) *table {
 		t.rng = keyAttribute{rng, d.kindOf(rng)}
 	}
 	for _, tag := range d.Tags {
-		t.tags[tag.Key] = tag.Value
+		t.tags[tag.Key] = *tag.Value
 	}
 	var indexes []store.IndexSchema
 	for _, x := range d.GlobalSecondaryIndexes {
@@ -211,7 +273,7 @@ func (c *control) deleteTable(body []byte) (any, error) {
 	}
 	t.deleting = true
 	t.mu.Unlock()
-	answer := map[string]any{"TableDescription": c.describe(t, "DELETING")}
+	answer := map[string]any{"TableDescription": c.describeDeleted(t)}
 	remove := func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/store"
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/throughput"
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/wire"
 )
 
 // The members of requests about tables, as JSON has them.
@@ -35,7 +36,12 @@ type (
 		ProvisionedThroughput *provisioned
 		OnDemandThroughput    *onDemand
 	}
-	tag struct{ Key, Value string }
+	// tag is what is stored and shown; a request may leave the value out.
+	tag struct {
+		Key   string
+		Value *string
+	}
+	indexUpdate struct{ Create, Update, Delete *indexDefinition }
 )
 
 // tableDefinition is what CreateTable asks for.
@@ -54,7 +60,10 @@ type tableDefinition struct {
 	TableClass                string
 }
 
-const maxTableIndexes = 20
+const (
+	maxTableIndexes = 20
+	maxKeyNameBytes = 255
+)
 
 // tableNameOf checks the name of a table to create or to manage.
 func tableNameOf(name *string, least int, message string) (string, error) {
@@ -81,37 +90,83 @@ func tableNameOf(name *string, least int, message string) (string, error) {
 func (d *tableDefinition) checkMembers() error {
 	var c constraints
 	for i, a := range d.AttributeDefinitions {
-		if a.AttributeType != "S" && a.AttributeType != "N" && a.AttributeType != "B" {
-			c.fail(a.AttributeType, fmt.Sprintf("attributeDefinitions.%d.member.attributeType", i+1), "Member must satisfy enum value set: [B, N, S]")
-		}
+		member := fmt.Sprintf("attributeDefinitions.%d.member.", i+1)
+		c.attributeName(a.AttributeName, member+"attributeName")
+		c.required(a.AttributeType != "", member+"attributeType")
+		c.enum(wire.Text{S: a.AttributeType, Set: a.AttributeType != ""}, member+"attributeType", "B", "N", "S")
 	}
-	for i, k := range d.KeySchema {
-		if k.KeyType != "HASH" && k.KeyType != "RANGE" {
-			c.fail(k.KeyType, fmt.Sprintf("keySchema.%d.member.keyType", i+1), "Member must satisfy enum value set: [HASH, RANGE]")
-		}
-	}
+	c.keySchema(d.KeySchema, "keySchema")
 	if d.AttributeDefinitions == nil {
 		c.required(false, "attributeDefinitions")
 	}
-	switch {
-	case d.KeySchema == nil:
-		c.required(false, "keySchema")
-	case len(d.KeySchema) == 0:
-		c.fail("[]", "keySchema", "Member must have length greater than or equal to 1")
-	case len(d.KeySchema) > 2:
-		c.fail(describeKeys(d.KeySchema), "keySchema", "Member must have length less than or equal to 2")
-	}
-	if d.BillingMode != "" && d.BillingMode != "PROVISIONED" && d.BillingMode != "PAY_PER_REQUEST" {
-		c.fail(d.BillingMode, "billingMode", "Member must satisfy enum value set: [PROVISIONED, PAY_PER_REQUEST]")
-	}
+	c.enum(wire.Text{S: d.BillingMode, Set: d.BillingMode != ""}, "billingMode", "PROVISIONED", "PAY_PER_REQUEST")
 	if p := d.ProvisionedThroughput; p != nil {
 		c.atLeast(true, p.WriteCapacityUnits, 1, "provisionedThroughput.writeCapacityUnits")
 		c.atLeast(true, p.ReadCapacityUnits, 1, "provisionedThroughput.readCapacityUnits")
 	}
+	for i := range d.LocalSecondaryIndexes {
+		c.index(&d.LocalSecondaryIndexes[i], fmt.Sprintf("localSecondaryIndexes.%d.member.", i+1))
+	}
+	for i := range d.GlobalSecondaryIndexes {
+		c.index(&d.GlobalSecondaryIndexes[i], fmt.Sprintf("globalSecondaryIndexes.%d.member.", i+1))
+	}
+	c.tags(d.Tags)
 	if s := d.StreamSpecification; s != nil && s.StreamEnabled && s.StreamViewType == "" {
 		return invalid("StreamSpecification.StreamViewType must be specified when StreamEnabled is true")
 	}
 	return c.err()
+}
+
+// attributeName checks the name of an attribute that a table is defined by.
+func (c *constraints) attributeName(name, member string) {
+	if name == "" {
+		c.required(false, member)
+		return
+	}
+	c.length(name, member, 1, maxKeyNameBytes)
+}
+
+func (c *constraints) keySchema(keys []keyElement, member string) {
+	for i, k := range keys {
+		element := fmt.Sprintf("%s.%d.member.", member, i+1)
+		c.attributeName(k.AttributeName, element+"attributeName")
+		c.required(k.KeyType != "", element+"keyType")
+		c.enum(wire.Text{S: k.KeyType, Set: k.KeyType != ""}, element+"keyType", "HASH", "RANGE")
+	}
+	switch {
+	case keys == nil:
+		c.required(false, member)
+	case len(keys) == 0:
+		c.fail("[]", member, "Member must have length greater than or equal to 1")
+	case len(keys) > 2:
+		c.fail(describeKeys(keys), member, "Member must have length less than or equal to 2")
+	}
+}
+
+// index checks the members of an index to create; member is the path of the index.
+func (c *constraints) index(x *indexDefinition, member string) {
+	c.indexName(x.IndexName, member+"indexName")
+	c.keySchema(x.KeySchema, member+"keySchema")
+	c.required(x.Projection != nil, member+"projection")
+	if x.Projection != nil {
+		kind := x.Projection.ProjectionType
+		c.enum(wire.Text{S: kind, Set: kind != ""}, member+"projection.projectionType", "ALL", "INCLUDE", "KEYS_ONLY")
+	}
+	if p := x.ProvisionedThroughput; p != nil {
+		c.atLeast(true, p.WriteCapacityUnits, 1, member+"provisionedThroughput.writeCapacityUnits")
+		c.atLeast(true, p.ReadCapacityUnits, 1, member+"provisionedThroughput.readCapacityUnits")
+	}
+}
+
+func (c *constraints) indexName(name, member string) {
+	if name == "" {
+		c.required(false, member)
+		return
+	}
+	c.length(name, member, 3, 255)
+	if !validTableName(name) {
+		c.fail(name, member, "Member must satisfy regular expression pattern: "+tableNamePattern)
+	}
 }
 
 func describeKeys(keys []keyElement) string {
@@ -134,46 +189,22 @@ func (d *tableDefinition) check() error {
 	} else if d.ProvisionedThroughput == nil {
 		return invalid("ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED")
 	}
-	if err := d.checkKeySchema(d.KeySchema, ""); err != nil {
+	if err := d.ProvisionedThroughput.inBounds(); err != nil {
 		return err
 	}
-	if len(d.LocalSecondaryIndexes) > 0 && len(d.KeySchema) < 2 {
-		return invalid("Table KeySchema does not have a range key, which is required when specifying a LocalSecondaryIndex")
-	}
-	if len(d.GlobalSecondaryIndexes) > maxTableIndexes {
-		return invalid("GlobalSecondaryIndex count exceeds the per-table limit of 20")
-	}
-	if len(d.LocalSecondaryIndexes) > 5 {
-		return invalid("Number of LocalSecondaryIndexes exceeds per-table limit of 5")
-	}
-	for _, x := range d.GlobalSecondaryIndexes {
-		if d.BillingMode != "PAY_PER_REQUEST" && x.ProvisionedThroughput == nil {
-			return invalid("ProvisionedThroughput must be specified for index: " + x.IndexName)
+	for i, a := range d.AttributeDefinitions {
+		if slices.ContainsFunc(d.AttributeDefinitions[:i], func(b attributeDefinition) bool { return a.AttributeName == b.AttributeName }) {
+			return invalid("Duplicate AttributeName in AttributeDefinitions: " + a.AttributeName)
 		}
 	}
-	if d.GlobalSecondaryIndexes != nil && len(d.GlobalSecondaryIndexes) == 0 {
-		return invalid("List of GlobalSecondaryIndexes is empty")
+	if len(d.KeySchema) > len(d.AttributeDefinitions) {
+		return validation("Invalid KeySchema: Some index key attribute have no definition")
 	}
-	if d.LocalSecondaryIndexes != nil && len(d.LocalSecondaryIndexes) == 0 {
-		return invalid("List of LocalSecondaryIndexes is empty")
+	if err := d.checkKeySchema(d.KeySchema); err != nil {
+		return err
 	}
-	names := map[string]bool{}
-	for _, x := range slices.Concat(d.LocalSecondaryIndexes, d.GlobalSecondaryIndexes) {
-		if names[x.IndexName] {
-			return invalid("Duplicate index name: " + x.IndexName)
-		}
-		names[x.IndexName] = true
-		if err := d.checkIndex(&x); err != nil {
-			return err
-		}
-	}
-	for _, x := range d.LocalSecondaryIndexes {
-		if hash, rng := keysOf(x.KeySchema); hash != d.KeySchema[0].AttributeName || rng == "" {
-			if rng == "" {
-				return invalid("Index KeySchema does not have a range key for index: " + x.IndexName)
-			}
-			return invalid("Index KeySchema does not have the same leading hash key as table KeySchema for index: " + x.IndexName + ". index hash key: " + hash + ", table hash key: " + d.KeySchema[0].AttributeName)
-		}
+	if err := d.checkIndexes(); err != nil {
+		return err
 	}
 	if used := d.usedAttributes(); len(used) != len(d.AttributeDefinitions) {
 		return invalid("Number of attributes in KeySchema does not exactly match number of attributes defined in AttributeDefinitions")
@@ -181,61 +212,117 @@ func (d *tableDefinition) check() error {
 	return nil
 }
 
-func (d *tableDefinition) checkIndex(x *indexDefinition) error {
-	if len(x.IndexName) < 3 || len(x.IndexName) > 255 || !validTableName(x.IndexName) {
-		var c constraints
-		c.length(x.IndexName, "globalSecondaryIndexes.1.member.indexName", 3, 255)
-		if err := c.err(); err != nil {
-			return err
-		}
-		return validation(validatorPrefix + "Value '" + x.IndexName + "' at 'globalSecondaryIndexes.1.member.indexName' failed to satisfy constraint: Member must satisfy regular expression pattern: " + tableNamePattern)
-	}
-	if err := d.checkKeySchema(x.KeySchema, x.IndexName); err != nil {
-		return err
-	}
-	if x.Projection == nil {
-		return validation(validatorPrefix + "Value null at 'globalSecondaryIndexes.1.member.projection' failed to satisfy constraint: Member must not be null")
-	}
-	switch x.Projection.ProjectionType {
-	case "ALL", "KEYS_ONLY":
-		if len(x.Projection.NonKeyAttributes) > 0 {
-			return invalid("ProjectionType is " + x.Projection.ProjectionType + ", but NonKeyAttributes is specified")
-		}
-	case "INCLUDE":
-		if len(x.Projection.NonKeyAttributes) == 0 {
-			return invalid("ProjectionType is INCLUDE, but NonKeyAttributes is not specified")
-		}
-	case "":
-		return invalid("Unknown ProjectionType: null")
-	default:
-		return validation(validatorPrefix + "Value '" + x.Projection.ProjectionType + "' at 'globalSecondaryIndexes.1.member.projection.projectionType' failed to satisfy constraint: Member must satisfy enum value set: [ALL, INCLUDE, KEYS_ONLY]")
+// maxUnits bounds provisioned units.
+const maxUnits = 1_000_000_000_000
+
+// inBounds refuses units that no table can have.
+func (p *provisioned) inBounds() error {
+	switch {
+	case p == nil:
+	case p.ReadCapacityUnits > maxUnits:
+		return validation(fmt.Sprintf("Given value %d for ReadCapacityUnits is out of bounds", p.ReadCapacityUnits))
+	case p.WriteCapacityUnits > maxUnits:
+		return validation(fmt.Sprintf("Given value %d for WriteCapacityUnits is out of bounds", p.WriteCapacityUnits))
 	}
 	return nil
 }
 
-func (d *tableDefinition) checkKeySchema(keys []keyElement, index string) error {
-	if len(keys) == 0 || keys[0].KeyType != "HASH" {
-		return invalid("Invalid KeySchema: The first KeySchemaElement is not a HASH key type")
+// checkIndexes validates all indexes of a definition.
+func (d *tableDefinition) checkIndexes() error {
+	switch {
+	case d.GlobalSecondaryIndexes != nil && len(d.GlobalSecondaryIndexes) == 0:
+		return invalid("List of GlobalSecondaryIndexes is empty")
+	case d.LocalSecondaryIndexes != nil && len(d.LocalSecondaryIndexes) == 0:
+		return invalid("List of LocalSecondaryIndexes is empty")
+	case len(d.LocalSecondaryIndexes) > 0 && len(d.KeySchema) < 2:
+		return invalid("Table KeySchema does not have a range key, which is required when specifying a LocalSecondaryIndex")
+	case len(d.GlobalSecondaryIndexes) > maxTableIndexes:
+		return invalid("GlobalSecondaryIndex count exceeds the per-table limit of 20")
+	case len(d.LocalSecondaryIndexes) > 5:
+		return invalid("Number of LocalSecondaryIndexes exceeds per-table limit of 5")
 	}
-	if len(keys) == 2 && keys[1].KeyType != "RANGE" {
-		return invalid("Invalid KeySchema: The second KeySchemaElement is not a RANGE key type")
+	names := map[string]bool{}
+	for i, x := range slices.Concat(d.LocalSecondaryIndexes, d.GlobalSecondaryIndexes) {
+		if names[x.IndexName] {
+			return invalid("Duplicate index name: " + x.IndexName)
+		}
+		names[x.IndexName] = true
+		check := d.checkLocalIndex
+		if i >= len(d.LocalSecondaryIndexes) {
+			check = d.checkGlobalIndex
+		}
+		if err := check(&x); err != nil {
+			return err
+		}
 	}
-	if len(keys) == 2 && keys[0].AttributeName == keys[1].AttributeName {
-		return validation("Invalid KeySchema: Some index key attribute have no definition")
+	return nil
+}
+
+func (d *tableDefinition) checkGlobalIndex(x *indexDefinition) error {
+	switch {
+	case d.BillingMode != "PAY_PER_REQUEST" && x.ProvisionedThroughput == nil:
+		return invalid("ProvisionedThroughput must be specified for index: " + x.IndexName)
+	case d.BillingMode == "PAY_PER_REQUEST" && x.ProvisionedThroughput != nil:
+		return invalid("ProvisionedThroughput should not be specified for index: " + x.IndexName + " when BillingMode is PAY_PER_REQUEST")
 	}
+	if err := d.checkKeySchema(x.KeySchema); err != nil {
+		return err
+	}
+	return x.Projection.check()
+}
+
+func (d *tableDefinition) checkLocalIndex(x *indexDefinition) error {
+	if err := d.checkKeySchema(x.KeySchema); err != nil {
+		return err
+	}
+	hash, rng := keysOf(x.KeySchema)
+	if rng == "" {
+		return invalid("Index KeySchema does not have a range key for index: " + x.IndexName)
+	}
+	if table := d.KeySchema[0].AttributeName; hash != table {
+		return invalid("Index KeySchema does not have the same leading hash key as table KeySchema for index: " + x.IndexName + ". index hash key: " + hash + ", table hash key: " + table)
+	}
+	return x.Projection.check()
+}
+
+func (p *projection) check() error {
+	switch p.ProjectionType {
+	case "ALL", "KEYS_ONLY":
+		if len(p.NonKeyAttributes) > 0 {
+			return invalid("ProjectionType is " + p.ProjectionType + ", but NonKeyAttributes is specified")
+		}
+	case "INCLUDE":
+		if len(p.NonKeyAttributes) == 0 {
+			return invalid("ProjectionType is INCLUDE, but NonKeyAttributes is not specified")
+		}
+	default:
+		return invalid("Unknown ProjectionType: null")
+	}
+	return nil
+}
+
+func (d *tableDefinition) checkKeySchema(keys []keyElement) error {
 	var names, defined []string
 	missing := false
 	for _, k := range keys {
 		names = append(names, k.AttributeName)
 		missing = missing || d.kindOf(k.AttributeName) == attr.Invalid
 	}
-	if !missing {
-		return nil
+	if missing {
+		for _, a := range d.AttributeDefinitions {
+			defined = append(defined, a.AttributeName)
+		}
+		return invalid("Some index key attributes are not defined in AttributeDefinitions. Keys: [" + strings.Join(names, ", ") + "], AttributeDefinitions: [" + strings.Join(defined, ", ") + "]")
 	}
-	for _, a := range d.AttributeDefinitions {
-		defined = append(defined, a.AttributeName)
+	switch {
+	case len(keys) == 2 && names[0] == names[1]:
+		return validation("Both the Hash Key and the Range Key element in the KeySchema have the same name")
+	case keys[0].KeyType != "HASH":
+		return validation("Invalid KeySchema: The first KeySchemaElement is not a HASH key type")
+	case len(keys) == 2 && keys[1].KeyType != "RANGE":
+		return validation("Invalid KeySchema: The second KeySchemaElement is not a RANGE key type")
 	}
-	return invalid("Some index key attributes are not defined in AttributeDefinitions. Keys: [" + strings.Join(names, ", ") + "], AttributeDefinitions: [" + strings.Join(defined, ", ") + "]")
+	return nil
 }
 
 func (d *tableDefinition) kindOf(name string) attr.Kind {

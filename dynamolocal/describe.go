@@ -58,6 +58,15 @@ func (c *control) describe(t *table, status string) map[string]any {
 	return answer
 }
 
+// describeDeleted returns what DeleteTable says of a table, which is less than DescribeTable says.
+func (c *control) describeDeleted(t *table) map[string]any {
+	answer := c.describe(t, "DELETING")
+	for _, name := range []string{"AttributeDefinitions", "KeySchema", "CreationDateTime", "GlobalSecondaryIndexes", "LocalSecondaryIndexes"} {
+		delete(answer, name)
+	}
+	return answer
+}
+
 func describeUnits(p *provisioned) map[string]any {
 	units := provisioned{}
 	if p != nil {

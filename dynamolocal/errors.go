@@ -44,6 +44,7 @@ const (
 	codeAccessDenied   = "AccessDeniedException"
 	codeThrottling     = "ThrottlingException"
 	codeInternal       = "InternalServerError"
+	codeLimit          = "LimitExceededException"
 	invalidParameters  = "One or more parameter values were invalid: "
 	messageNotFound    = "Requested resource not found"
 	messageCondition   = "The conditional request failed"

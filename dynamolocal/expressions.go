@@ -55,9 +55,6 @@ type named struct {
 	text wire.Text
 }
 
-// maxNameBytes bounds the name of an attribute.
-const maxNameBytes = 65535
-
 // check validates names, values and legacy members against the expressions that the operation has.
 func (x *expressions) check(members ...named) error {
 	r := x.with.request
@@ -87,11 +84,8 @@ func (x *expressions) check(members ...named) error {
 		if !validPlaceholder(r.Names[i].Key, '#') {
 			return validation("ExpressionAttributeNames contains invalid key: Syntax error; key: \"" + r.Names[i].Key + "\"")
 		}
-		switch length := len(r.Names[i].Name); {
-		case length == 0:
-			return validation("ExpressionAttributeNames contains invalid value: Empty attribute name for key " + r.Names[i].Key)
-		case length > maxNameBytes:
-			return validation("ExpressionAttributeNames contains invalid value: Attribute name is too large, must be less than 65536 bytes for key " + r.Names[i].Key)
+		if err := attr.NameError(r.Names[i].Name); err != nil {
+			return validation("ExpressionAttributeNames contains invalid value: " + err.Error() + " for key " + r.Names[i].Key)
 		}
 	}
 	for i := range r.Values {

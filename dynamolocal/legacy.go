@@ -167,6 +167,9 @@ func checkToGet(r *wire.Request) error {
 		return validation(validatorPrefix + "Value '[]' at 'attributesToGet' failed to satisfy constraint: Member must have length greater than or equal to 1")
 	}
 	for i, name := range r.Old.ToGet {
+		if err := attr.NameError(name); err != nil {
+			return err
+		}
 		if slices.Contains(r.Old.ToGet[:i], name) {
 			return invalid("Duplicate value in attribute name: " + name)
 		}

@@ -1,21 +1,23 @@
 package dynamolocal
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
 )
 
 // updateTable changes what can be changed of a table.
 func (c *control) updateTable(body []byte) (any, error) {
 	var r struct {
 		tableDefinition
-		GlobalSecondaryIndexUpdates []struct {
-			Create *indexDefinition
-			Update *indexDefinition
-			Delete *indexDefinition
-		}
+		GlobalSecondaryIndexUpdates []indexUpdate
 	}
 	if err := decode(body, &r); err != nil {
 		return nil, err
@@ -24,9 +26,18 @@ func (c *control) updateTable(body []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.ProvisionedThroughput == nil && r.BillingMode == "" && r.GlobalSecondaryIndexUpdates == nil &&
+	if r.ProvisionedThroughput == nil && r.BillingMode == "" && len(r.GlobalSecondaryIndexUpdates) == 0 &&
 		r.StreamSpecification == nil && r.DeletionProtectionEnabled == nil && r.TableClass == "" && r.OnDemandThroughput == nil {
 		return nil, validation("At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required")
+	}
+	if r.BillingMode == "PROVISIONED" && r.ProvisionedThroughput == nil {
+		return nil, invalid("ProvisionedThroughput must be specified when BillingMode is PROVISIONED")
+	}
+	if err := r.ProvisionedThroughput.inBounds(); err != nil {
+		return nil, err
+	}
+	if err := checkIndexUpdates(r.GlobalSecondaryIndexUpdates, r.AttributeDefinitions); err != nil {
+		return nil, err
 	}
 	t.mu.Lock()
 	d := t.definition
@@ -63,17 +74,9 @@ func (c *control) updateTable(body []byte) (any, error) {
 	if r.TableClass != "" {
 		d.TableClass = r.TableClass
 	}
-	for _, a := range r.AttributeDefinitions {
-		if !slices.ContainsFunc(d.AttributeDefinitions, func(have attributeDefinition) bool { return have.AttributeName == a.AttributeName }) {
-			d.AttributeDefinitions = append(slices.Clone(d.AttributeDefinitions), a)
-		}
-	}
-	d.GlobalSecondaryIndexes = slices.Clone(d.GlobalSecondaryIndexes)
-	for _, u := range r.GlobalSecondaryIndexUpdates {
-		if err := c.changeIndex(t, &d, u.Create, u.Update, u.Delete); err != nil {
-			t.mu.Unlock()
-			return nil, err
-		}
+	if err := c.changeIndexes(t, &d, r.GlobalSecondaryIndexUpdates, r.AttributeDefinitions); err != nil {
+		t.mu.Unlock()
+		return nil, err
 	}
 	t.definition = d
 	t.indexKeys = d.indexKeysOf()
@@ -96,38 +99,132 @@ func checkUnits(d *tableDefinition, p *provisioned) error {
 	return nil
 }
 
-func (c *control) changeIndex(t *table, d *tableDefinition, create, update, remove *indexDefinition) error {
-	find := func(name string) int {
-		return slices.IndexFunc(d.GlobalSecondaryIndexes, func(x indexDefinition) bool { return x.IndexName == name })
+// checkIndexUpdates validates changes of indexes by themselves.
+func checkIndexUpdates(updates []indexUpdate, attributes []attributeDefinition) error {
+	var problems constraints
+	online := 0
+	seen := map[string]bool{}
+	for i, a := range attributes {
+		problems.attributeName(a.AttributeName, fmt.Sprintf("attributeDefinitions.%d.member.attributeName", i+1))
 	}
-	missing := func(name string) error {
-		return &apiError{code: codeNotFound, message: "Requested resource not found: Index: " + name + " not found for table: " + t.name}
-	}
-	switch {
-	case create != nil:
-		if find(create.IndexName) >= 0 {
-			return validation("Attempting to create an index which already exists")
+	for i, u := range updates {
+		member := fmt.Sprintf("globalSecondaryIndexUpdates.%d.member.", i+1)
+		if u.Create != nil {
+			problems.index(u.Create, member+"create.")
 		}
-		if err := d.checkIndex(create); err != nil {
+		if u.Update != nil {
+			problems.indexName(u.Update.IndexName, member+"update.indexName")
+			problems.required(u.Update.ProvisionedThroughput != nil || u.Update.OnDemandThroughput != nil, member+"update.provisionedThroughput")
+		}
+		if u.Delete != nil {
+			problems.indexName(u.Delete.IndexName, member+"delete.indexName")
+		}
+	}
+	if err := problems.err(); err != nil {
+		return err
+	}
+	for _, u := range updates {
+		var name string
+		given := 0
+		for i, x := range []*indexDefinition{u.Update, u.Create, u.Delete} {
+			if x != nil {
+				name = x.IndexName
+				given++
+				online += min(i, 1)
+			}
+		}
+		switch {
+		case given == 0:
+			return invalid("One of GlobalSecondaryIndexUpdate.Update, GlobalSecondaryIndexUpdate.Create, GlobalSecondaryIndexUpdate.Delete must not be null")
+		case given > 1:
+			return invalid("Only one of GlobalSecondaryIndexUpdate.Update, GlobalSecondaryIndexUpdate.Create, GlobalSecondaryIndexUpdate.Delete may be given")
+		case seen[name]:
+			return invalid("Only one global secondary index update per index is allowed simultaneously. Index: " + name)
+		}
+		seen[name] = true
+	}
+	if online > 1 {
+		return &apiError{code: codeLimit, message: "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table"}
+	}
+	return nil
+}
+
+// define adds attributes to a definition; those that it has must stay what they are.
+func (d *tableDefinition) define(attributes []attributeDefinition) error {
+	for _, a := range attributes {
+		i := slices.IndexFunc(d.AttributeDefinitions, func(have attributeDefinition) bool { return have.AttributeName == a.AttributeName })
+		if i < 0 {
+			d.AttributeDefinitions = append(slices.Clone(d.AttributeDefinitions), a)
+		} else if have := d.AttributeDefinitions[i]; have != a {
+			return invalid("Attributes cannot be redefined. Please check that your attribute has the same type as previously defined. Existing schema: Schema:[SchemaElement: key{" +
+				have.AttributeName + ":" + have.AttributeType + "}] New schema: Schema:[SchemaElement: key{" + a.AttributeName + ":" + a.AttributeType + "}]")
+		}
+	}
+	return nil
+}
+
+// changeIndexes applies changes of indexes to a definition, and then to the table, so that a refused
+// change leaves both alone.
+func (c *control) changeIndexes(t *table, d *tableDefinition, updates []indexUpdate, attributes []attributeDefinition) error {
+	if err := d.define(attributes); err != nil {
+		return err
+	}
+	d.GlobalSecondaryIndexes = slices.Clone(d.GlobalSecondaryIndexes)
+	for _, u := range updates {
+		if err := d.changeIndex(t.name, u); err != nil {
+			return err
+		}
+	}
+	for _, u := range updates {
+		switch {
+		case u.Create != nil:
+			hash, rng := keysOf(u.Create.KeySchema)
+			keys := []indexKey{{u.Create.IndexName, hash, d.kindOf(hash), true}}
+			if rng != "" {
+				keys = append(keys, indexKey{u.Create.IndexName, rng, d.kindOf(rng), false})
+			}
+			// An item whose attributes cannot be keys of the index stays out of it.
+			t.store.AddIndex(u.Create.schema(false), func(item *attr.Map) bool {
+				return !slices.ContainsFunc(keys, func(k indexKey) bool { return !k.fits(item.Get(k.name)) })
+			})
+		case u.Delete != nil:
+			t.store.DropIndex(u.Delete.IndexName)
+			used := d.usedAttributes()
+			d.AttributeDefinitions = slices.DeleteFunc(slices.Clone(d.AttributeDefinitions), func(a attributeDefinition) bool { return !used[a.AttributeName] })
+		}
+	}
+	return nil
+}
+
+// changeIndex applies one change of an index to a definition.
+func (d *tableDefinition) changeIndex(table string, u indexUpdate) error {
+	find := func(list []indexDefinition, name string) int {
+		return slices.IndexFunc(list, func(x indexDefinition) bool { return x.IndexName == name })
+	}
+	if create := u.Create; create != nil {
+		switch {
+		case find(d.GlobalSecondaryIndexes, create.IndexName) >= 0, find(d.LocalSecondaryIndexes, create.IndexName) >= 0:
+			return validation("Attempting to create an index which already exists")
+		case len(d.GlobalSecondaryIndexes) >= maxTableIndexes:
+			return &apiError{code: codeLimit, message: "GlobalSecondaryIndex count exceeds the per-table limit of 20"}
+		}
+		if err := d.checkGlobalIndex(create); err != nil {
 			return err
 		}
 		d.GlobalSecondaryIndexes = append(d.GlobalSecondaryIndexes, *create)
-		t.store.AddIndex(create.schema(false))
-	case update != nil:
-		i := find(update.IndexName)
-		if i < 0 {
-			return missing(update.IndexName)
-		}
-		d.GlobalSecondaryIndexes[i].ProvisionedThroughput = update.ProvisionedThroughput
-	case remove != nil:
-		i := find(remove.IndexName)
-		if i < 0 {
-			return missing(remove.IndexName)
-		}
+		return nil
+	}
+	x := cmp.Or(u.Update, u.Delete)
+	i := find(d.GlobalSecondaryIndexes, x.IndexName)
+	switch {
+	case i < 0:
+		return &apiError{code: codeNotFound, message: "Requested resource not found: Index: " + x.IndexName + " not found for table: " + table}
+	case u.Delete != nil:
 		d.GlobalSecondaryIndexes = slices.Delete(d.GlobalSecondaryIndexes, i, i+1)
-		t.store.DropIndex(remove.IndexName)
-		used := d.usedAttributes()
-		d.AttributeDefinitions = slices.DeleteFunc(slices.Clone(d.AttributeDefinitions), func(a attributeDefinition) bool { return !used[a.AttributeName] })
+	case x.ProvisionedThroughput != nil:
+		d.GlobalSecondaryIndexes[i].ProvisionedThroughput = x.ProvisionedThroughput
+	default:
+		d.GlobalSecondaryIndexes[i].OnDemandThroughput = x.OnDemandThroughput
 	}
 	return nil
 }
@@ -160,6 +257,8 @@ func (c *control) updateTimeToLive(body []byte) (any, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
+	case t.ttl != "" && t.ttl != s.AttributeName:
+		return nil, validation("TimeToLive is active on a different AttributeName: current AttributeName is " + t.ttl)
 	case *s.Enabled && t.ttl != "":
 		return nil, validation("TimeToLive is already enabled")
 	case !*s.Enabled && t.ttl == "":
@@ -192,7 +291,37 @@ func (c *control) describeTimeToLive(body []byte) (any, error) {
 	return map[string]any{"TimeToLiveDescription": description}, nil
 }
 
-const maxTags = 50
+const (
+	maxTags    = 50
+	tagPattern = `^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$`
+)
+
+var tagText = regexp.MustCompile(tagPattern)
+
+// tags checks the tags of a request.
+func (c *constraints) tags(tags []tag) {
+	text := func(value, member string, least, most int) {
+		switch length := utf8.RuneCountInString(value); {
+		case length < least:
+			c.fail(value, member, "Member must have length greater than or equal to "+strconv.Itoa(least))
+		case length > most:
+			c.fail(value, member, "Member must have length less than or equal to "+strconv.Itoa(most))
+		case !tagText.MatchString(value):
+			c.fail(value, member, "Member must satisfy regular expression pattern: "+tagPattern)
+		}
+	}
+	for i, t := range tags {
+		member := fmt.Sprintf("tags.%d.member.", i+1)
+		text(t.Key, member+"key", 1, 128)
+		c.required(t.Value != nil, member+"value")
+		if t.Value != nil {
+			text(*t.Value, member+"value", 0, 256)
+		}
+	}
+	if len(tags) > maxTags {
+		c.fail("["+strconv.Itoa(len(tags))+" tags]", "tags", "Member must have length less than or equal to "+strconv.Itoa(maxTags))
+	}
+}
 
 // tagged returns the table of an ARN.
 func (c *control) tagged(arn *string) (*table, error) {
@@ -200,10 +329,13 @@ func (c *control) tagged(arn *string) (*table, error) {
 		return nil, validation("Invalid TableArn")
 	}
 	parts := strings.SplitN(*arn, ":", 6)
-	if len(parts) != 6 || parts[0] != "arn" || parts[2] != "dynamodb" || !strings.HasPrefix(parts[5], "table/") {
+	name, isTable := "", false
+	if len(parts) == 6 {
+		name, isTable = strings.CutPrefix(parts[5], "table/")
+	}
+	if !isTable || parts[0] != "arn" || parts[2] != "dynamodb" || !validTableName(name) {
 		return nil, validation("Invalid TableArn: Invalid ResourceArn provided as input " + *arn)
 	}
-	name := strings.TrimPrefix(parts[5], "table/")
 	c.engine.mu.RLock()
 	defer c.engine.mu.RUnlock()
 	return c.engine.tables[name], nil
@@ -228,22 +360,20 @@ func (c *control) tagResource(body []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	var problems constraints
+	problems.required(r.Tags != nil, "tags")
+	problems.tags(r.Tags)
+	if err := problems.err(); err != nil {
+		return nil, err
+	}
 	if t == nil {
 		return nil, missingARN(r.ResourceArn)
-	}
-	for _, tag := range r.Tags {
-		var problems constraints
-		problems.length(tag.Key, "tags.1.member.key", 1, 128)
-		problems.length(tag.Value, "tags.1.member.value", 0, 256)
-		if err := problems.err(); err != nil {
-			return nil, err
-		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	merged := maps.Clone(t.tags)
 	for _, tag := range r.Tags {
-		merged[tag.Key] = tag.Value
+		merged[tag.Key] = *tag.Value
 	}
 	if len(merged) > maxTags {
 		return nil, validation("Subscriber limit exceeded: there are more than 50 tags on the resource")
@@ -260,8 +390,16 @@ func (c *control) untagResource(body []byte) (any, error) {
 	if err := decode(body, &r); err != nil {
 		return nil, err
 	}
+	if r.ResourceArn != nil && r.TagKeys != nil && len(r.TagKeys) == 0 {
+		return nil, validation("Atleast one Tag Key needs to be provided as Input.")
+	}
 	t, err := c.tagged(r.ResourceArn)
 	if err != nil {
+		return nil, err
+	}
+	var problems constraints
+	problems.required(r.TagKeys != nil, "tagKeys")
+	if err := problems.err(); err != nil {
 		return nil, err
 	}
 	if t == nil {
@@ -292,7 +430,8 @@ func (c *control) listTags(body []byte) (any, error) {
 	defer t.mu.RUnlock()
 	list := []tag{}
 	for _, key := range slices.Sorted(maps.Keys(t.tags)) {
-		list = append(list, tag{key, t.tags[key]})
+		value := t.tags[key]
+		list = append(list, tag{key, &value})
 	}
 	return map[string]any{"Tags": list}, nil
 }

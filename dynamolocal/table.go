@@ -46,6 +46,15 @@ type indexKey struct {
 	hash        bool
 }
 
+// fits reports whether a value can be a key of the index.
+func (k *indexKey) fits(v attr.Value) bool {
+	most := maxRangeBytes
+	if k.hash {
+		most = maxHashBytes
+	}
+	return v.Kind() == k.kind && (k.kind == attr.N || v.Text() != "" && v.Size() <= most)
+}
+
 func (t *table) active(now time.Time) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

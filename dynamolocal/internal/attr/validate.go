@@ -77,3 +77,17 @@ func duplicate(members []string) bool {
 	slices.Sort(sorted)
 	return len(slices.Compact(sorted)) != len(members)
 }
+
+// MaxNameBytes is the length that the name of an attribute may have.
+const MaxNameBytes = 65535
+
+// NameError returns what is wrong with the name of an attribute, or nil.
+func NameError(name string) error {
+	switch {
+	case name == "":
+		return valueError("Empty attribute name")
+	case len(name) > MaxNameBytes:
+		return valueError("Attribute name is too large, must be less than 65536 bytes")
+	}
+	return nil
+}

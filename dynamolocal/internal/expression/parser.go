@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
 )
 
 // Limits of an expression.
@@ -21,7 +23,7 @@ type parser struct {
 	operators int
 	// The first error of each family that does not depend on names and values.
 	parens, unknown, misused, reserved, sections string
-	operands                                     string
+	operands, ranges                             string
 }
 
 // syntaxError unwinds the parser.
@@ -119,9 +121,9 @@ func parse(kind, text string, grammar func(*parser)) (form *Form) {
 		refuse("The expression contains too many operators; operator count: " + strconv.Itoa(p.operators))
 		return form
 	}
-	families := []string{p.parens, p.unknown, p.misused, p.reserved, p.operands}
+	families := []string{p.parens, p.unknown, p.misused, p.reserved, p.operands, p.ranges}
 	if kind == "Update" {
-		families = []string{p.parens, p.reserved, p.unknown, p.sections, p.misused}
+		families = []string{p.parens, p.reserved, p.unknown, p.sections, p.misused, p.ranges}
 	}
 	for _, message := range families {
 		if message != "" {
@@ -142,14 +144,20 @@ func (p *parser) path() path {
 			list = append(list, p.name())
 		case p.accept("["):
 			t := p.peek()
-			n, err := strconv.Atoi(t.text)
-			if t.kind != tokDigits || err != nil {
+			if t.kind != tokDigits {
 				p.fail()
+			}
+			n, err := strconv.ParseInt(t.text, 10, 32)
+			if err != nil {
+				first(&p.ranges, "List index is not within the allowable range; index: [%s]", t.text)
 			}
 			p.next()
 			p.expect("]")
-			list = append(list, elem{ref: -1, index: n})
+			list = append(list, elem{ref: -1, index: int(n)})
 		default:
+			if len(list) > attr.MaxDepth {
+				first(&p.ranges, "The document path has too many nesting levels; nesting levels: %d", len(list))
+			}
 			return list
 		}
 	}

@@ -274,15 +274,17 @@ func (c *Cell) Delete() {
 	c.slot, c.old = nil, nil
 }
 
-// AddIndex defines an index and fills it from the items.
-func (t *Table) AddIndex(schema IndexSchema) {
+// AddIndex defines an index and fills it from the items that fit it.
+func (t *Table) AddIndex(schema IndexSchema, fits func(*attr.Map) bool) {
 	t.lockAll()
 	defer t.unlockAll()
 	index := newIndex(schema)
 	for i := range t.shards {
 		for _, coll := range t.shards[i].colls {
 			coll.ascend(0, 0, func(e entry) bool {
-				index.move(e.slot, nil, e.slot.item.Load())
+				if item := e.slot.item.Load(); fits(item) {
+					index.move(e.slot, nil, item)
+				}
 				return true
 			})
 		}

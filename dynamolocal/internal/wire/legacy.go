@@ -46,6 +46,9 @@ func (l *lexer) legacyUpdates(o *Legacy) {
 	first := true
 	for l.next(&first, '}') {
 		u := LegacyUpdate{Name: l.key(), Action: "PUT"}
+		if err := attr.NameError(u.Name); err != nil && o.Err == nil {
+			o.Err = err
+		}
 		if l.element("AttributeValueUpdate") {
 			inner := true
 			for l.next(&inner, '}') {

@@ -194,6 +194,9 @@ func (l *lexer) attrs(depth int, dst []attr.Attr) ([]attr.Attr, error) {
 	for l.next(&first, '}') {
 		name := l.key()
 		v, err := l.value(depth)
+		if err == nil && uint(len(name)-1) >= attr.MaxNameBytes {
+			err = attr.NameError(name)
+		}
 		if err != nil && bad == nil {
 			bad = err
 		}
