@@ -197,7 +197,7 @@ func (d *tableDefinition) check() error {
 			return invalid("Duplicate AttributeName in AttributeDefinitions: " + a.AttributeName)
 		}
 	}
-	if len(d.KeySchema) > len(d.AttributeDefinitions) {
+	if keys := d.KeySchema; len(keys) == 2 && keys[0].AttributeName == keys[1].AttributeName {
 		return validation("Invalid KeySchema: Some index key attribute have no definition")
 	}
 	if err := d.checkKeySchema(d.KeySchema); err != nil {

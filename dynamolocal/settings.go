@@ -171,6 +171,13 @@ func (c *control) changeIndexes(t *table, d *tableDefinition, updates []indexUpd
 	}
 	d.GlobalSecondaryIndexes = slices.Clone(d.GlobalSecondaryIndexes)
 	for _, u := range updates {
+		if u.Create != nil {
+			// The attributes are given again, those that the table has too.
+			given := tableDefinition{AttributeDefinitions: attributes}
+			if err := given.checkKeySchema(u.Create.KeySchema); err != nil {
+				return err
+			}
+		}
 		if err := d.changeIndex(t.name, u); err != nil {
 			return err
 		}

@@ -288,7 +288,7 @@ SHAPES = {
     "number for a string": ("DynamoDB_20120810.GetItem", b'{"TableName": 1}'),
     "string for a map": ("DynamoDB_20120810.GetItem", b'{"TableName": "plain", "Key": "x"}'),
     "list for a map": ("DynamoDB_20120810.GetItem", b'{"TableName": "plain", "Key": []}'),
-    "string for a boolean": ("DynamoDB_20120810.GetItem", b'{"TableName": "plain", "ConsistentRead": "yes"}'),
+    "string for a boolean": ("DynamoDB_20120810.GetItem", b'{"TableName": "plain", "ConsistentRead": "maybe"}'),
     "string for a number": ("DynamoDB_20120810.Scan", b'{"TableName": "plain", "Limit": "1"}'),
     "number for N": ("DynamoDB_20120810.PutItem", b'{"TableName": "plain", "Item": {"PK": {"N": 1}}}'),
     "bad base64": ("DynamoDB_20120810.PutItem", b'{"TableName": "plain", "Item": {"PK": {"S": "p"}, "a": {"B": "?"}}}'),
