@@ -104,7 +104,7 @@ func TestRefusedChanges(t *testing.T) {
 		{"TagResource", `{"ResourceArn": "` + arn + `"}`, "1 validation error detected: Value null at 'tags' failed to satisfy constraint: Member must not be null"},
 		{"TagResource", `{"ResourceArn": "` + arn + `", "Tags": []}`, "Atleast one Tag needs to be provided as Input."},
 		{"TagResource", `{"ResourceArn": "` + arn + `", "Tags": [{"Key": "50%", "Value": "x"}]}`, `1 validation error detected: Value '50%' at 'tags.1.member.key' failed to satisfy constraint: Member must satisfy regular expression pattern: ^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$`},
-{"TagResource", `{"ResourceArn": "` + arn + `/index/keys", "Tags": [{"Key": "k", "Value": "x"}]}`, "Invalid TableArn: Invalid ResourceArn provided as input " + arn + "/index/keys"},
+		{"TagResource", `{"ResourceArn": "` + arn + `/index/keys", "Tags": [{"Key": "k", "Value": "x"}]}`, "Invalid TableArn: Invalid ResourceArn provided as input " + arn + "/index/keys"},
 		{"UntagResource", `{"ResourceArn": "` + arn + `", "TagKeys": []}`, "Atleast one Tag Key needs to be provided as Input."},
 		{"UntagResource", `{"ResourceArn": "` + arn + `2", "TagKeys": ["k"]}`, "Requested resource not found: ResourcArn: " + arn + "2 not found"},
 		{"ListTables", `null`, ""},
