@@ -12,7 +12,10 @@ import (
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
 )
 
-const localWorker = "local"
+const (
+	localWorker = "local"
+	shapeEvent  = "load shape"
+)
 
 // Why a run ended before its time.
 var (
@@ -22,7 +25,7 @@ var (
 	ErrKilled = errors.New("killed")
 )
 
-// EventError is a failure of an event listener.
+// EventError is a failure of an event listener or, as event "load shape", of a shape.
 type EventError struct {
 	Event string
 	Err   error
@@ -112,8 +115,8 @@ func (r *Runner) Ended() (reason string, err error) {
 
 // Run runs the users and returns the final snapshot. When ctx ends, users finish their tasks within
 // the stop timeout and the run ends as usual, with what was measured. The error is that of an event
-// listener; a failing TestStart or WorkerStart ends the run before the first user. The snapshot is
-// nil only when no user was started.
+// listener or of the shape; a failing TestStart or WorkerStart ends the run before the first user. The
+// snapshot is nil only when no user was started.
 func (r *Runner) Run(ctx context.Context) (*stats.Snapshot, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -142,6 +145,10 @@ func (r *Runner) Run(ctx context.Context) (*stats.Snapshot, error) {
 	var final *stats.Snapshot
 	if err == nil {
 		final = r.runUsers(ctx)
+		var shape *EventError
+		if _, ended := r.Ended(); errors.As(ended, &shape) {
+			err = shape
+		}
 	}
 	err = errors.Join(err, r.event(undo, "on_worker_stop", r.config.Events.WorkerStop))
 	err = errors.Join(err, r.event(undo, "on_test_stop", r.config.Events.TestStop))
@@ -317,13 +324,13 @@ func (r *Runner) shape(steps *time.Timer) (done bool, err error) {
 	}
 	step, ok, err := r.config.Shape.Tick(state)
 	if err != nil {
-		return true, fmt.Errorf("load shape: %w", err)
+		return true, &EventError{shapeEvent, err}
 	}
 	if !ok {
 		return true, nil
 	}
 	if step.Users < 0 || !(step.SpawnRate > 0) {
-		return true, fmt.Errorf("load shape: %d users at a spawn rate of %v", step.Users, step.SpawnRate)
+		return true, &EventError{shapeEvent, fmt.Errorf("it wants %d users at a spawn rate of %v", step.Users, step.SpawnRate)}
 	}
 	if !equalSteps(step, r.lastShape) {
 		r.target(step, steps)

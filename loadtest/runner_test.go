@@ -504,6 +504,30 @@ func TestShapesLeadTheRun(t *testing.T) {
 	})
 }
 
+type failingShape struct{}
+
+func (failingShape) Tick(s ShapeState) (ShapeStep, bool, error) {
+	if s.RunTime > 2*time.Second {
+		return ShapeStep{}, false, errors.New("no idea")
+	}
+	return ShapeStep{Users: 1, SpawnRate: 1}, true, nil
+}
+
+func TestAFailingShapeEndsTheRunWithAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		class := &UserClass{Name: "A", WaitTime: Constant(700 * time.Millisecond), Tasks: []Task{{Run: call(0)}}}
+		r, err := NewRunner(Config{Classes: []*UserClass{class}, Shape: failingShape{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := r.Run(t.Context())
+		var event *EventError
+		if !errors.As(err, &event) || err.Error() != "load shape: no idea" || s == nil || s.Total.Requests != 5 {
+			t.Errorf("error %v, snapshot %+v; want the shape's error and what was measured", err, s)
+		}
+	})
+}
+
 func TestStagesAtTheirBorders(t *testing.T) {
 	shape := Stages(Stage{Duration: 10 * time.Second, Users: 1, SpawnRate: 1}, Stage{Duration: 5 * time.Second, Users: 2, SpawnRate: 1})
 	for at, want := range map[time.Duration]int{0: 1, 9999 * time.Millisecond: 1, 10 * time.Second: 2, 14999 * time.Millisecond: 2, 15 * time.Second: -1} {
