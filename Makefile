@@ -12,7 +12,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The race detector needs a C compiler; on a machine with Go only the tests still run, without it.
 RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 
-.PHONY: help build test lint bench bench-peers fuzz cover check interop dist clean
+.PHONY: help build test lint bench bench-peers fuzz cover check interop web web-check dist clean
 
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,12 @@ check: lint test ## what must hold before a change lands: lint, tests, tidy modu
 
 interop: ## the real peers: DynamoDB Local, boto3, libzmq and Locust (installs what it needs)
 	./interop/run
+
+web: ## build the embedded web UI anew from web/ (Node 20 and npm)
+	./web/build
+
+web-check: ## whether the committed web UI is what web/ gives (Node 20 and npm)
+	./scripts/web-check
 
 dist: ## release binaries for six platforms, checksums and an SBOM, in dist/
 	./scripts/dist

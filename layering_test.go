@@ -32,6 +32,7 @@ var allowedImports = map[string][]string{
 	"internal/term":       {},
 	"internal/webapi":     {"loadtest/stats"},
 	"internal/settings":   {},
+	"internal/webui":      {},
 	"internal/wire":       {"loadtest/stats"},
 
 	"internal/autoscale":    {},

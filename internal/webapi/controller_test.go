@@ -246,3 +246,13 @@ func (r *testRun) ResetStats() {
 		}
 	}
 }
+
+// manyRows makes one call under each of n names.
+func (r *testRun) manyRows(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range n {
+		sample := stats.Sample{Type: "ACQUIRE", Name: fmt.Sprintf("</script>%04d", i), Start: time.Now(), Duration: time.Millisecond}
+		r.collector.Recorder(0).Record(&sample)
+	}
+}

@@ -146,14 +146,15 @@ func parsePicker(form url.Values, plan *Plan, wish *Swarm) error {
 	return nil
 }
 
-// parseLoad reads users, spawn rate and run time. With a shape none of them is needed.
+// parseLoad reads users, spawn rate and run time. With a shape none of them is needed, and the form of
+// the UI sends zeros.
 func parseLoad(form url.Values, wish *Swarm) error {
 	var err error
 	if text := form.Get("user_count"); form.Has("user_count") {
 		if wish.Users, err = strconv.Atoi(strings.TrimSpace(text)); err != nil {
 			return refusedf("Invalid user_count value: %s (must be an integer)", quoted(text))
 		}
-		if wish.Users < 0 {
+		if wish.Users < 0 && wish.Shape == "" {
 			return refusedf("Invalid user_count value: %s (must not be negative)", quoted(text))
 		}
 	}
@@ -161,7 +162,7 @@ func parseLoad(form url.Values, wish *Swarm) error {
 		if wish.SpawnRate, err = strconv.ParseFloat(strings.TrimSpace(text), 64); err != nil {
 			return refusedf("Invalid spawn_rate value: %s (must be a number)", quoted(text))
 		}
-		if !(wish.SpawnRate > 0) || math.IsInf(wish.SpawnRate, 0) {
+		if wish.Shape == "" && (!(wish.SpawnRate > 0) || math.IsInf(wish.SpawnRate, 0)) {
 			return refusedf("Invalid spawn_rate value: %s (must be a number greater than 0)", quoted(text))
 		}
 	}
