@@ -27,6 +27,8 @@ const (
 	openTimeout = 9 * time.Second
 	// closeTimeout bounds the purge of what a run left on the table.
 	closeTimeout = 2 * time.Minute
+	// quietCleanUp is how long that may take without a word.
+	quietCleanUp = 3 * time.Second
 	// progressInterval is the time between lines of progress without a terminal.
 	progressInterval = 5 * time.Second
 )
@@ -70,7 +72,7 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	if err != nil {
 		return nil, interruption(ctx, err)
 	}
-	release := func() error { return closeTarget(ctx, t) }
+	release := func() error { return a.closeTarget(ctx, t, runID) }
 	config := p.config(runID, progress)
 	p.file.Bind(loadclient.New(t.Limiter()))
 	config.OnWarm = t.StartReadings
@@ -113,6 +115,9 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 		done.release = func() error {
 			if err := release(); err != nil {
 				a.warn("%v", err)
+				if hint := hintOf(err); hint != "" {
+					fmt.Fprintln(a.stderr, hint)
+				}
 			}
 			return nil
 		}
@@ -150,13 +155,22 @@ func (a *app) openTarget(ctx context.Context, p *runPlan, runID string) (*target
 }
 
 // closeTarget cleans up even when the run was interrupted.
-func closeTarget(ctx context.Context, t *target.Target) error {
+func (a *app) closeTarget(ctx context.Context, t *target.Target, runID string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	if err := t.Close(ctx); err != nil {
-		return fmt.Errorf("clean up after the run: %w", err)
+	note := time.AfterFunc(quietCleanUp, func() {
+		fmt.Fprintln(a.stderr, "removing what the run left on the table")
+	})
+	defer note.Stop()
+	err := t.Close(ctx)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("clean up after the run: %w", err)
+	if info := t.Info(); info.Namespace == target.NamespaceOf(runID) {
+		err = withHint(err, fmt.Sprintf("remove it later with load benchmark --purge %s --endpoint-url %s --table %s", runID, info.Endpoint, info.Table))
+	}
+	return err
 }
 
 func (p *runPlan) config(runID string, stderr io.Writer) loadtest.Config {

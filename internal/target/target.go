@@ -34,6 +34,9 @@ const (
 	namespacePrefix  = "load-"
 )
 
+// NamespaceOf is the name of the namespace that a run registers for itself.
+func NamespaceOf(runID string) string { return namespacePrefix + runID }
+
 // ErrCredentials is returned when credentials are missing or expired.
 var ErrCredentials = errors.New("no usable AWS credentials")
 
@@ -217,7 +220,7 @@ func (t *Target) enterNamespace(ctx context.Context) error {
 			return err
 		}
 	}
-	name := cmp.Or(t.config.Namespace, namespacePrefix+t.config.RunID)
+	name := cmp.Or(t.config.Namespace, NamespaceOf(t.config.RunID))
 	id, err := t.table.RegisterNamespace(ctx, name)
 	if err != nil {
 		return err
@@ -309,7 +312,7 @@ func Purge(ctx context.Context, c Config, runID string) error {
 	if err := t.table.Check(ctx); err != nil {
 		return err
 	}
-	name := namespacePrefix + runID
+	name := NamespaceOf(runID)
 	id, ok, err := t.table.ResolveNamespace(ctx, name)
 	if err != nil {
 		return err
