@@ -81,6 +81,15 @@ func TestTheSameResultHasNotChanged(t *testing.T) {
 	})
 }
 
+// The autocorrelation of a short series says little; that of a ramp would leave two seconds of ten, and
+// a bound that no change exceeds.
+func TestAShortTrendIsWorthFourSeconds(t *testing.T) {
+	n, ok := noiseOf([]float64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
+	if !ok || n.effective < 4 || n.effective > 5 {
+		t.Errorf("worth %v seconds, %v; want about 4", n.effective, ok)
+	}
+}
+
 func TestShortSeriesCannotTell(t *testing.T) {
 	a := wobbly(1, 1000, 20, 0.1, 0)
 	a.Series = a.Series[:fewestSeconds] // the last one is left out

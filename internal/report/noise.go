@@ -5,6 +5,10 @@ import "math"
 const (
 	// fewestSeconds is the number of seconds from which on a series says something about noise.
 	fewestSeconds = 8
+	// fewestEffective is the least number of independent seconds that a series is worth: the
+	// autocorrelation of a short one is itself mostly noise, and a bound on fewer would call a change
+	// to ten times as much noise.
+	fewestEffective = 4
 	// normalQuantile bounds the middle 99 % of a normal distribution on each side.
 	normalQuantile = 2.5758293035489004
 	// percentileError is how far the percentiles of two documents may differ by the resolution of
@@ -37,7 +41,7 @@ func noiseOf(series []float64) (n noise, ok bool) {
 	}
 	n.effective = count
 	if variance > 0 {
-		n.effective = max(count/correlationTime(deviations, variance), 2)
+		n.effective = max(count/correlationTime(deviations, variance), fewestEffective)
 	}
 	n.standardError = math.Sqrt(variance / n.effective)
 	return n, true
