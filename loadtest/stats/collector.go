@@ -233,8 +233,18 @@ func (c *Collector) finish(counts *secondCounts) Second {
 	if c.keep > 0 {
 		second.Hist, second.Late = &counts.hist, &counts.late
 	}
-	second.Saturated = counts.late.Count() >= judgedWakeUps && second.LateP99 > max(2*time.Millisecond, second.P50/5)
+	second.Saturated = lateness(&counts.late) > max(2*time.Millisecond, second.P50/5)
 	return second
+}
+
+// lateness is the 99th percentile by which a second is judged: among fewer than a hundred wake-ups
+// it passes over the latest one.
+func lateness(late *Histogram) time.Duration {
+	n := float64(late.Count())
+	if n < judgedWakeUps {
+		return 0
+	}
+	return late.Quantile(min(0.99, 1-1.5/n))
 }
 
 // remember keeps the state of the rows, for the rates of the next seconds.

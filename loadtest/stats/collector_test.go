@@ -112,9 +112,12 @@ func TestCoverageComparesPlanAndDelivery(t *testing.T) {
 func TestALateGeneratorSaturatesTheSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := NewCollector(1, time.Now(), 0)
-		record := func(took, late time.Duration) {
+		record := func(took, late time.Duration, more ...time.Duration) {
 			c.Recorder(0).Record(&Sample{Type: "T", Name: "n", Start: time.Now(), Duration: took})
 			for range judgedWakeUps {
+				c.Recorder(0).Late(late)
+			}
+			for _, late := range more {
 				c.Recorder(0).Late(late)
 			}
 			time.Sleep(time.Second)
@@ -122,14 +125,16 @@ func TestALateGeneratorSaturatesTheSecond(t *testing.T) {
 		record(10*time.Millisecond, 1900*time.Microsecond) // below 2 ms
 		record(10*time.Millisecond, 3*time.Millisecond)    // above both
 		record(50*time.Millisecond, 9*time.Millisecond)    // below 20 % of p50
+		record(10*time.Millisecond, time.Millisecond, 9*time.Millisecond)
+		record(10*time.Millisecond, time.Millisecond, 9*time.Millisecond, 9*time.Millisecond)
 		s := c.Snapshot(time.Now(), true)
-		want := []bool{false, true, false}
+		want := []bool{false, true, false, false, true} // one that is late alone says nothing
 		for i, second := range s.Series {
 			if second.Saturated != want[i] {
 				t.Errorf("second %d saturated = %v, want %v (%+v)", i, second.Saturated, want[i], second)
 			}
 		}
-		if s.Generator.SaturatedSeconds != 1 || s.Generator.Seconds != 3 {
+		if s.Generator.SaturatedSeconds != 2 || s.Generator.Seconds != 5 {
 			t.Errorf("saturated %d of %d", s.Generator.SaturatedSeconds, s.Generator.Seconds)
 		}
 	})

@@ -48,8 +48,9 @@ type Second struct {
 	// Hist and Late are what the percentiles are of, where they are kept for merging: the seconds of
 	// a worker have them, those of a run in one process do not.
 	Hist, Late *Histogram
-	// Saturated is set when LateP99, of at least 20 wake-ups, exceeds 2 ms and 20 % of P50: the generator was late, so that the
-	// figures of the second say more about it than about the target.
+	// Saturated is set when LateP99, of at least 20 wake-ups and not of a single one, exceeds 2 ms and
+	// 20 % of P50: the generator was late, so that the figures of the second say more about it than
+	// about the target.
 	Saturated bool
 }
 
