@@ -77,9 +77,10 @@ func (e *Row) Entry() stats.Entry {
 	return entry
 }
 
-// Delta returns what the report says as a difference of snapshots: the exact one of a worker of this
-// program, otherwise what Locust's numbers give. Their seconds are counted from 1970, which is when
-// such a snapshot has Started; its time is the given one.
+// Delta returns what the report says as a difference of snapshots, without a Total, which is the sum
+// of the rows: the exact one of a worker of this program, otherwise what Locust's numbers give. The
+// seconds of these are counted from 1970, which is when such a snapshot has Started; its time is the
+// given one.
 func (s *Stats) Delta(now time.Time) *stats.Snapshot {
 	if s.Report != nil {
 		return s.Report.Delta
@@ -89,12 +90,11 @@ func (s *Stats) Delta(now time.Time) *stats.Snapshot {
 		Started:      time.Unix(0, 0),
 		Users:        s.Users,
 		UsersByClass: s.UsersByClass,
-		Total:        stats.Entry{Hist: new(stats.Histogram)},
 		Generator:    stats.Generator{CPURatio: -1, CPUTime: -1, Late: new(stats.Histogram)},
 	}
+	d.Entries = make([]stats.Entry, len(s.Rows))
 	for i := range s.Rows {
-		d.Entries = append(d.Entries, s.Rows[i].Entry())
-		d.Total.Merge(&d.Entries[i])
+		d.Entries[i] = s.Rows[i].Entry()
 	}
 	for i := range s.Errors {
 		e := &s.Errors[i]

@@ -203,7 +203,7 @@ func TestAReportOfLocustBecomesADifference(t *testing.T) {
 		Users:        3,
 	}
 	d := s.Delta(at(0))
-	if d.Total.Requests != 3 || d.Total.Untimed != 1 || d.Total.Hist.Count() != 2 || d.Users != 3 || !d.At.Equal(at(0)) {
+	if e := d.Entries[0]; e.Requests != 3 || e.Untimed != 1 || e.Hist.Count() != 2 || d.Users != 3 || !d.At.Equal(at(0)) {
 		t.Errorf("difference %+v", d)
 	}
 	wantSeries := []stats.Second{{Index: 1700000000, Requests: 2}, {Index: 1700000001, Requests: 1, Failures: 1}}

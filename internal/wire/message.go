@@ -90,8 +90,8 @@ func Decode(data []byte) (Message, error) {
 			r.skip()
 		}
 	}
-	if r.err == nil && len(r.data) > 0 {
-		r.fail(fmt.Errorf("%d bytes after its end", len(r.data)))
+	if r.err == nil && r.rest() > 0 {
+		r.fail(fmt.Errorf("%d bytes after its end", r.rest()))
 	}
 	if r.err != nil {
 		return Message{}, badMessage(m.Type, r.err)
@@ -109,8 +109,7 @@ func badMessage(typ string, err error) error {
 
 // payload reads the data of a message.
 func (r *reader) payload(typ string) any {
-	if len(r.data) > 0 && r.data[0] == 0xc0 {
-		r.next()
+	if r.isNil() {
 		return nil
 	}
 	switch typ {

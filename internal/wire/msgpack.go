@@ -50,8 +50,9 @@ type token struct {
 // reader walks through a message that is wholly in memory. The first error sticks: after it every
 // method returns zero values, so that callers look at err once, at the end.
 type reader struct {
-	data []byte // what is left
-	left int    // values that may still come
+	data []byte
+	at   int // how much of data was read
+	left int // values that may still come
 	err  error
 }
 
@@ -61,17 +62,29 @@ func (r *reader) fail(err error) {
 	if r.err == nil {
 		r.err = err
 	}
-	r.data = nil
+	r.at = len(r.data)
+}
+
+// rest returns the number of bytes that are left.
+func (r *reader) rest() int { return len(r.data) - r.at }
+
+// isNil reports whether the next value is nil, and reads it then.
+func (r *reader) isNil() bool {
+	if r.rest() == 0 || r.data[r.at] != 0xc0 {
+		return false
+	}
+	r.next()
+	return true
 }
 
 // take returns the next n bytes.
 func (r *reader) take(n uint64) []byte {
-	if n > uint64(len(r.data)) {
+	if n > uint64(r.rest()) {
 		r.fail(errTruncated)
 		return nil
 	}
-	taken := r.data[:n]
-	r.data = r.data[n:]
+	taken := r.data[r.at : r.at+int(n)]
+	r.at += int(n)
 	return taken
 }
 
@@ -98,12 +111,12 @@ func (r *reader) next() token {
 	if r.left--; r.left < 0 {
 		r.fail(errTooMany)
 	}
-	if len(r.data) == 0 {
+	if r.rest() == 0 {
 		r.fail(errTruncated)
 		return token{}
 	}
-	c := r.data[0]
-	r.data = r.data[1:]
+	c := r.data[r.at]
+	r.at++
 	switch {
 	case c <= 0x7f:
 		return token{kind: kindInt, bits: uint64(c)}
@@ -170,7 +183,7 @@ func (r *reader) container(k kind, n uint64) token {
 	if k == kindMap {
 		least = 2 * n
 	}
-	if least > uint64(len(r.data)) {
+	if least > uint64(r.rest()) {
 		r.fail(errTruncated)
 		return token{}
 	}
@@ -244,6 +257,12 @@ func (r *reader) floatOrNil() (f float64, ok bool) {
 // int reads a whole number; nil is 0, a fraction is cut off, what does not fit becomes the nearest
 // number that does.
 func (r *reader) int() int64 {
+	if r.rest() > 0 && r.data[r.at] <= 0x7f && r.left > 0 {
+		// Most numbers of a report are small ones.
+		r.at++
+		r.left--
+		return int64(r.data[r.at-1])
+	}
 	switch t := r.next(); t.kind {
 	case kindInt:
 		return int64(t.bits)

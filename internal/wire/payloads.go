@@ -224,6 +224,9 @@ func (r *reader) locustfile() any {
 			r.skip()
 		}
 	}
+	if reply.Error != "" {
+		reply.Files = nil
+	}
 	if isReply {
 		return reply
 	}
@@ -232,7 +235,7 @@ func (r *reader) locustfile() any {
 
 func (r *reader) locustfileSource() LocustfileSource {
 	var source LocustfileSource
-	if len(r.data) > 0 && r.data[0]&0xf0 != 0x80 && r.data[0] != 0xde && r.data[0] != 0xdf {
+	if ahead := *r; ahead.next().kind != kindMap {
 		return LocustfileSource{URL: r.text()}
 	}
 	for key := range r.fields() {

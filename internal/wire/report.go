@@ -24,8 +24,8 @@ type Report struct {
 	// Final is set in the last report of a worker in a run.
 	Final bool
 	// Delta holds what is new: calls, errors, finished seconds, user seconds and warnings since the
-	// last report, while users, peaks and the use of the processor are as of now. It is never nil
-	// after decoding.
+	// last report, while users, peaks and the use of the processor are as of now. Its Total is not
+	// sent: it is the sum of the rows. It is never nil after decoding.
 	Delta *stats.Snapshot
 }
 
@@ -47,10 +47,6 @@ func (r *reader) report() *Report {
 	if r.left = inner.left; inner.err != nil {
 		r.fail(fmt.Errorf("%s: %w", reportKey, inner.err))
 		return nil
-	}
-	report.Delta.Total = stats.Entry{Hist: new(stats.Histogram)}
-	for i := range report.Delta.Entries {
-		report.Delta.Total.Merge(&report.Delta.Entries[i])
 	}
 	return report
 }
@@ -204,8 +200,7 @@ func (r *reader) second() stats.Second {
 }
 
 func (r *reader) histOrNil() *stats.Histogram {
-	if len(r.data) > 0 && r.data[0] == 0xc0 {
-		r.next()
+	if r.isNil() {
 		return nil
 	}
 	return r.hist()
@@ -254,7 +249,7 @@ func (p *Report) append(b []byte) ([]byte, error) {
 	return appendBytes(b, appendSnapshot(inner, p.Delta)), nil
 }
 
-// appendSnapshot appends 14 fields. The total is left out: it is the sum of the rows.
+// appendSnapshot appends 14 fields.
 func appendSnapshot(b []byte, s *stats.Snapshot) []byte {
 	if s == nil {
 		s = &stats.Snapshot{}

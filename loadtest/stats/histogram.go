@@ -356,6 +356,9 @@ func (h *Histogram) decodeBuckets(data []byte) error {
 }
 
 func uvarint(data []byte) (uint64, []byte, error) {
+	if len(data) > 0 && data[0] < 0x80 {
+		return uint64(data[0]), data[1:], nil // most are short
+	}
 	v, n := binary.Uvarint(data)
 	if n <= 0 {
 		return 0, nil, fmt.Errorf("%w: truncated", ErrBadHistogram)
