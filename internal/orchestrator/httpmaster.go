@@ -41,14 +41,14 @@ func NewHTTPMaster(base, token string) (*HTTPMaster, error) {
 }
 
 // statusDocument is what is read of GET /stats/requests: Locust's keys, and two of our own that tell
-// what users the test aims at and when a person used the web UI last.
+// how many users are wanted, and how long ago somebody did more than watch.
 type statusDocument struct {
 	State           string   `json:"state"`
 	UserCount       float64  `json:"user_count"`
 	CurrentRPS      *float64 `json:"current_rps"` // since Locust 2.45
 	TotalRPS        float64  `json:"total_rps"`
 	TargetUserCount *float64 `json:"target_user_count"`
-	UIIdleSeconds   *float64 `json:"ui_idle_seconds"`
+	IdleSeconds     *float64 `json:"idle_seconds"`
 	Workers         []struct {
 		ID        string  `json:"id"`
 		State     string  `json:"state"`
@@ -87,7 +87,7 @@ func (doc *statusDocument) status(from *url.URL) (Status, error) {
 	if target := doc.TargetUserCount; target != nil && *target >= 0 && *target <= maxUsers {
 		s.Target = int(*target)
 	}
-	if idle := doc.UIIdleSeconds; idle != nil && *idle >= 0 {
+	if idle := doc.IdleSeconds; idle != nil && *idle >= 0 {
 		s.Idle = time.Duration(min(*idle*float64(time.Second), math.MaxInt64/2))
 	}
 	for _, w := range doc.Workers {

@@ -57,7 +57,7 @@ func TestStatusReadsWhatAMasterSays(t *testing.T) {
 		},
 		{
 			"our own",
-			`{"state": "spawning", "user_count": 3.0, "target_user_count": 120, "ui_idle_seconds": 2.5}`,
+			`{"state": "spawning", "user_count": 3.0, "target_user_count": 120, "idle_seconds": 2.5}`,
 			orchestrator.Status{State: "spawning", Users: 3, Target: 120, Idle: 2500 * time.Millisecond},
 		},
 	}
