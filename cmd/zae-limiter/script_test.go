@@ -25,7 +25,9 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){"zae-limiter": main})
+	testscript.Main(m, map[string]func(){
+		"zae-limiter": main, "standin-master": standInMaster, "standin-worker": standInWorker,
+	})
 }
 
 // TestScripts runs the program as a user types it. Each script is one behaviour; the name says which.

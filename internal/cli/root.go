@@ -44,6 +44,7 @@ func (a *app) loadCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	load.AddCommand(a.benchmarkCommand(), a.checkCommand(), a.compareCommand(), a.tuneCommand())
+	load.AddCommand(a.orchestratorCommand())
 	return load
 }
 

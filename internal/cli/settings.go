@@ -138,7 +138,11 @@ func setFlag(flags *pflag.FlagSet, name string, value settings.Value) error {
 
 // sources are all places of options, the strongest first.
 func (a *app) sources(command []string) ([]settings.Source, error) {
-	found := []settings.Source{settings.Environment(a.getenv), settings.LocustEnvironment(a.getenv)}
+	found := []settings.Source{settings.Environment(a.getenv)}
+	if slices.Equal(command, []string{"load", "orchestrator"}) {
+		found = append(found, settings.DeploymentEnvironment(a.getenv))
+	}
+	found = append(found, settings.LocustEnvironment(a.getenv))
 	read := func(path string, required bool, parse func(string, []byte) (settings.Source, error)) error {
 		data, err := readSmall(path)
 		if errors.Is(err, fs.ErrNotExist) && !required {
