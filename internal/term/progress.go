@@ -97,10 +97,22 @@ func (p *Progress) draw() {
 			lines = append(lines, line)
 		}
 	}
+	lines = fit(lines, p.out.Height())
 	p.erase()
 	// Errors of a progress display are of no interest: the run goes on.
 	_, _ = io.WriteString(p.out, strings.Join(lines, "\n")+"\n")
 	p.shown = len(lines)
+}
+
+// fit leaves what can be erased again: what has scrolled out of a low terminal cannot. The last line,
+// which has the totals, stays.
+func fit(lines []string, height int) []string {
+	const fewest = 3
+	room := max(height-1, fewest)
+	if height == 0 || len(lines) <= room {
+		return lines
+	}
+	return append(lines[:room-1:room-1], lines[len(lines)-1])
 }
 
 func (p *Progress) erase() {

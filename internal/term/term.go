@@ -54,6 +54,16 @@ func (s *Stream) Width() int {
 	return fallbackWidth
 }
 
+// Height is the number of lines, 0 when it is not known.
+func (s *Stream) Height() int {
+	if s.fd >= 0 && s.tty {
+		if _, h, err := xterm.GetSize(s.fd); err == nil {
+			return h
+		}
+	}
+	return 0
+}
+
 // Style is a way to print text on a terminal with colours.
 type Style string
 

@@ -104,3 +104,20 @@ func TestTerminalIsRedrawnInPlace(t *testing.T) {
 		t.Errorf("Close = %q, want %q", got, want)
 	}
 }
+
+func TestFramesFitTheTerminal(t *testing.T) {
+	lines := []string{"line", "header", "a", "b", "c", "total"}
+	for _, test := range []struct {
+		height int
+		want   string
+	}{
+		{0, "line header a b c total"},
+		{7, "line header a b c total"},
+		{6, "line header a b total"},
+		{2, "line header total"},
+	} {
+		if got := strings.Join(fit(lines, test.height), " "); got != test.want {
+			t.Errorf("height %d: %q, want %q", test.height, got, test.want)
+		}
+	}
+}
