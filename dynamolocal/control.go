@@ -194,8 +194,9 @@ func (c *control) newTable(name string, d *tableDefinition) *table {
 		definition: *d,
 		activeAt:   now.Add(e.config.TableDelay),
 		tags:       map[string]string{},
-		indexKeys:  d.indexKeysOf(),
 	}
+	keys := d.indexKeysOf()
+	t.indexKeys.Store(&keys)
 	if rng != "" {
 		t.rng = keyAttribute{rng, d.kindOf(rng)}
 	}
@@ -211,7 +212,7 @@ func (c *control) newTable(name string, d *tableDefinition) *table {
 	}
 	t.store = store.NewTable(store.KeySchema{Hash: hash, Range: rng}, indexes)
 	t.capacity = e.throughput.NewTable(d.throughputSpec(t.arn), e.ticks())
-	t.feed.on = d.StreamSpecification != nil && d.StreamSpecification.StreamEnabled && e.config.KeepChanges
+	t.feed.on.Store(d.StreamSpecification != nil && d.StreamSpecification.StreamEnabled && e.config.KeepChanges)
 	return t
 }
 

@@ -180,3 +180,53 @@ func TestNamesAndPathsHaveLimits(t *testing.T) {
 		}
 	}
 }
+
+func TestTransactionsAndDeepValues(t *testing.T) {
+	deep := func(maps int) string {
+		return strings.Repeat(`{"M": {"n": `, maps) + `{"S": "x"}` + strings.Repeat(`}}`, maps)
+	}
+	const (
+		nested = "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported limit"
+		key    = `"TableName": "tab", "Key": {"PK": {"S": "p"}, "SK": {"S": "s"}}`
+	)
+	tests := []struct{ action, code, reason string }{
+		{`{"Put": {"TableName": "tab", "Item": {"PK": {"S": "p"}, "SK": {"S": "s"}, "a": ` + deep(32) + `}}}`, "ValidationException", nested},
+		{`{"Update": {` + key + `, "UpdateExpression": "SET a = :a", "ExpressionAttributeValues": {":a": ` + deep(32) + `}}}`, "ValidationError", nested},
+		{`{"ConditionCheck": {` + key + `, "ConditionExpression": "a = :a", "ExpressionAttributeValues": {":a": ` + deep(32) + `}}}`, "ConditionalCheckFailed", "The conditional request failed"},
+		{`{"Put": {"TableName": "tab", "Item": {"PK": {"S": "p"}, "SK": {"S": "s"}, "G": {"N": "1"}}}}`, "ValidationError",
+			"One or more parameter values were invalid: Type mismatch for Index Key G Expected: S Actual: N IndexName: keys"},
+		{`{"Put": {"TableName": "tab", "Item": {"PK": {"S": "p"}, "SK": {"S": "s"}, "G": {"S": ""}}}}`, "ValidationException",
+			"One or more parameter values are not valid. A value specified for a secondary index key is not supported. The AttributeValue for a key attribute cannot contain an empty string value. IndexName: keys, IndexKey: G"},
+		{`{"Update": {` + key + `, "UpdateExpression": "SET G = :g", "ExpressionAttributeValues": {":g": {"S": ""}}}}`, "ValidationException",
+			"One or more parameter values are not valid. The update expression attempted to update a secondary index key to a value that is not supported. The AttributeValue for a key attribute cannot contain an empty string value."},
+	}
+	e := newEngine(t, dynamolocal.Config{})
+	post(t, e, "CreateTable", indexedTable)
+	for _, tt := range tests {
+		reply := post(t, e, "TransactWriteItems", `{"TransactItems": [`+tt.action+`]}`)
+		kind, _ := reply["__type"].(string)
+		code := kind[strings.Index(kind, "#")+1:]
+		text, _ := reply["message"].(string)
+		if reasons, ok := reply["CancellationReasons"].([]any); ok {
+			code, _ = reasons[0].(object)["Code"].(string)
+			text, _ = reasons[0].(object)["Message"].(string)
+		}
+		if code != tt.code || text != tt.reason {
+			t.Errorf("%.100s\n got %s: %s\nwant %s: %s", tt.action, code, text, tt.code, tt.reason)
+		}
+	}
+}
+
+func TestEncryptionIsDescribed(t *testing.T) {
+	e := newEngine(t, dynamolocal.Config{})
+	post(t, e, "CreateTable", definition("a:HASH", "a:S", `, "SSESpecification": {"Enabled": true}`))
+	described, _ := post(t, e, "DescribeTable", `{"TableName": "made"}`)["Table"].(object)["SSEDescription"].(object)
+	arn, _ := described["KMSMasterKeyArn"].(string)
+	if described["Status"] != "ENABLED" || described["SSEType"] != "KMS" || !strings.HasPrefix(arn, "arn:aws:kms:us-east-1:000000000000:key/") {
+		t.Errorf("SSEDescription = %v", described)
+	}
+	post(t, e, "UpdateTable", `{"TableName": "made", "SSESpecification": {"Enabled": false}}`)
+	if got := post(t, e, "DescribeTable", `{"TableName": "made"}`)["Table"].(object)["SSEDescription"]; got != nil {
+		t.Errorf("SSEDescription = %v after it was switched off", got)
+	}
+}

@@ -41,6 +41,10 @@ type (
 		Key   string
 		Value *string
 	}
+	encryption struct {
+		Enabled        bool
+		KMSMasterKeyId string
+	}
 	indexUpdate struct{ Create, Update, Delete *indexDefinition }
 )
 
@@ -58,6 +62,7 @@ type tableDefinition struct {
 	Tags                      []tag
 	DeletionProtectionEnabled *bool
 	TableClass                string
+	SSESpecification          *encryption
 }
 
 const (
@@ -378,7 +383,8 @@ func (x *indexDefinition) schema(local bool) store.IndexSchema {
 	return s
 }
 
-// indexKeysOf lists the key attributes of all indexes with their types.
+// indexKeysOf lists the key attributes of all indexes with their types, by the names of the indexes:
+// the first that does not fit is the one that an error names.
 func (d *tableDefinition) indexKeysOf() []indexKey {
 	var keys []indexKey
 	for i, x := range slices.Concat(d.GlobalSecondaryIndexes, d.LocalSecondaryIndexes) {
@@ -390,6 +396,7 @@ func (d *tableDefinition) indexKeysOf() []indexKey {
 			keys = append(keys, indexKey{x.IndexName, k.AttributeName, d.kindOf(k.AttributeName), k.KeyType == "HASH"})
 		}
 	}
+	slices.SortStableFunc(keys, func(a, b indexKey) int { return strings.Compare(a.index, b.index) })
 	return keys
 }
 

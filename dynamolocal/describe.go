@@ -1,6 +1,9 @@
 package dynamolocal
 
-import "cmp"
+import (
+	"cmp"
+	"strings"
+)
 
 // describe returns the description of a table; status "" is the current one.
 func (c *control) describe(t *table, status string) map[string]any {
@@ -42,6 +45,14 @@ func (c *control) describe(t *table, status string) map[string]any {
 	}
 	if d.TableClass != "" {
 		answer["TableClassSummary"] = map[string]any{"TableClass": d.TableClass}
+	}
+	if sse := d.SSESpecification; sse != nil && sse.Enabled {
+		// Nothing is encrypted in memory; the description is what was asked for.
+		key := cmp.Or(sse.KMSMasterKeyId, t.id)
+		if !strings.HasPrefix(key, "arn:") {
+			key = "arn:aws:kms:" + c.region + ":" + c.account + ":key/" + key
+		}
+		answer["SSEDescription"] = map[string]any{"Status": "ENABLED", "SSEType": "KMS", "KMSMasterKeyArn": key}
 	}
 	if s := d.StreamSpecification; s != nil && s.StreamEnabled {
 		label := t.created.UTC().Format("2006-01-02T15:04:05.000")

@@ -15,7 +15,9 @@ type apiError struct {
 	message string
 	// strict errors are prefixed in the newer wording.
 	strict bool
-	item   *attr.Map // of a failed condition
+	// whole errors fail a transaction as a whole instead of cancelling it.
+	whole bool
+	item  *attr.Map // of a failed condition
 	// reasons are those of a cancelled transaction.
 	reasons []cancellation
 	refusal *throughput.Refusal

@@ -2,6 +2,7 @@ package dynamolocal
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
 )
@@ -11,8 +12,8 @@ const feedLength = 1 << 16
 
 // feed is the ordered list of a table's changes, kept while somebody reads it.
 type feed struct {
+	on       atomic.Bool
 	mu       sync.Mutex
-	on       bool
 	sequence uint64
 	changes  []change
 }
@@ -26,7 +27,7 @@ type change struct {
 
 // record adds a change; nothing is recorded when nothing changed.
 func (f *feed) record(old, item *attr.Map, expired bool) {
-	if !f.on || old.Equal(item) && (old == nil) == (item == nil) {
+	if !f.on.Load() || old.Equal(item) && (old == nil) == (item == nil) {
 		return
 	}
 	f.mu.Lock()

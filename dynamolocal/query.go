@@ -294,9 +294,7 @@ func (p *page) schema() (hash, rng keyAttribute) {
 	if p.index == nil {
 		return p.table.hash, p.table.rng
 	}
-	p.table.mu.RLock()
-	defer p.table.mu.RUnlock()
-	for _, k := range p.table.indexKeys {
+	for _, k := range *p.table.indexKeys.Load() {
 		if k.index != p.index.Schema().Name {
 			continue
 		}

@@ -27,7 +27,7 @@ func (c *control) updateTable(body []byte) (any, error) {
 		return nil, err
 	}
 	if r.ProvisionedThroughput == nil && r.BillingMode == "" && len(r.GlobalSecondaryIndexUpdates) == 0 &&
-		r.StreamSpecification == nil && r.DeletionProtectionEnabled == nil && r.TableClass == "" && r.OnDemandThroughput == nil {
+		r.StreamSpecification == nil && r.DeletionProtectionEnabled == nil && r.TableClass == "" && r.OnDemandThroughput == nil && r.SSESpecification == nil {
 		return nil, validation("At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required")
 	}
 	if r.BillingMode == "PROVISIONED" && r.ProvisionedThroughput == nil {
@@ -74,12 +74,17 @@ func (c *control) updateTable(body []byte) (any, error) {
 	if r.TableClass != "" {
 		d.TableClass = r.TableClass
 	}
+	if r.SSESpecification != nil {
+		d.SSESpecification = r.SSESpecification
+	}
 	if err := c.changeIndexes(t, &d, r.GlobalSecondaryIndexUpdates, r.AttributeDefinitions); err != nil {
 		t.mu.Unlock()
 		return nil, err
 	}
 	t.definition = d
-	t.indexKeys = d.indexKeysOf()
+	keys := d.indexKeysOf()
+	t.indexKeys.Store(&keys)
+	t.feed.on.Store(d.StreamSpecification != nil && d.StreamSpecification.StreamEnabled && c.engine.config.KeepChanges)
 	t.mu.Unlock()
 	return map[string]any{"TableDescription": c.describe(t, "")}, nil
 }

@@ -26,11 +26,12 @@ type table struct {
 	deleting   bool
 	ttl        string
 	tags       map[string]string
-	indexKeys  []indexKey
 
-	ttlName atomic.Pointer[string]
-	feed    feed
-	usage   usage
+	// indexKeys are those of all indexes; writes read them without the lock.
+	indexKeys atomic.Pointer[[]indexKey]
+	ttlName   atomic.Pointer[string]
+	feed      feed
+	usage     usage
 }
 
 // keyAttribute is a key attribute of the table; the name is "" where there is none.
@@ -157,7 +158,7 @@ func (t *table) checkIndexKeys(old, item *attr.Map, update bool) error {
 	if update && !t.touchesIndexKeys(old, item) {
 		return nil
 	}
-	for _, k := range t.indexKeys {
+	for _, k := range *t.indexKeys.Load() {
 		v := item.Get(k.name)
 		if !v.Exists() || update && attr.Equal(v, old.Get(k.name)) {
 			continue
@@ -173,7 +174,7 @@ func (t *table) checkIndexKeys(old, item *attr.Map, update bool) error {
 			what = "binary"
 		}
 		if update {
-			return validation("One or more parameter values are not valid. The update expression attempted to update a secondary index key to a value that is not supported. The AttributeValue for a key attribute cannot contain an empty " + what + " value.")
+			return &apiError{code: codeValidation, whole: true, message: "One or more parameter values are not valid. The update expression attempted to update a secondary index key to a value that is not supported. The AttributeValue for a key attribute cannot contain an empty " + what + " value."}
 		}
 		return validation("One or more parameter values are not valid. A value specified for a secondary index key is not supported. The AttributeValue for a key attribute cannot contain an empty " + what + " value. IndexName: " + k.index + ", IndexKey: " + k.name)
 	}
@@ -186,9 +187,10 @@ func (t *table) touchesIndexKeys(old, item *attr.Map) bool {
 	if old.Len() == 0 || item.Len() == 0 || old.Names() != item.Names() {
 		return true
 	}
+	keys := *t.indexKeys.Load()
 	for i := range item.Len() {
 		name, v := item.At(i)
-		if v != old.ValueAt(i) && slices.ContainsFunc(t.indexKeys, func(k indexKey) bool { return k.name == name }) {
+		if v != old.ValueAt(i) && slices.ContainsFunc(keys, func(k indexKey) bool { return k.name == name }) {
 			return true
 		}
 	}

@@ -3,6 +3,7 @@ package dynamolocal
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -170,6 +171,10 @@ func (t *transaction) bind() error {
 		}
 		w := &t.writes[i]
 		w.kind = a.Kind
+		if errors.Is(a.ValueErr, attr.ErrNesting) {
+			// Only UpdateItem looks at the depth of a value that an item may never see.
+			a.ValueErr = nil
+		}
 		if err := t.engine.bindWrite(w, &a.Request, name); err != nil {
 			if asAPIError(err).message != messageKeySchema && !isItemLevel(err) {
 				return err
@@ -311,6 +316,10 @@ func (t *transaction) apply(hold bool) (*result, error) {
 			if err = e.admitWrite(w.table, w.hash, w.rng, 2); err == nil {
 				items[i], err = w.evaluate(&cells[i])
 			}
+		}
+		var api *apiError
+		if errors.As(err, &api) && api.whole {
+			return nil, err
 		}
 		if err != nil {
 			reasons[i] = reasonOf(err, &t.request.Actions[i])
