@@ -38,7 +38,7 @@ func (s *Server) checkHost(r *http.Request) error {
 			return nil
 		}
 	}
-	return &statusError{http.StatusForbidden, fmt.Sprintf("host %q is not a name of this machine; use http://localhost with the port", r.Host)}
+	return &statusError{http.StatusForbidden, fmt.Sprintf("host %q is not a name of this machine; use http://localhost with the port, or name the address with --web-allow-origin", r.Host)}
 }
 
 func isLoopbackName(hostport string) bool {

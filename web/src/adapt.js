@@ -100,9 +100,15 @@ window.templateArgs = {
   available_user_classes: args.available_user_classes?.map(guard),
 };
 
-// The package's logo leads to the root of the server, wherever the page stands.
+// The package's logo leads to the root of the server, wherever the page stands, and its version is taken
+// for Locust's.
 document.addEventListener(
   "click",
-  (event) => event.target.closest?.('a[href="/"]')?.setAttribute("href", basePath + "/"),
+  ({ target }) => {
+    target.closest?.('a[href="/"]')?.setAttribute("href", basePath + "/");
+    target
+      .closest?.('a[href^="https://github.com/locustio/locust/releases/tag/"]')
+      ?.setAttribute("href", "https://github.com/zeroae/zae-limiter-go/releases");
+  },
   true,
 );
