@@ -107,8 +107,11 @@ func (m *HTTPMaster) Quit(ctx context.Context, ids []string) error {
 		return err
 	}
 	_, err = m.do(request)
-	if e, ok := errors.AsType[*httpError](err); ok && (e.code == http.StatusNotFound || e.code == http.StatusMethodNotAllowed) {
-		return fmt.Errorf("%w: %w", err, errors.ErrUnsupported)
+	if e, ok := errors.AsType[*httpError](err); ok {
+		switch e.code {
+		case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+			return fmt.Errorf("%w: %w", err, errors.ErrUnsupported)
+		}
 	}
 	return err
 }

@@ -132,7 +132,7 @@ func TestQuitNamesTheWorkers(t *testing.T) {
 }
 
 func TestAMasterWithoutQuitIsTold(t *testing.T) {
-	for _, code := range []int{http.StatusNotFound, http.StatusMethodNotAllowed} {
+	for _, code := range []int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented} {
 		if err := answers(t, code, "").Quit(t.Context(), []string{"a"}); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("answer %d: %v, want it to be unsupported", code, err)
 		}

@@ -131,6 +131,7 @@ func (s *Server) routes() {
 	s.route("GET /tasks", s.tasks)
 	s.route("GET /logs", s.logs)
 	s.route("GET /worker-count", s.workerCount)
+	s.route("POST /workers/quit", s.quitWorkers)
 	s.route("POST /user", s.updateUser)
 	s.route("GET /result", s.result)
 	s.route("GET /metrics", s.metrics)
@@ -184,7 +185,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // uses the server.
 var watching = map[string]bool{
 	"/stats/requests": true, "/worker-count": true, "/logs": true, "/tasks": true, "/exceptions": true,
-	"/result": true, "/metrics": true, "/healthz": true,
+	"/result": true, "/metrics": true, "/healthz": true, "/workers/quit": true,
 }
 
 // inside returns the request with the base path taken off; it answers one outside by itself.
