@@ -70,7 +70,8 @@ type Server struct {
 	page       *template.Template
 	origins    *http.CrossOriginProtection
 	history    history
-	// lastUse is when somebody last did more than watch, in nanoseconds since 1970.
+	started    time.Time // its monotonic reading: an idle time must not follow a clock that is set
+	// lastUse is when somebody last did more than watch, in nanoseconds since started.
 	lastUse atomic.Int64
 
 	requests cachedBody
@@ -84,6 +85,7 @@ func NewServer(config Config) (*Server, error) {
 		logger:     config.Logger,
 		mux:        http.NewServeMux(),
 		origins:    http.NewCrossOriginProtection(),
+		started:    time.Now(),
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
@@ -103,7 +105,6 @@ func NewServer(config Config) (*Server, error) {
 		}
 		s.page = page
 	}
-	s.lastUse.Store(time.Now().UnixNano())
 	s.routes()
 	return s, nil
 }
@@ -175,7 +176,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !watching[inner.URL.Path] {
-		s.lastUse.Store(time.Now().UnixNano())
+		s.lastUse.Store(int64(time.Since(s.started)))
 	}
 	inner.Body = http.MaxBytesReader(w, inner.Body, maxBody)
 	s.mux.ServeHTTP(w, inner)

@@ -114,7 +114,7 @@ func (s *Server) requestsAnswer() requestsAnswer {
 		FailRatio:          snapshot.Total.FailureRatio(),
 		CurrentPercentiles: percentilesOf(snapshot.Total.Current),
 		TargetUsers:        status.TargetUsers,
-		IdleSeconds:        time.Since(time.Unix(0, s.lastUse.Load())).Round(time.Millisecond).Seconds(),
+		IdleSeconds:        (time.Since(s.started) - time.Duration(s.lastUse.Load())).Round(time.Millisecond).Seconds(),
 	}
 	if status.Distributed {
 		workers, active := workerRows(status.Workers), status.ActiveWorkers()
