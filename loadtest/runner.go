@@ -274,6 +274,11 @@ func (r *Runner) loop(ctx context.Context) (reason string, ended error) {
 	}
 	steps := time.NewTimer(time.Hour)
 	defer steps.Stop()
+	select {
+	case reason := <-r.stopTest: // by a listener: nobody starts
+		return reason, nil
+	default:
+	}
 	if r.config.Shape == nil {
 		r.target(ShapeStep{Users: r.config.Users, SpawnRate: r.config.SpawnRate}, steps)
 	} else if done, err := r.shape(steps); done {

@@ -136,6 +136,49 @@ func TestConstantPacingKeepsThePeriod(t *testing.T) {
 	})
 }
 
+// The first period begins when the user is made, so that it includes the start.
+func TestPacingIncludesTheStart(t *testing.T) {
+	for _, wait := range []WaitTime{ConstantPacing(time.Second), ConstantThroughput(1)} {
+		got := trace(t, 2500*time.Millisecond, func(log func(string) TaskFunc) *UserClass {
+			start := func(ctx context.Context, u *User) error { return u.Sleep(ctx, 400*time.Millisecond) }
+			return &UserClass{OnStart: start, WaitTime: wait, Tasks: []Task{{Run: log("t")}}}
+		})
+		if want := "400ms t; 1s t; 2s t"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+func TestWaitsFollowTheirDistributions(t *testing.T) {
+	const n = 100_000
+	s, _ := benchSwarm(t, 1)
+	u := newUser(s, benchClass(&UserClass{Name: "A", Tasks: []Task{{Run: call(0)}}}), 0)
+	for _, test := range []struct {
+		name            string
+		wait            WaitTime
+		mean, deviation float64 // seconds
+		least, most     time.Duration
+	}{
+		{"between", Between(time.Second, 3*time.Second), 2, 2 / math.Sqrt(12), time.Second, 3*time.Second - 1},
+		{"poisson", Poisson(4), 0.25, 0.25, 0, time.Hour},
+		{"constant", Constant(time.Second), 1, 0, time.Second, time.Second},
+		{"a rate near zero", ConstantThroughput(1e-15), math.MaxInt64 / 2 / 1e9, 1, time.Hour, math.MaxInt64},
+	} {
+		sum := 0.0
+		for range n {
+			wait, err := test.wait.Wait(t.Context(), u)
+			if err != nil || wait < test.least || wait > test.most {
+				t.Fatalf("%s: %v, %v; want between %v and %v", test.name, wait, err, test.least, test.most)
+			}
+			sum += wait.Seconds()
+			u.pacedAt, u.paced = s.now(), 0
+		}
+		if mean := sum / n; math.Abs(mean-test.mean) > 4*test.deviation/math.Sqrt(n)+1e-9*test.mean {
+			t.Errorf("%s: mean %v s, want %v", test.name, mean, test.mean)
+		}
+	}
+}
+
 // trace runs one user of a class for a time and returns what it logged.
 func trace(t *testing.T, d time.Duration, build func(log func(string) TaskFunc) *UserClass) string {
 	var lines []string
@@ -511,6 +554,17 @@ func (failingShape) Tick(s ShapeState) (ShapeStep, bool, error) {
 		return ShapeStep{}, false, errors.New("no idea")
 	}
 	return ShapeStep{Users: 1, SpawnRate: 1}, true, nil
+}
+
+func TestAListenerMayStopTheTestBeforeItsUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		class := &UserClass{Name: "A", Tasks: []Task{{Run: call(0)}}}
+		s, r := run(t, Config{Classes: []*UserClass{class}, Users: 3, SpawnRate: 3, Events: Events{
+			TestStart: func(_ context.Context, env *Env) error { env.StopTest("nothing to do"); return nil }}})
+		if reason, ended := r.Ended(); s.PeakUsers != 0 || reason != "nothing to do" || ended != nil {
+			t.Errorf("%d users ran, ended for %q, %v", s.PeakUsers, reason, ended)
+		}
+	})
 }
 
 func TestAFailingShapeEndsTheRunWithAnError(t *testing.T) {

@@ -43,7 +43,7 @@ func ConstantPacing(d time.Duration) WaitTime { return pacing(d) }
 
 // ConstantThroughput runs at most that many tasks a second for each user.
 func ConstantThroughput(perSecond float64) WaitTime {
-	return pacing(float64(time.Second) / perSecond)
+	return pacing(nanoseconds(1 / perSecond))
 }
 
 func (p pacing) Wait(_ context.Context, u *User) (time.Duration, error) {
@@ -61,8 +61,12 @@ type poisson float64
 func Poisson(perSecond float64) WaitTime { return poisson(perSecond) }
 
 func (p poisson) Wait(_ context.Context, u *User) (time.Duration, error) {
-	seconds := u.Rand().ExpFloat64() / float64(p)
-	return time.Duration(math.Min(seconds*float64(time.Second), math.MaxInt64/2)), nil
+	return nanoseconds(u.Rand().ExpFloat64() / float64(p)), nil
+}
+
+// nanoseconds converts seconds, of which there may be more than a duration holds.
+func nanoseconds(seconds float64) time.Duration {
+	return time.Duration(math.Min(seconds*float64(time.Second), math.MaxInt64/2))
 }
 
 func checkedWait(d time.Duration, err error) (time.Duration, error) {
