@@ -128,7 +128,7 @@ func Load(options Options) (*File, error) {
 // loader executes files and the modules that they load.
 type loader struct {
 	file    *File
-	dir     string             // as given
+	dir     string             // as given; "" = the working directory
 	root    string             // without symbolic links
 	modules map[string]*module // by their path without symbolic links
 	mains   []string           // those that were given, not loaded
@@ -142,6 +142,7 @@ type module struct {
 }
 
 func (l *loader) setRoot(dir string) error {
+	l.dir = dir
 	if dir == "" {
 		dir = "."
 	}
@@ -156,7 +157,6 @@ func (l *loader) setRoot(dir string) error {
 	if err != nil {
 		return fmt.Errorf("-C: %w", err)
 	}
-	l.dir = dir
 	l.root, err = filepath.EvalSymlinks(absolute)
 	return err
 }
@@ -176,7 +176,7 @@ func (l *loader) loadMain(path string) error {
 		return fileError(path, err)
 	}
 	if !filepath.IsAbs(path) && !l.inside(real) {
-		return &Error{File: path, Msg: "the path leaves the directory given with -C (" + l.dir + ")"}
+		return &Error{File: path, Msg: "the path leaves " + l.bounds()}
 	}
 	if slices.Contains(l.mains, real) {
 		return &Error{File: path, Msg: "the file is given twice"}
@@ -226,6 +226,14 @@ func fileError(path string, err error) error {
 		err = pathError.Err
 	}
 	return &Error{File: path, Msg: err.Error(), Err: err}
+}
+
+// bounds names the directory that nothing may leave.
+func (l *loader) bounds() string {
+	if l.dir == "" {
+		return "the working directory; give a folder that holds all files with -C"
+	}
+	return "the directory given with -C (" + l.dir + ")"
 }
 
 func (l *loader) inside(real string) bool {
@@ -308,7 +316,7 @@ func (l *loader) load(from, path string) (starlark.StringDict, error) {
 		return nil, fmt.Errorf("%s: an absolute path cannot be loaded", path)
 	}
 	if !l.inside(full) {
-		return nil, fmt.Errorf("%s leaves the directory given with -C (%s)", path, l.dir)
+		return nil, fmt.Errorf("%s leaves %s", path, l.bounds())
 	}
 	real, err := filepath.EvalSymlinks(full)
 	if err != nil {
@@ -316,7 +324,7 @@ func (l *loader) load(from, path string) (starlark.StringDict, error) {
 		return nil, errors.New(fileError(path, err).Error())
 	}
 	if !l.inside(real) {
-		return nil, fmt.Errorf("%s leads out of the directory given with -C (%s) through a symbolic link", path, l.dir)
+		return nil, fmt.Errorf("%s leads through a symbolic link out of %s", path, l.bounds())
 	}
 	name, err := filepath.Rel(l.root, real)
 	if err != nil {
