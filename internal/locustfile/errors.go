@@ -60,12 +60,39 @@ func positioned(err error) error {
 	case errors.As(err, &eval):
 		return evalError(eval)
 	case errors.As(err, &parse):
-		return &Error{File: parse.Pos.Filename(), Line: int(parse.Pos.Line), Col: int(parse.Pos.Col), Msg: parse.Msg, Err: err}
+		return &Error{File: parse.Pos.Filename(), Line: int(parse.Pos.Line), Col: int(parse.Pos.Col), Msg: parse.Msg + pythonHint(parse.Msg), Err: err}
 	case errors.As(err, &names) && len(names) > 0:
 		first := names[0]
 		return &Error{File: first.Pos.Filename(), Line: int(first.Pos.Line), Col: int(first.Pos.Col), Msg: first.Msg, Err: err}
 	}
 	return err
+}
+
+// notStarlark says what stands for the words of Python that Starlark does not have.
+var notStarlark = map[string]string{
+	"import": "names of other files come from load(…); math, json, time and random are there",
+	"from":   "names of other files come from load(…); math, json, time and random are there",
+	"class":  "a user class is X = user_class(…), a task set a list",
+	"try":    "use attempt(fn, …)",
+	"raise":  "use fail(message)",
+	"with":   "a lease ends when its task returns, or by lease.close()",
+	"global": "keep what changes on user, or in env.state",
+	"is":     "use ==",
+	"del":    "use pop or remove",
+	"assert": "use fail(message)",
+	"yield":  "return a list",
+}
+
+// pythonHint helps with a syntax error that is Python.
+func pythonHint(message string) string {
+	word, _, _ := strings.Cut(strings.TrimPrefix(message, "got "), ",")
+	if hint := notStarlark[word]; hint != "" {
+		return fmt.Sprintf(" (Starlark has no %s: %s)", word, hint)
+	}
+	if strings.HasPrefix(message, "unexpected input character '@'") {
+		return " (Starlark has no decorators: use task(fn, weight=3, tags=[…]))"
+	}
+	return ""
 }
 
 func evalError(eval *starlark.EvalError) *Error {

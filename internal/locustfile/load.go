@@ -1,6 +1,7 @@
 package locustfile
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -248,6 +249,7 @@ func (l *loader) execute(real, display string) (globals starlark.StringDict, err
 		return nil, fileError(display, err)
 	}
 	sum := sha256.Sum256(source)
+	source = bytes.TrimPrefix(source, []byte("\ufeff"))
 	l.hashes = append(l.hashes, sum[:])
 	s := l.file.sessions.fresh()
 	s.thread.Load = func(_ *starlark.Thread, path string) (starlark.StringDict, error) { return l.load(real, path) }

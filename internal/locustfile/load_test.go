@@ -131,6 +131,17 @@ func TestAFileThatIsGivenAndLoadedIsExecutedOnce(t *testing.T) {
 	}
 }
 
+func TestFilesOfOtherSystemsLoad(t *testing.T) {
+	for name, source := range map[string]string{
+		"line ends of Windows": strings.ReplaceAll(oneClass, "\n", "\r\n"),
+		"a byte order mark":    "\ufeff" + oneClass,
+	} {
+		if _, err := loadSource(t, source); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestLoadedNamesRegisterNothing(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "m.star", oneClass+"S = stages([(1, 1, 1)])\ndef on_test_start(env):\n    fail(\"a module's listener\")\n")
