@@ -51,7 +51,7 @@ func (e *Engine) control(ctx context.Context, op string, body []byte, c *control
 	if err := e.faults.Wait(ctx); err != nil {
 		return nil, err
 	}
-	if e.faults.Active() {
+	if e.faulty() {
 		fault := e.faults.Match(faults.Call{Operation: op, Elapsed: time.Since(e.started)})
 		if fault != nil {
 			if done, err := e.suffer(ctx, fault); done {

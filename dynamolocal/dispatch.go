@@ -22,7 +22,7 @@ func (e *Engine) call(ctx context.Context, op string, r *wire.Request, body []by
 		return nil, err
 	}
 	var fault *faults.Fault
-	if e.faults.Active() {
+	if e.faulty() {
 		fault = e.faults.Match(faults.Call{Operation: op, Elapsed: time.Since(e.started), Targets: e.targets(r)})
 	}
 	if fault != nil && !fault.After {

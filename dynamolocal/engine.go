@@ -66,6 +66,7 @@ type Engine struct {
 	lateness   lateness
 	throughput throughput.Config
 	faults     *faults.Set
+	unharmed   atomic.Bool // faults are suspended
 
 	mu     sync.RWMutex
 	tables map[string]*table
@@ -133,6 +134,16 @@ func (e *Engine) Pause() { e.faults.Pause() }
 
 // Resume ends a Pause.
 func (e *Engine) Resume() { e.faults.Resume() }
+
+// SuspendFaults keeps all rules from applying until ResumeFaults, so that what is needed first can be
+// made in peace.
+func (e *Engine) SuspendFaults() { e.unharmed.Store(true) }
+
+// ResumeFaults ends SuspendFaults.
+func (e *Engine) ResumeFaults() { e.unharmed.Store(false) }
+
+// faulty reports whether rules have to be looked at.
+func (e *Engine) faulty() bool { return e.faults.Active() && !e.unharmed.Load() }
 
 func (e *Engine) now() time.Time { return e.clock() }
 

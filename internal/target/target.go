@@ -114,6 +114,8 @@ func Open(ctx context.Context, c Config) (_ *Target, err error) {
 			return nil, err
 		}
 		endpoint = t.engine.endpoint
+		// Faults are for the run: the way to the table is not what is tested.
+		t.engine.engine.SuspendFaults()
 	} else if !isLoopback(endpoint) {
 		if region, provider, err = awsIdentity(ctx, c); err != nil {
 			return nil, err
@@ -128,6 +130,9 @@ func Open(ctx context.Context, c Config) (_ *Target, err error) {
 	}
 	if err := t.enterNamespace(ctx); err != nil {
 		return nil, err
+	}
+	if t.engine != nil {
+		t.engine.engine.ResumeFaults()
 	}
 	t.StartReadings()
 	return t, nil

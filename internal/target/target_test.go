@@ -15,6 +15,7 @@ import (
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
 	"github.com/zeroae/zae-limiter-go/limiter"
+	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 )
 
 func open(t *testing.T, c Config) *Target {
@@ -295,6 +296,23 @@ func TestUnitsOfASampleAreThoseOfTheEngine(t *testing.T) {
 	}
 	if *r.SampledRatio <= 0 || *r.SampledRatio > 0.5 {
 		t.Errorf("sampled ratio %v, want that of a sample", *r.SampledRatio)
+	}
+}
+
+// Rules that hit everything are for the run, not for the way to the table.
+func TestFaultsBeginWithTheRun(t *testing.T) {
+	rules := []byte(`{"rules": [{"action": "error", "code": "ThrottlingException"}]}`)
+	target := open(t, Config{Table: "zae-limiter", RunID: "r1", Engine: dynamolocal.Config{Faults: rules}})
+	defer closeTarget(t, target)
+	if err := target.table.Check(t.Context()); err == nil {
+		t.Error("the rule does not apply once the target is open")
+	}
+}
+
+func TestATableTooSmallToBeginWithIsNamedAsSuch(t *testing.T) {
+	_, err := Open(t.Context(), Config{Table: "zae-limiter", RunID: "r1", Engine: dynamolocal.Config{Throughput: "provisioned=1,1"}})
+	if !dynamostore.IsThrottle(err) {
+		t.Errorf("err = %v, want the throttling", err)
 	}
 }
 

@@ -88,7 +88,7 @@ func (t *Table) RegisterNamespace(ctx context.Context, name string) (id string, 
 		if err == nil {
 			return id, nil
 		}
-		if _, taken := errors.AsType[*types.TransactionCanceledException](err); !taken {
+		if _, taken := errors.AsType[*types.TransactionCanceledException](err); !taken || IsThrottle(err) {
 			return "", fmt.Errorf("register namespace %s: %w", name, mapPermission(err))
 		}
 		if id, ok, err := t.resolveNamespace(ctx, name, true); err != nil || ok {
