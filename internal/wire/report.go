@@ -23,6 +23,9 @@ type Report struct {
 	Sequence uint64
 	// Final is set in the last report of a worker in a run.
 	Final bool
+	// Samples counts all calls that the worker's users have recorded in the run, those of this report
+	// included, so that a master knows how many were in reports that are missing.
+	Samples int64
 	// Delta holds what is new: calls, errors, finished seconds, user seconds and warnings since the
 	// last report, while users, peaks and the use of the processor are as of now. Its Total is not
 	// sent: it is the sum of the rows. It is never nil after decoding.
@@ -40,6 +43,8 @@ func (r *reader) report() *Report {
 			report.Sequence = uint64(inner.count())
 		case "final":
 			report.Final = inner.bool()
+		case "samples":
+			report.Samples = inner.count()
 		default:
 			inner.snapshotField(string(key), report.Delta)
 		}
@@ -242,10 +247,11 @@ func (r *reader) generator() stats.Generator {
 }
 
 func (p *Report) append(b []byte) ([]byte, error) {
-	inner := appendMap(make([]byte, 0, 1024), 3+14)
+	inner := appendMap(make([]byte, 0, 1024), 4+14)
 	inner = appendText(appendText(inner, "run"), p.Run)
 	inner = appendUint(appendText(inner, "seq"), p.Sequence)
 	inner = appendBool(appendText(inner, "final"), p.Final)
+	inner = appendInt(appendText(inner, "samples"), p.Samples)
 	return appendBytes(b, appendSnapshot(inner, p.Delta)), nil
 }
 
