@@ -41,6 +41,8 @@ var allowedImports = map[string][]string{
 	"internal/workerproc":   {},
 
 	"internal/wire/wiretest": {},
+	"internal/worker":        {"internal/wire", "loadtest", "loadtest/stats"},
+	"internal/master":        {"internal/wire", "loadtest", "loadtest/stats"},
 	"internal/cli":           {"..."},
 	"bench/peers/sdkloop":    {"limiter", "limiter/dynamostore"},
 	"bench/engine":           {"limiter/dynamostore"},

@@ -1,0 +1,85 @@
+package master
+
+import (
+	"time"
+
+	"github.com/zeroae/zae-limiter-go/loadtest/stats"
+)
+
+// gapBelow is the share of the plan below which a second is a gap, as in a run on one process.
+const gapBelow = 0.95
+
+// account integrates the users that the plan wants, and those of workers that do not account for
+// theirs themselves, over the time of a run.
+type account struct {
+	started time.Time
+	last    time.Time
+	over    bool // nothing is planned any more
+	// assigned are the users that were dealt to workers, wherever these are; the shares of all workers
+	// are what they make of it.
+	assigned int
+	all      share
+
+	plannedSeconds, deliveredSeconds float64
+	// atEnd has what held at the end of every full second.
+	atEnd []endOfSecond
+}
+
+// share is what one worker contributes now.
+type share struct {
+	workers int // 1 if it can run users
+	ended   int // users that ended themselves, which leave the plan
+	counted int // users that run, where the worker does not account for them itself
+}
+
+func (s *share) add(other share, sign int) {
+	s.workers += sign * other.workers
+	s.ended += sign * other.ended
+	s.counted += sign * other.counted
+}
+
+type endOfSecond struct{ planned, counted, workers int }
+
+func (a *account) planned() int {
+	if a.over {
+		return 0
+	}
+	return max(a.assigned-a.all.ended, 0)
+}
+
+func (a *account) counted() int {
+	if a.over {
+		return 0
+	}
+	return a.all.counted
+}
+
+// advance accounts for the time since the last call with what held until now.
+func (a *account) advance(now time.Time) {
+	if !now.After(a.last) {
+		return
+	}
+	seconds := now.Sub(a.last).Seconds()
+	a.plannedSeconds += float64(a.planned()) * seconds
+	a.deliveredSeconds += float64(a.counted()) * seconds
+	a.last = now
+	for full := int(now.Sub(a.started) / time.Second); len(a.atEnd) < full; {
+		a.atEnd = append(a.atEnd, endOfSecond{a.planned(), a.counted(), a.all.workers})
+	}
+}
+
+// gaps returns the seconds in which less ran than was planned, as far as reports reach.
+func (a *account) gaps(series []stats.Second, first, before int64) []stats.Gap {
+	users := make(map[int64]int, len(series))
+	for i := range series {
+		users[series[i].Index] = series[i].Users
+	}
+	var gaps []stats.Gap
+	for index := first; index < min(before, int64(len(a.atEnd))); index++ {
+		planned, ran := a.atEnd[index].planned, users[index-first]
+		if planned > 0 && float64(ran) < gapBelow*float64(planned) {
+			gaps = append(gaps, stats.Gap{Index: index - first, Ratio: float64(ran) / float64(planned)})
+		}
+	}
+	return gaps
+}

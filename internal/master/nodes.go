@@ -1,0 +1,268 @@
+package master
+
+import (
+	"context"
+	"maps"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/zeroae/zae-limiter-go/internal/wire"
+	"github.com/zeroae/zae-limiter-go/loadtest"
+)
+
+// stateForgotten is the state of a worker that the master does not know any more.
+const stateForgotten = "forgotten"
+
+// node is a worker as the master sees it.
+type node struct {
+	id    string
+	index int
+	// state is what the worker said last, or missing.
+	state  string
+	heard  time.Time
+	gone   bool // its connection was lost
+	own    bool // a worker of this program
+	hello  wire.Hello
+	remote net.Addr
+	secure bool
+
+	users      map[string]int // that run, as it says
+	cpu        float64
+	memory     int64
+	classes    map[string]bool // those it can run; nil = not known
+	complained time.Time       // when it was last asked to reconnect
+	discarded  uint64          // reports up to this number belonged to no run of this master
+	knowsRun   string          // the run that it was told of
+	told       map[string]int  // the users that it was told to run
+	awaiting   bool            // the answer to what it was told
+	endedUsers int             // users that ended themselves
+	part       *part           // in the run that goes on
+	share      share           // in its account
+}
+
+func (n *node) active() bool {
+	return n.state == StateReady || n.state == StateSpawning || n.state == StateRunning
+}
+
+// has reports whether the worker can run a class, as far as is known.
+func (n *node) has(class string) bool { return n.classes == nil || n.classes[class] }
+
+func (n *node) hasAll(classes []string) bool {
+	return !slices.ContainsFunc(classes, func(class string) bool { return !n.has(class) })
+}
+
+func total(users map[string]int) int {
+	sum := 0
+	for _, n := range users {
+		sum += n
+	}
+	return sum
+}
+
+// Worker is a worker as the master sees it.
+type Worker struct {
+	ID, State string
+	Index     int
+	Users     int
+	// UsersByClass is what the worker says that it runs.
+	UsersByClass map[string]int
+	// CPUPercent is of one core and may exceed 100; MemoryBytes is what the process holds.
+	CPUPercent  float64
+	MemoryBytes int64
+	// Heard is when the worker last said anything.
+	Heard time.Time
+	// Own is set for workers of this program, whose Version and Cores are known.
+	Own     bool
+	Version string
+	Cores   int
+	Address string
+	Secure  bool
+}
+
+// Workers returns all workers that the master knows, missing ones included, in the order of their
+// arrival.
+func (m *Master) Workers() []Worker {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	workers := make([]Worker, 0, len(m.nodes))
+	for _, n := range m.nodes {
+		w := Worker{
+			ID: n.id, State: n.state, Index: n.index, Users: total(n.users), UsersByClass: maps.Clone(n.users),
+			CPUPercent: n.cpu, MemoryBytes: n.memory, Heard: n.heard,
+			Own: n.own, Version: n.hello.Version, Cores: n.hello.Cores, Secure: n.secure,
+		}
+		if n.remote != nil {
+			w.Address = n.remote.String()
+		}
+		workers = append(workers, w)
+	}
+	slices.SortFunc(workers, func(a, b Worker) int { return a.Index - b.Index })
+	return workers
+}
+
+// Users returns how many users of each class run, as the workers say.
+func (m *Master) Users() map[string]int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.users()
+}
+
+func (m *Master) users() map[string]int {
+	users := map[string]int{}
+	for _, n := range m.nodes {
+		for class, count := range n.users {
+			users[class] += count
+		}
+	}
+	return users
+}
+
+// Logs returns the last log lines of each worker that sent some.
+func (m *Master) Logs() map[string][]string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.logs)
+}
+
+// able returns the ids of the workers that can run users of all these classes, nil = of any. The lock
+// is held.
+func (m *Master) able(classes []string) []string {
+	ids := make([]string, 0, len(m.nodes))
+	for id, n := range m.nodes {
+		if n.active() && n.hasAll(classes) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// add makes a worker known. The lock is held.
+func (m *Master) add(id string) *node {
+	index, known := m.indexes[id]
+	if !known {
+		index = m.nextIndex
+		m.nextIndex++
+		m.indexes[id] = index
+	}
+	n := &node{id: id, index: index, heard: time.Now()}
+	m.accounted(n, func() { n.state = StateReady })
+	m.nodes[id] = n
+	delete(m.leaving, id)
+	return n
+}
+
+// remove forgets a worker. The lock is held.
+func (m *Master) remove(n *node) {
+	m.accounted(n, func() { n.state = stateForgotten })
+	delete(m.nodes, n.id)
+	m.workersChanged()
+}
+
+// accounted makes a change of a worker, before and after which user seconds are accounted for. The
+// lock is held.
+func (m *Master) accounted(n *node, change func()) {
+	r := m.active
+	if r == nil {
+		change()
+		return
+	}
+	r.account(time.Now())
+	change()
+	r.reckon(n)
+}
+
+// workersChanged tells the run, and those that wait. The lock is held.
+func (m *Master) workersChanged() {
+	if m.active != nil {
+		m.active.wake()
+	}
+	m.notify()
+}
+
+// lose marks a worker as missing. The lock is held.
+func (m *Master) lose(n *node, why string, args ...any) {
+	if n.state == StateMissing {
+		return
+	}
+	m.log.Warn("a worker is missing", append([]any{"worker", n.id, "why", why}, args...)...)
+	m.accounted(n, func() {
+		if r := m.active; r != nil {
+			r.takeBack(n)
+		}
+		n.state, n.users = StateMissing, nil
+	})
+	m.workersChanged()
+}
+
+// alive takes note of a sign of life. The lock is held.
+func (m *Master) alive(n *node) {
+	n.heard = time.Now()
+	n.gone = false
+}
+
+// heal takes a missing worker back. The lock is held.
+func (m *Master) heal(n *node, state string) {
+	m.log.Info("a missing worker is back", "worker", n.id)
+	m.accounted(n, func() {
+		// Whether it heard what it was told is not known.
+		n.state, n.told = state, nil
+	})
+	m.workersChanged()
+}
+
+// renew begins a worker anew that is another process, or lost what it was told. The lock is held.
+func (m *Master) renew(n *node) {
+	m.accounted(n, func() {
+		n.users, n.told, n.part, n.knowsRun = nil, nil, nil, ""
+		n.state, n.awaiting, n.endedUsers, n.discarded = StateReady, false, 0, 0
+	})
+	m.workersChanged()
+}
+
+const watchEvery = 500 * time.Millisecond
+
+// watch looks for workers that have not been heard for too long.
+func (m *Master) watch(ctx context.Context) {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			m.look(time.Now())
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (m *Master) look(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, n := range m.nodes {
+		silent := now.Sub(n.heard)
+		switch {
+		case silent >= m.config.ForgottenAfter:
+			m.log.Warn("a missing worker is forgotten", "worker", id, "silent", silent.Round(time.Second))
+			m.remove(n)
+		case silent >= m.config.MissingAfter:
+			m.lose(n, "no heartbeat", "silent", silent.Round(100*time.Millisecond))
+		}
+	}
+	for id, until := range m.leaving {
+		if now.After(until) {
+			delete(m.leaving, id)
+		}
+	}
+}
+
+// dealt returns the names of the classes that a run deals.
+func dealt(classes []*loadtest.UserClass, only []string) []string {
+	var names []string
+	for _, c := range classes {
+		if len(only) == 0 || slices.Contains(only, c.Name) {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
