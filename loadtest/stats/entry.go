@@ -3,6 +3,7 @@ package stats
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"time"
 )
@@ -66,7 +67,10 @@ func (e *Entry) Active() time.Duration {
 type entryCounts struct {
 	Entry
 	firstStart, lastEnd int64
-	timed               bool
+}
+
+func newEntryCounts(key Key) *entryCounts {
+	return &entryCounts{Entry: Entry{Key: key, Hist: new(Histogram)}, firstStart: math.MaxInt64, lastEnd: math.MinInt64}
 }
 
 func (e *entryCounts) add(s *Sample, t *timing) {
@@ -86,10 +90,6 @@ func (e *entryCounts) add(s *Sample, t *timing) {
 	} else {
 		e.Hist.record(t.took, t.bucket)
 	}
-	if !e.timed {
-		e.firstStart, e.lastEnd, e.timed = t.start, t.end, true
-		return
-	}
 	e.firstStart = min(e.firstStart, t.start)
 	e.lastEnd = max(e.lastEnd, t.end)
 }
@@ -97,7 +97,7 @@ func (e *entryCounts) add(s *Sample, t *timing) {
 // entry returns the counts with their times put on the wall clock.
 func (e *entryCounts) entry(started time.Time) *Entry {
 	entry := e.Entry
-	if e.timed {
+	if e.Requests > 0 {
 		entry.FirstStart = started.Add(time.Duration(e.firstStart))
 		entry.LastEnd = started.Add(time.Duration(e.lastEnd))
 	}

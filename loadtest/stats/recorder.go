@@ -18,11 +18,14 @@ type Recorder struct {
 	tasks   errorTable
 	late    Histogram
 	seconds secondWindow
-	recent  [4]cachedEntry
-	next    int
+	// recent are some entries; last is the one of the latest sample, next the one to give up.
+	recent     [cachedEntries]cachedEntry
+	last, next uint
 	// A recorder has a cache line of its own at each end.
 	_ [64]byte
 }
+
+const cachedEntries = 4
 
 // cachedEntry finds the entry of a sample whose names are the same memory as those of an earlier
 // one, which saves hashing them: callers mostly pass constants.
@@ -58,14 +61,32 @@ func (r *Recorder) Record(s *Sample) {
 	if t.end >= r.seconds.end {
 		second = r.seconds.advance(t.end)
 	}
-	second.add(s, &t)
+	second.requests++
+	if !s.Untimed {
+		second.hist.record(t.took, t.bucket)
+	}
 	if t.end >= r.warmup {
-		r.entry(s).add(s, &t)
-		if s.Err != "" {
-			r.errors.add(ErrorKey{s.Type, s.Name, s.Err}, r.started.Add(time.Duration(t.end)), "")
+		cached := &r.recent[r.last%cachedEntries]
+		if !cached.is(s) {
+			cached = r.find(s)
 		}
+		cached.entry.add(s, &t)
+	}
+	if s.Err != "" {
+		r.failed(s, second, t.end)
 	}
 	r.mu.Unlock()
+}
+
+// failed counts the failure of a sample that is counted already.
+func (r *Recorder) failed(s *Sample, second *secondCounts, end int64) {
+	second.failures++
+	if s.Unreachable {
+		second.unreachable++
+	}
+	if end >= r.warmup {
+		r.errors.add(ErrorKey{s.Type, s.Name, s.Err}, r.started.Add(time.Duration(end)), "")
+	}
 }
 
 // timing is when a sample was, in nanoseconds on the run's clock, and the bucket of its duration.
@@ -91,25 +112,19 @@ func (r *Recorder) Late(by time.Duration) {
 	r.mu.Unlock()
 }
 
-func (r *Recorder) entry(s *Sample) *entryCounts {
+// find returns the place of an entry among the cached ones, which it takes when it is not there.
+func (r *Recorder) find(s *Sample) *cachedEntry {
 	for i := range r.recent {
 		if c := &r.recent[i]; c.is(s) {
-			return c.entry
+			r.last = uint(i)
+			return c
 		}
 	}
-	return r.lookUp(s)
-}
-
-// lookUp finds or makes the entry of a sample by its names.
-func (r *Recorder) lookUp(s *Sample) *entryCounts {
-	entry := findOrAdd(r.entries, Key{s.Type, s.Name}, func(key Key) *entryCounts {
-		return &entryCounts{Entry: Entry{Key: key, Hist: new(Histogram)}}
-	})
-	if entry.Name == s.Name {
-		r.recent[r.next] = cachedEntry{unsafe.StringData(s.Type), unsafe.StringData(s.Name), len(s.Type), len(s.Name), entry}
-		r.next = (r.next + 1) % len(r.recent)
-	}
-	return entry
+	entry := findOrAdd(r.entries, Key{s.Type, s.Name}, newEntryCounts)
+	c := &r.recent[r.next]
+	*c = cachedEntry{unsafe.StringData(s.Type), unsafe.StringData(s.Name), len(s.Type), len(s.Name), entry}
+	r.last, r.next = r.next, (r.next+1)%cachedEntries
+	return c
 }
 
 // secondCounts is what happened in one second of the run.
@@ -123,19 +138,6 @@ type secondCounts struct {
 }
 
 func newSecondCounts(index int64) *secondCounts { return &secondCounts{index: index} }
-
-func (c *secondCounts) add(s *Sample, t *timing) {
-	c.requests++
-	if s.Err != "" {
-		c.failures++
-		if s.Unreachable {
-			c.unreachable++
-		}
-	}
-	if !s.Untimed {
-		c.hist.record(t.took, t.bucket)
-	}
-}
 
 func (c *secondCounts) merge(other *secondCounts) {
 	c.requests += other.requests
