@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	mathrand "math/rand/v2"
 	"sync"
 	"time"
@@ -123,6 +124,7 @@ type Orchestrator struct {
 	lastActive time.Duration
 	announced  bool // the shutdown for idleness
 	silent     bool // the master did not answer in the last round
+	held       bool // starts were held back in the last round
 	summary    Summary
 	background sync.WaitGroup // calls that end workers
 }
@@ -205,8 +207,9 @@ func (o *Orchestrator) round(ctx context.Context) (idle bool) {
 		}
 	}
 	d := o.pool.Decide(asked(now, status, err == nil))
-	o.log.Info("round", "state", status.State, "users", status.Users, "rps", status.RPS,
+	o.log.Info("round", "state", status.State, "users", status.Users, "rps", math.Round(status.RPS*10)/10,
 		"desired", d.Desired, "connected", d.Connected, "pending", d.Pending, "expiring", d.Expiring, "need", d.Need)
+	o.noteHeld(d.Need > d.Start)
 	if d.Expired > 0 {
 		o.summary.Expired += d.Expired
 		o.log.Warn("workers did not connect in time", "workers", d.Expired, "pending_timeout", o.config.Policy.PendingTimeout)
@@ -226,6 +229,14 @@ func (o *Orchestrator) noteAnswer(err error) {
 		o.log.Info("the master answers")
 	}
 	o.silent = err != nil
+}
+
+// noteHeld logs when workers that are needed are not started, because those before them failed.
+func (o *Orchestrator) noteHeld(held bool) {
+	if held && !o.held {
+		o.log.Warn("workers that were started did not come or were refused: the next starts are held back")
+	}
+	o.held = held
 }
 
 // active says whether a test is in progress.

@@ -127,8 +127,10 @@ func TestRunDWorkersThatNeverConnect(t *testing.T) {
 		if most != 5 {
 			t.Errorf("up to %d at once, want 5: those given up are ended", most)
 		}
-		if _, ok := w.warned("workers did not connect in time"); !ok {
-			t.Error("no warning")
+		for _, want := range []string{"workers did not connect in time", "workers that were started did not come"} {
+			if _, ok := w.warned(want); !ok {
+				t.Errorf("no warning that %s", want)
+			}
 		}
 		l.end()
 	})
