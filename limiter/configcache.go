@@ -36,9 +36,15 @@ func (c *configCache) init(ttl time.Duration) {
 	c.levels = map[ConfigKey]cachedConfig{}
 }
 
+// fresh says whether a level may still be used; after a clock was set back, one from the future may not.
+func (c *configCache) fresh(level *cachedConfig, now int64) bool {
+	left := level.expires - now
+	return left > 0 && left <= 2*c.ttl.Milliseconds()
+}
+
 // cachedSystem returns the system level if it is remembered.
 func (c *configCache) cachedSystem(now int64) (Config, bool) {
-	if level := c.systemLevel.Load(); level != nil && now < level.expires {
+	if level := c.systemLevel.Load(); level != nil && c.fresh(level, now) {
 		return level.config, true
 	}
 	return Config{}, false
@@ -78,7 +84,7 @@ func (c *configCache) get(key ConfigKey, now int64) (Config, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	level, ok := c.levels[key]
-	if !ok || now >= level.expires {
+	if !ok || !c.fresh(&level, now) {
 		return Config{}, false
 	}
 	return level.config, true

@@ -44,6 +44,7 @@ func (a *acquire) aimParent(parent string) {
 		a.parent = &part{}
 	}
 	a.aim(a.parent, parent, a.draw(a.l.owners.get(parent, a.req.Resource), a.avoidParent))
+	a.parent.owner.note(a.charges)
 }
 
 // giveBack refunds whatever is charged.

@@ -242,3 +242,30 @@ func TestAParentWithoutADeclaredLimit(t *testing.T) {
 		}
 	}
 }
+
+// A clock that is set back by an hour believes nothing that it learned in the future.
+func TestAClockSetBackTrustsNoCache(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 10))
+	w.l = w.process(limiter.Options{})
+	w.admit("u", 10)
+	_, err := w.l.Available(t.Context(), "u", "r", nil)
+	w.must(err)
+	w.clock.Add(-3_600_000)
+	reads, consumes := 0, 0
+	w.faults.before = func(call string) error {
+		if call == "read" {
+			reads++
+		}
+		if call == "consume u" {
+			consumes++
+		}
+		return nil
+	}
+	_, err = w.acquire("u", 1)
+	wantError[*limiter.ExceededError](t, err)
+	_, err = w.l.Available(t.Context(), "u", "r", nil)
+	w.must(err)
+	if consumes != 1 || reads != 2 {
+		t.Errorf("%d writes and %d reads, want one and the levels anew", consumes, reads)
+	}
+}

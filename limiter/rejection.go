@@ -59,7 +59,8 @@ func (o *owner) forgetImage(shard int) {
 // trusted says whether an image may still speak for its shard.
 func (c *cachedImage) trusted(now int64, ttl time.Duration) bool {
 	image := &c.image
-	return image.Exists && now-c.at < ttl.Milliseconds() && !image.Disabled && image.Features == 0 &&
+	age := now - c.at // negative for a concurrent acquire; a clock that was set back trusts no future
+	return image.Exists && max(age, -age) < ttl.Milliseconds() && !image.Disabled && image.Features == 0 &&
 		(!image.HasVU || image.VU > now) && (!image.HasTTL || image.TTL > now/1000)
 }
 

@@ -239,3 +239,23 @@ func TestShortShardsOfTheParentAreSpared(t *testing.T) {
 		t.Errorf("the parent's shard 0: %+v", b)
 	}
 }
+
+// A parent is kept whole for what its children ask for, as an entity is for its own requests.
+func TestAParentIsNotSplitBelowItsChildrensRequests(t *testing.T) {
+	for _, tt := range []struct {
+		largest int64
+		want    int
+	}{{6000, 1}, {4000, 2}} {
+		w := newWorld(t, limiter.PerMinute("rpm", 10_000))
+		_, err := w.l.CreateEntity(t.Context(), limiter.Entity{ID: "org"})
+		w.must(err)
+		_, err = w.l.CreateEntity(t.Context(), limiter.Entity{ID: "child", ParentID: "org", Cascade: true})
+		w.must(err)
+		w.must(w.admit("child", tt.largest).Rollback(t.Context()))
+		w.edit("org", 0, func(b *limiter.Bucket) { b.Limit(limiter.WCU).Tokens = 0 })
+		w.admit("child", 1)
+		if b := w.bucket("org", 0); b.ShardCount != tt.want {
+			t.Errorf("after a request of %d: %d shards, want %d", tt.largest, b.ShardCount, tt.want)
+		}
+	}
+}

@@ -155,12 +155,13 @@ func (a *acquire) readLevels(ctx context.Context, in *ReadInput, out *ReadOutput
 // aimAt points the parent part at its shard, drawing one unless it was drawn already.
 func (a *acquire) aimAt(parent string, h *hint) {
 	if a.parent == nil || a.parent.in.Key.EntityID != parent || h.parentShard < 0 {
-		h.parentShard = a.draw(a.l.owners.get(parent, a.req.Resource), 0)
+		h.parentShard = a.draw(a.l.owners.get(parent, a.req.Resource), a.avoidParent)
 	}
 	if a.parent == nil {
 		a.parent = &part{}
 	}
 	a.aim(a.parent, parent, h.parentShard)
+	a.parent.owner.note(a.charges)
 }
 
 // readParent makes sure that the parent that META names has been read.
