@@ -1,6 +1,7 @@
 package limiter_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/limiter"
+	"github.com/zeroae/zae-limiter-go/limiter/memstore"
 )
 
 // A fast write may pass on an item that lacks what a lease works with. It is given back, and the limit is
@@ -76,7 +78,17 @@ func TestAnEntityCreatedBeforeItsBucketIsWritten(t *testing.T) {
 		_, err := w.process(limiter.Options{}).CreateEntity(t.Context(), limiter.Entity{ID: "u", ParentID: "org", Cascade: true})
 		return err
 	}
+	writes := 0
+	w.faults.after = func(call string) error {
+		if call == "write" {
+			writes++
+		}
+		return nil
+	}
 	w.admit("u", 1)
+	if writes != 2 {
+		t.Errorf("%d writes, want the refused one and that of the new plan", writes)
+	}
 	if b := w.bucket("u", 0); !b.Cascade || b.ParentID != "org" || !b.HasPGen || b.Limit("rpm").Counter != 1000 {
 		t.Errorf("child: %+v", b)
 	}
@@ -267,5 +279,99 @@ func TestAClockSetBackTrustsNoCache(t *testing.T) {
 	w.must(err)
 	if consumes != 1 || reads != 2 {
 		t.Errorf("%d writes and %d reads, want one and the levels anew", consumes, reads)
+	}
+}
+
+// A W2 that lost to the next incarnation of its entity is planned again: its parent is no longer the parent.
+func TestALostLockToANewIncarnation(t *testing.T) {
+	w := family(t)
+	w.admit("child", 100)
+	w.clock.Add(10_000)
+	w.faults.before = func(call string) error {
+		if call != "write" {
+			return nil
+		}
+		w.healthy()
+		left := w.bucket("child", 0)
+		other := w.process(limiter.Options{})
+		w.must(other.DeleteEntity(t.Context(), "child"))
+		_, err := other.CreateEntity(t.Context(), limiter.Entity{ID: "child"})
+		w.must(err)
+		meta, err := w.Store.Entity(t.Context(), "child")
+		w.must(err)
+		left.Cascade, left.ParentID, left.PInc, left.PGen = false, "", meta.PInc, meta.Generation
+		left.Limit("rpm").Tokens = 50_000
+		w.PutBucket(limiter.BucketKey{EntityID: "child", Resource: "r"}, left)
+		return nil
+	}
+	w.admit("child", 1)
+	if got := w.counter("org"); got != 100_000 {
+		t.Errorf("the former parent was charged %d more", got-100_000)
+	}
+	if got := w.counter("child"); got != 101_000 {
+		t.Errorf("the child was charged %d", got)
+	}
+}
+
+// stale answers reads that are not consistent with the META of before a move.
+type stale struct {
+	*memstore.Store
+	reads, writes int
+}
+
+func (s *stale) Read(ctx context.Context, in *limiter.ReadInput, out *limiter.ReadOutput) error {
+	s.reads++
+	err := s.Store.Read(ctx, in, out)
+	if !in.Consistent {
+		for i := range out.Entities {
+			out.Entities[i].Meta.Generation--
+		}
+	}
+	return err
+}
+
+func (s *stale) Write(ctx context.Context, in []limiter.Write, out *limiter.WriteOutput) error {
+	s.writes++
+	return s.Store.Write(ctx, in, out)
+}
+
+// A stamp that is newer than the META that was read means that META was read stale: it is read again before
+// anything is written.
+func TestAnOlderGenerationIsReadAgain(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 10))
+	_, err := w.l.CreateEntity(t.Context(), limiter.Entity{ID: "u"})
+	w.must(err)
+	w.admit("u", 10)
+	w.clock.Add(30_000)
+	s := &stale{Store: w.Store}
+	l, err := limiter.New(s, limiter.Options{OnUnavailable: limiter.Block, Clock: func() time.Time { return time.UnixMilli(w.clock.Load()) }})
+	w.must(err)
+	_, err = l.Acquire(t.Context(), limiter.Request{EntityID: "u", Resource: "r", Consume: limiter.Amounts{"rpm": 1}})
+	w.must(err)
+	if s.reads != 2 || s.writes != 1 {
+		t.Errorf("%d reads and %d writes, want a second read and one write", s.reads, s.writes)
+	}
+}
+
+// The last image of a bucket does not reject once something else than its balance decides.
+func TestImagesThatMayNotReject(t *testing.T) {
+	for name, change := range map[string]func(*limiter.Bucket){
+		"disabled":      func(b *limiter.Bucket) { b.Disabled = true },
+		"expired":       func(b *limiter.Bucket) { b.TTL = start / 1000 },
+		"past boundary": func(b *limiter.Bucket) { b.HasVU, b.VU = true, start-1 },
+		"of a feature":  func(b *limiter.Bucket) { b.Features = limiter.FeatureSchedule },
+	} {
+		w := newWorld(t, limiter.PerMinute("rpm", 10))
+		w.admit("u", 10)
+		w.edit("u", 0, change)
+		w.l = w.process(limiter.Options{OnUnavailable: limiter.Block})
+		calls := 0
+		w.faults.before = func(string) error { calls++; return nil }
+		for i := range 2 {
+			before := calls
+			if _, err := w.acquire("u", 1); err == nil || calls == before {
+				t.Errorf("%s: attempt %d: %v with %d requests", name, i+1, err, calls-before)
+			}
+		}
 	}
 }

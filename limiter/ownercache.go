@@ -236,12 +236,14 @@ func (o *owner) roomAfterDoubling(image *Bucket) bool {
 // exhaustionWindow is how soon after rf a shard must be exhausted, twice in a row, to be doubled.
 const exhaustionWindow = 250
 
-// doubled forgets the exhaustions so far: what they say of the load is no longer true once it is spread
-// over more shards, and each shard must show it again before the next doubling.
+// doubled voids the exhaustions so far: what they say of the load is no longer true once it is spread over
+// more shards. Each shard must be refilled and exhausted twice again before the next doubling.
 func (o *owner) doubled() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	clear(o.exhausted)
+	for shard, last := range o.exhausted {
+		o.exhausted[shard] = exhaustion{rf: last.rf} // refusals against that rf still count for nothing
+	}
 }
 
 // exhaustedAgain records that the wcu of a shard ran out and says whether it did so for the second time

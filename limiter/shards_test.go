@@ -251,11 +251,69 @@ func TestAParentIsNotSplitBelowItsChildrensRequests(t *testing.T) {
 		w.must(err)
 		_, err = w.l.CreateEntity(t.Context(), limiter.Entity{ID: "child", ParentID: "org", Cascade: true})
 		w.must(err)
+		w.admit("child", 1)
+		w.l = w.process(withoutMemory) // one that never reads
 		w.must(w.admit("child", tt.largest).Rollback(t.Context()))
 		w.edit("org", 0, func(b *limiter.Bucket) { b.Limit(limiter.WCU).Tokens = 0 })
 		w.admit("child", 1)
 		if b := w.bucket("org", 0); b.ShardCount != tt.want {
 			t.Errorf("after a request of %d: %d shards, want %d", tt.largest, b.ShardCount, tt.want)
 		}
+	}
+}
+
+// After a doubling a shard must be refilled and exhausted twice again before the next.
+func TestADoublingIsNotFollowedAtOnceByAnother(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 100_000_000))
+	draw := 0
+	w.l = w.process(limiter.Options{RejectionCacheTTL: -1, Rand: func(n int) int { return min(draw, n-1) }})
+	w.admit("u", 1)
+	exhaust := func() {
+		w.clock.Add(100)
+		w.edit("u", 0, func(b *limiter.Bucket) { b.Limit(limiter.WCU).Tokens = 0 })
+		w.admit("u", 1)
+	}
+	for i, want := range []int{1, 2, 2, 2, 4} {
+		exhaust()
+		if b := w.bucket("u", 0); b.ShardCount != want {
+			t.Fatalf("after exhaustion %d: %d shards, want %d", i+1, b.ShardCount, want)
+		}
+	}
+}
+
+// Images of shards that lag behind teach nothing old: neither a lower count nor an older stamp.
+func TestShardsThatLagBehindTeachNothing(t *testing.T) {
+	w, draw := sharded(t, true, withoutMemory)
+	_, err := w.l.CreateEntity(t.Context(), limiter.Entity{ID: "new"})
+	w.must(err)
+	w.must(w.l.SetLimits(t.Context(), "new", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
+	w.admit("new", 0)
+	*draw = 0
+	w.edit("u", 0, func(b *limiter.Bucket) { b.ParentID, b.PGen = "new", b.PGen+1 })
+	w.admit("u", 1) // learns the new parent
+	w.edit("u", 1, func(b *limiter.Bucket) { b.ShardCount = 1 })
+	*draw = 1
+	w.admit("u", 1) // its item still names the old one, which is charged
+	w.admit("u", 1)
+	if got := w.counter("org"); got != 2000 {
+		t.Errorf("the old parent: %d", got)
+	}
+	if b := w.bucket("u", 1); b.Limit("rpm").Counter != 2000 {
+		t.Errorf("shard 1 is no longer drawn: %+v", b)
+	}
+	*draw = 0
+	if lease := w.admit("u", 1); lease.RoundTrips() != 1 {
+		t.Errorf("%d round trips, want the new parent in parallel", lease.RoundTrips())
+	}
+}
+
+// A boundary that has passed asks for a slow pass even where the shard is short.
+func TestAPassedBoundaryIsReadBeforeARejection(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 10))
+	w.admit("u", 10)
+	w.edit("u", 0, func(b *limiter.Bucket) { b.HasVU, b.VU = true, start-1 })
+	_, err := w.acquire("u", 1)
+	if e := wantError[*limiter.ExceededError](t, err); e.RoundTrips != 2 {
+		t.Errorf("%d round trips, want W5 and a read", e.RoundTrips)
 	}
 }
