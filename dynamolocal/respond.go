@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/throughput"
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/wire"
 )
 
@@ -313,13 +314,22 @@ func appendError(b []byte, e *apiError) []byte {
 	}
 	if e.refusal != nil {
 		o.name("ThrottlingReasons")
-		o.b = append(o.b, `[{"reason":`...)
-		o.b = wire.AppendString(o.b, e.refusal.Reason)
-		o.b = append(o.b, `,"resource":`...)
-		o.b = wire.AppendString(o.b, e.refusal.Resource)
-		o.b = append(o.b, `}]`...)
+		o.b = appendReasons(o.b, e.refusal)
+		// The SDKs read this exception's reasons under a name that begins with a small letter.
+		if e.code == codeThrottling {
+			o.name("throttlingReasons")
+			o.b = appendReasons(o.b, e.refusal)
+		}
 	}
 	return o.end()
+}
+
+func appendReasons(b []byte, r *throughput.Refusal) []byte {
+	b = append(b, `[{"reason":`...)
+	b = wire.AppendString(b, r.Reason)
+	b = append(b, `,"resource":`...)
+	b = wire.AppendString(b, r.Resource)
+	return append(b, `}]`...)
 }
 
 // appendJSON appends the answer to a request about tables; nil is an empty body.

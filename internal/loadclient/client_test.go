@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
 
 	"github.com/zeroae/zae-limiter-go/limiter"
@@ -138,6 +140,14 @@ func TestFailuresHaveStableTexts(t *testing.T) {
 		{err: &limiter.DisabledError{EntityID: "e", Resource: "api", Level: "resource"}, want: "ResourceDisabled: resource api is disabled (resource)"},
 		{err: unavailable(&smithy.GenericAPIError{Code: "ProvisionedThroughputExceededException"}), want: "Throttled: ProvisionedThroughputExceededException"},
 		{err: unavailable(&smithy.GenericAPIError{Code: "ThrottlingException"}), want: "Throttled: ThrottlingException"},
+		{err: unavailable(&types.ThrottlingException{ThrottlingReasons: []types.ThrottlingReason{
+			{Reason: aws.String("IndexWriteKeyRangeThroughputExceeded"), Resource: aws.String("arn:aws:dynamodb:us-east-1:000000000000:table/t/index/GSI2")},
+			{Reason: aws.String("IndexWriteKeyRangeThroughputExceeded"), Resource: aws.String("arn:aws:dynamodb:us-east-1:000000000000:table/t/index/GSI2")},
+		}}), want: "Throttled: ThrottlingException (IndexWriteKeyRangeThroughputExceeded on table/t/index/GSI2)"},
+		{err: unavailable(&types.TransactionCanceledException{CancellationReasons: []types.CancellationReason{{Code: aws.String("None")}, {Code: aws.String("ThrottlingError")}}}),
+			want: "Throttled: TransactionCanceledException (ThrottlingError)"},
+		{err: unavailable(&types.TransactionCanceledException{CancellationReasons: []types.CancellationReason{{Code: aws.String("ConditionalCheckFailed")}}}),
+			want: "Unavailable: TransactionCanceledException"},
 		{err: unavailable(&smithy.GenericAPIError{Code: "InternalServerError"}), want: "Unavailable: InternalServerError"},
 		{err: unavailable(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), want: "Unavailable: connection refused", unreachable: true},
 		{err: unavailable(io.ErrUnexpectedEOF), want: "Unavailable: connection closed without a reply", unreachable: true},

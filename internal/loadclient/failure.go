@@ -6,8 +6,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
 
 	"github.com/zeroae/zae-limiter-go/limiter"
@@ -59,9 +63,11 @@ func Classify(ctx context.Context, err error) *Failure {
 		f.Type, f.Text = "UnsupportedFeature", unsupported.Feature
 	case errors.Is(err, limiter.ErrEntityExists):
 		f.Type, f.Text = "EntityExists", "the entity exists already"
-	case isThrottle(err):
-		f.Type, f.Text = "Throttled", serviceText(err)
 	default:
+		if text, throttled := throttling(err); throttled {
+			f.Type, f.Text = "Throttled", text
+			break
+		}
 		f.Type, f.Text = "Unavailable", serviceText(err)
 		f.Unreachable = isUnreachable(err)
 	}
@@ -69,16 +75,54 @@ func Classify(ctx context.Context, err error) *Failure {
 	return f
 }
 
-func isThrottle(err error) bool {
+// throttling returns the text of a refusal for the rate, with what was short where the service says
+// so; ok is false for other errors.
+func throttling(err error) (text string, ok bool) {
+	var cancelled *types.TransactionCanceledException
+	if errors.As(err, &cancelled) {
+		for _, reason := range cancelled.CancellationReasons {
+			switch code := aws.ToString(reason.Code); code {
+			case "ThrottlingError", "ProvisionedThroughputExceeded":
+				return cancelled.ErrorCode() + " (" + code + ")", true
+			}
+		}
+		return "", false
+	}
 	var api smithy.APIError
 	if !errors.As(err, &api) {
-		return false
+		return "", false
 	}
-	switch api.ErrorCode() {
+	var reasons []types.ThrottlingReason
+	switch e := api.(type) {
+	case *types.ProvisionedThroughputExceededException:
+		reasons = e.ThrottlingReasons
+	case *types.ThrottlingException:
+		reasons = e.ThrottlingReasons
+	case *types.RequestLimitExceeded:
+		reasons = e.ThrottlingReasons
+	}
+	switch text = api.ErrorCode(); text {
 	case "ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded":
-		return true
+		return text + reasonsText(reasons), true
 	}
-	return false
+	return "", false
+}
+
+// reasonsText names what was short and of which table or index, each once.
+func reasonsText(reasons []types.ThrottlingReason) string {
+	var texts []string
+	for _, r := range reasons {
+		text := aws.ToString(r.Reason)
+		if _, resource, found := strings.Cut(aws.ToString(r.Resource), ":table/"); found {
+			text += " on table/" + resource
+		}
+		texts = append(texts, text)
+	}
+	if len(texts) == 0 {
+		return ""
+	}
+	slices.Sort(texts)
+	return " (" + strings.Join(slices.Compact(texts), ", ") + ")"
 }
 
 func isUnreachable(err error) bool {
