@@ -101,6 +101,20 @@ func (m *Master) Workers() []Worker {
 	return workers
 }
 
+// QuitWorkers tells workers to stop their users, report and end, and returns before they have. Ids of
+// workers that are not there are ignored.
+func (m *Master) QuitWorkers(ids []string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, id := range ids {
+		if m.nodes[id] != nil {
+			m.log.Info("a worker is told to quit", "worker", id)
+			m.send(id, wire.TypeQuit, nil)
+		}
+	}
+	return nil
+}
+
 // Users returns how many users of each class run, as the workers say.
 func (m *Master) Users() map[string]int {
 	m.mu.Lock()
