@@ -79,8 +79,18 @@ func TestAWorkerOutlivesItsMaster(t *testing.T) {
 		second := serveRouter(t, listener, RouterOptions{})
 		second.next(t, Connected)
 		second.next(t, Received)
+		second.Disconnect("w", errors.New("test"))
+		if e := second.next(t, Gone); e.Err == nil || e.Err.Error() != "test" {
+			t.Errorf("gone: %v", e.Err)
+		}
+		second.next(t, Connected)
+		synctest.Wait()
 		mu.Lock()
 		defer mu.Unlock()
+		lost := states[len(states)-2] // after many attempts, then a connection
+		if lost.Connected || lost.Attempts != 0 || lost.Retry > 50*time.Millisecond {
+			t.Errorf("after the second loss: %+v", lost)
+		}
 		if len(states) < 4 || !states[0].Connected || states[1].Connected || states[1].Err == nil || states[1].Attempts != 0 ||
 			states[2].Attempts != 1 || states[2].Err == nil || !states[len(states)-1].Connected {
 			t.Errorf("states: %+v", states)

@@ -140,6 +140,21 @@ func TestTheNewestConnectionOfAnIdentityWins(t *testing.T) {
 	}
 }
 
+// A connection that was made earlier does not win by greeting later.
+func TestAnOlderConnectionThatGreetsLaterDoesNotTakeOver(t *testing.T) {
+	r := startRouter(t, RouterOptions{})
+	old := dialRaw(t, r.address)
+	old.write(t, greeting())
+	old.read(t, greetingSize) // it was accepted
+	newer := dialRaw(t, r.address)
+	newer.greet(t, "w")
+	r.next(t, Connected)
+	old.write(t, readyCommand(socketDealer, "w"))
+	old.ended(t)
+	newer.write(t, frameOf(t, Message{Type: "x"}))
+	r.next(t, Received)
+}
+
 func TestMessagesToNobody(t *testing.T) {
 	r := startRouter(t, RouterOptions{})
 	peer := dialRaw(t, r.address)
