@@ -21,7 +21,7 @@ func BenchmarkStatsRequests(b *testing.B) {
 	}
 	run.distributed(workers...)
 	run.final = run.collector.Snapshot(time.Now(), true)
-	s, err := webapi.NewServer(webapi.Config{Controller: run})
+	s, err := webapi.NewServer(webapi.Config{Controller: run, CSV: testCSV})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func openBrowser(t *testing.T, address, path string) *person {
 	ctx, closeBrowser := chromedp.NewContext(allocator)
 	p := &person{t: t, ctx: ctx, address: address}
 	t.Cleanup(func() {
-		p.keepScreenshot()
+		p.keepScreenshot("end")
 		closeBrowser()
 		stopAllocator()
 		p.checkProblems()
@@ -134,8 +134,8 @@ func (p *person) checkProblems() {
 	}
 }
 
-// keepScreenshot leaves what was last seen where the environment wants it.
-func (p *person) keepScreenshot() {
+// keepScreenshot leaves what can be seen where the environment wants it.
+func (p *person) keepScreenshot(moment string) {
 	dir := os.Getenv("ZAE_INTEROP_ARTIFACTS")
 	if dir == "" {
 		return
@@ -147,7 +147,7 @@ func (p *person) keepScreenshot() {
 		p.t.Errorf("screenshot: %v", err)
 		return
 	}
-	if err := os.WriteFile(filepath.Join(dir, p.t.Name()+".png"), image, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, p.t.Name()+"-"+moment+".png"), image, 0o644); err != nil {
 		p.t.Error(err)
 	}
 }
@@ -187,7 +187,7 @@ func (p *person) waits(expression, what string) {
 	defer cancel()
 	poll := chromedp.Poll[bool](expression, chromedp.WithPollingInterval(50*time.Millisecond))
 	_, err := chromedp.Run(ctx, poll)
-	for err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "context") {
+	for err != nil && ctx.Err() == nil {
 		_, err = chromedp.Run(ctx, poll) // the page was left while it was looked at
 	}
 	if err != nil {

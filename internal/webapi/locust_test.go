@@ -134,6 +134,33 @@ func lacking(path string, locust, ours any) []string {
 	}
 }
 
+// compareAnswers compares status, type, keys and their types, and success.
+func compareAnswers(t *testing.T, request string, want, got answer) {
+	t.Helper()
+	if got.status != want.status {
+		t.Errorf("%s: status %d, Locust's is %d: %s", request, got.status, want.status, got.body)
+	}
+	if want.contentType != "application/json" {
+		if want.status == http.StatusOK && got.contentType != want.contentType {
+			t.Errorf("%s: type %q, Locust's is %q", request, got.contentType, want.contentType)
+		}
+		return
+	}
+	var wantJSON, gotJSON map[string]any
+	if err := json.Unmarshal(want.body, &wantJSON); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(got.body, &gotJSON); err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range lacking("", wantJSON, gotJSON) {
+		t.Errorf("%s: %s", request, problem)
+	}
+	if wantJSON["success"] != gotJSON["success"] {
+		t.Errorf("%s: success %v, Locust's %v (%v)", request, gotJSON["success"], wantJSON["success"], wantJSON["message"])
+	}
+}
+
 // TestAnswersAreThoseOfLocust compares status codes, types and keys of every route with those of the
 // real one, before, in and after a run.
 func TestAnswersAreThoseOfLocust(t *testing.T) {
@@ -142,29 +169,7 @@ func TestAnswersAreThoseOfLocust(t *testing.T) {
 	locust := startLocust(t)
 	compare := func(t *testing.T, method, path, form string) {
 		t.Helper()
-		want, got := ask(t, locust, method, path, form), ask(t, ours, method, path, form)
-		if got.status != want.status {
-			t.Errorf("%s %s %s: status %d, Locust's is %d: %s", method, path, form, got.status, want.status, got.body)
-		}
-		if want.contentType != "application/json" {
-			if want.status == http.StatusOK && got.contentType != want.contentType {
-				t.Errorf("%s %s: type %q, Locust's is %q", method, path, got.contentType, want.contentType)
-			}
-			return
-		}
-		var wantJSON, gotJSON any
-		if err := json.Unmarshal(want.body, &wantJSON); err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal(got.body, &gotJSON); err != nil {
-			t.Fatal(err)
-		}
-		for _, problem := range lacking(path, wantJSON, gotJSON) {
-			t.Errorf("%s %s: %s", method, path, problem)
-		}
-		if w, ok := wantJSON.(map[string]any); ok && w["success"] != nil && w["success"] != gotJSON.(map[string]any)["success"] {
-			t.Errorf("%s %s %s: success %v, Locust's %v (%v)", method, path, form, gotJSON.(map[string]any)["success"], w["success"], w["message"])
-		}
+		compareAnswers(t, method+" "+path+" "+form, ask(t, locust, method, path, form), ask(t, ours, method, path, form))
 	}
 	reads := []string{
 		"/", "/stats/requests", "/stats/requests/csv", "/stats/failures/csv", "/exceptions/csv", "/stats/requests_full_history/csv",

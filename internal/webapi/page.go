@@ -170,7 +170,8 @@ func optionArgs(o *Option) extraOption {
 		Help: given(o.Help), Choices: o.Choices,
 	}
 	if o.Secret {
-		shown.Default = nil
+		known := o.Value != nil && o.Value != ""
+		shown.Default, shown.IsRequired = nil, o.Required && !known
 	}
 	return shown
 }

@@ -105,6 +105,9 @@ func NewServer(config Config) (*Server, error) {
 		}
 		s.page = page
 	}
+	if config.Controller == nil || config.CSV.Requests == nil || config.CSV.Failures == nil || config.CSV.Exceptions == nil {
+		return nil, errors.New("web API: it needs a controller and the CSV views")
+	}
 	s.routes()
 	return s, nil
 }

@@ -27,11 +27,13 @@ var testUI = fstest.MapFS{
 	"assets/app-1a.js": {Data: []byte("export {}")},
 }
 
+var testCSV = webapi.CSV{Requests: report.StatsCSV, Failures: report.FailuresCSV, Exceptions: report.ExceptionsCSV}
+
 func newServer(t *testing.T, r webapi.Controller, change func(*webapi.Config)) *webapi.Server {
 	t.Helper()
 	config := webapi.Config{
 		Controller: r,
-		CSV:        webapi.CSV{Requests: report.StatsCSV, Failures: report.FailuresCSV, Exceptions: report.ExceptionsCSV},
+		CSV:        testCSV,
 		UI:         testUI,
 		Version:    "1.2.3",
 		Locustfile: "max_rps.star",
@@ -114,7 +116,7 @@ func TestSwarmReadsTheWholeForm(t *testing.T) {
 		s := newServer(t, run, func(c *webapi.Config) { c.ClassPicker = true })
 		defer call(s, "GET", "/stop", "")
 		w := call(s, "POST", "/swarm", "user_count=12&spawn_rate=2.5&host=http%3A%2F%2Fx%3Cscript%3E&run_time=1h20m&profile=p1"+
-			"&user_classes=SimpleUser&user_classes=My_user&region=eu-west-1&my_arg_2=7&ratio=0.25&verbose=true&models=x%2Cy&unknown=1")
+			"&user_classes=SimpleUser&user_classes=My_user&region=eu-west-1&my_arg_2=7&ratio=0.25&verbose=true&models=x%2Cy&api_key=&unknown=1")
 		want := webapi.Swarm{
 			Users: 12, SpawnRate: 2.5, RunTime: 80 * time.Minute, Host: new("http://xscript"), Profile: "p1",
 			Classes: []string{"SimpleUser", "My_user"},
@@ -676,6 +678,23 @@ func TestHistoryIsSampledWhileServed(t *testing.T) {
 		checkNear(t, "users", last["user_count"].([]any)[1], 10, 0)
 		checkNear(t, "rps", last["current_rps"].([]any)[1], 100, 0.05)
 		checkNear(t, "p50", last["response_time_percentile_0.5"].([]any)[1], 12.4, 0.02)
+	})
+}
+
+func TestCurrentRatesFallWhenTrafficEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, newTestRun(), nil)
+		call(s, "POST", "/swarm", "user_count=10&spawn_rate=10")
+		defer call(s, "GET", "/stop", "")
+		time.Sleep(20 * time.Second)
+		call(s, "POST", "/swarm", "user_count=0&spawn_rate=10")
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		answer := decode(t, call(s, "GET", "/stats/requests", ""))
+		if answer["current_rps"] != 0.0 || answer["current_fail_per_sec"] != 0.0 || answer["state"] != "running" {
+			t.Errorf("state %v, %v/s, %v failures/s", answer["state"], answer["current_rps"], answer["current_fail_per_sec"])
+		}
+		checkNear(t, "whole-run rate", answer["total_rps"], 100, 0.05)
 	})
 }
 

@@ -200,7 +200,7 @@ func errorRows(s *stats.Snapshot) []errorRow {
 func workerRows(workers []Worker) []workerRow {
 	shown := make([]workerRow, 0, len(workers))
 	for _, w := range workers {
-		shown = append(shown, workerRow{w.ID, w.State, w.Users, w.CPUPercent, w.MemoryBytes})
+		shown = append(shown, workerRow(w))
 	}
 	return shown
 }

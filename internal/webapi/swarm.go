@@ -208,12 +208,12 @@ func parseRunTime(text string) (d time.Duration, ok bool) {
 }
 
 // parseOptions reads new values of custom options, each by the type of the old one. Fields that name
-// no option are ignored.
+// no option are ignored, and so is an empty field of a secret one: the page does not know its value.
 func parseOptions(form url.Values, options []Option) (map[string]any, error) {
 	values := map[string]any{}
 	for _, field := range slices.Sorted(maps.Keys(form)) {
 		option := optionOf(field, options)
-		if option == nil {
+		if option == nil || option.Secret && form.Get(field) == "" {
 			continue
 		}
 		value, err := convert(form[field], option.Value)

@@ -47,6 +47,7 @@ func TestARunInTheBrowser(t *testing.T) {
 	p.sees("12.4") // a percentile to a tenth of a millisecond
 	p.opensTab("Charts")
 	p.waits(`document.querySelectorAll("canvas").length >= 3`, "for three charts")
+	p.keepScreenshot("charts")
 	p.opensTab("Failures")
 	p.sees("ThrottlingException('<b>slow down</b>')")
 	p.opensTab("Exceptions")
@@ -59,6 +60,7 @@ func TestARunInTheBrowser(t *testing.T) {
 	p.sees("host_a1b2", "12.5", "64 MB")
 	p.opensTab("Limiter")
 	p.sees("Verdict:", "Resources", "Consumed units", "Coverage", "Load generator", "12")
+	p.keepScreenshot("limiter")
 
 	p.presses("Edit")
 	p.sees("Edit running load test")

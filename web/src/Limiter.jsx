@@ -1,6 +1,6 @@
 // Our own tab: what the limiter did, and what the figures are worth. Source: GET result.
 import { Alert, Box, Link, Typography } from "@mui/material";
-import { useEffect, useState } from "react";
+import { Fragment, useEffect, useState } from "react";
 import { Table } from "locust-ui";
 import licences from "./licences.txt?url";
 
@@ -85,11 +85,6 @@ const operationColumns = [
   { key: "p99_ms", title: "p99 (ms)", formatter: number(2) },
 ];
 
-const factColumns = [
-  { key: "name", title: "" },
-  { key: "value", title: "" },
-];
-
 function Section({ title, children }) {
   return (
     <Box component="section" sx={{ mb: 4 }}>
@@ -101,10 +96,23 @@ function Section({ title, children }) {
   );
 }
 
-const facts = (pairs) => pairs.map(([name, value], i) => ({ order: i, name, value }));
-
-function Facts({ pairs }) {
-  return <Table defaultSortKey="order" rows={facts(pairs)} structure={factColumns} />;
+function Facts({ title, pairs }) {
+  return (
+    <Section title={title}>
+      <Box component="dl" sx={{ display: "grid", gridTemplateColumns: "1fr max-content", columnGap: 4, rowGap: 1, m: 0 }}>
+        {pairs.map(([name, value]) => (
+          <Fragment key={name}>
+            <Typography color="text.secondary" component="dt" variant="body2">
+              {name}
+            </Typography>
+            <Typography component="dd" sx={{ m: 0, textAlign: "right", fontVariantNumeric: "tabular-nums" }} variant="body2">
+              {value}
+            </Typography>
+          </Fragment>
+        ))}
+      </Box>
+    </Section>
+  );
 }
 
 const severities = { valid: "success", partial: "warning", invalid: "error" };
@@ -125,7 +133,7 @@ function Document({ document: d }) {
       <Section title="Resources">
         <Table defaultSortKey="name" rows={resources(d.entries)} structure={resourceColumns} />
       </Section>
-      <Section title="Consumed units">
+      <Box sx={{ display: "grid", columnGap: 8, gridTemplateColumns: "repeat(auto-fit, minmax(300px, 1fr))" }}>
         <Facts
           pairs={[
             ["Write units", number(1)(d.consumed.write_units)],
@@ -135,14 +143,8 @@ function Document({ document: d }) {
             ["SDK retries", number(0)(d.consumed.sdk_retries)],
             ["Round trips per acquire", number(3)(d.consumed.round_trips_per_acquire)],
           ]}
+          title="Consumed units"
         />
-      </Section>
-      {d.operations?.length > 0 && (
-        <Section title="What the table was asked">
-          <Table defaultSortKey="operation" rows={d.operations} structure={operationColumns} />
-        </Section>
-      )}
-      <Section title="Coverage">
         <Facts
           pairs={[
             ["Workers", number(0)(d.run.workers)],
@@ -152,9 +154,8 @@ function Document({ document: d }) {
             ["Samples unaccounted for", number(0)(d.coverage.unaccounted_samples)],
             ["Seconds below 95 % of the plan", number(0)(d.coverage.gaps?.length)],
           ]}
+          title="Coverage"
         />
-      </Section>
-      <Section title="Load generator">
         <Facts
           pairs={[
             ["Processor, of its cores", percent(d.generator.cpu_ratio)],
@@ -162,8 +163,14 @@ function Document({ document: d }) {
             ["Longest garbage collection pause (ms)", number(2)(d.generator.gc_pause_max_ms)],
             ["Wait for a connection, p99 (ms)", number(2)(d.generator.pool_wait_p99_ms)],
           ]}
+          title="Load generator"
         />
-      </Section>
+      </Box>
+      {d.operations?.length > 0 && (
+        <Section title="What the table was asked">
+          <Table defaultSortKey="operation" rows={d.operations} structure={operationColumns} />
+        </Section>
+      )}
     </>
   );
 }
