@@ -140,6 +140,7 @@ func (f *File) Check(ctx context.Context, options CheckOptions) (*Checked, error
 		Events: loadtest.Events{
 			TestStart: c.event(eventTestStart, events.TestStart), TestStop: c.event(eventTestStop, events.TestStop),
 			WorkerStart: c.event(eventWorkerStart, events.WorkerStart), WorkerStop: c.event(eventWorkerStop, events.WorkerStop),
+			SpawningComplete: c.spawned(events.SpawningComplete),
 		},
 	})
 	if err != nil {
@@ -159,6 +160,9 @@ func (f *File) Check(ctx context.Context, options CheckOptions) (*Checked, error
 	}
 	return c.finished(snapshot != nil), nil
 }
+
+// eventsClass is what listeners stand under.
+const eventsClass = "events"
 
 // checker turns classes into ones that run each task once.
 type checker struct {
@@ -203,9 +207,34 @@ func (c *checker) event(name string, listener func(context.Context, *loadtest.En
 	}
 	return func(ctx context.Context, env *loadtest.Env) error {
 		err := listener(ctx, env)
-		c.report("events", name, err)
+		c.report(eventsClass, name, err)
 		return err
 	}
+}
+
+// spawned is the listener that runs beside the users, in a turn of its own.
+func (c *checker) spawned(listener func(context.Context, *loadtest.Env, int) error) func(context.Context, *loadtest.Env, int) error {
+	if len(c.file.listeners[eventSpawningComplete]) == 0 {
+		return nil
+	}
+	return func(ctx context.Context, env *loadtest.Env, users int) error {
+		c.turn.Lock()
+		defer c.turn.Unlock()
+		c.report(eventsClass, eventSpawningComplete, listener(ctx, env, users))
+		return nil
+	}
+}
+
+// place orders what was checked: what comes before the users, their classes as the file has them, and
+// what comes after.
+func (c *checker) place(t CheckedTask) int {
+	switch {
+	case t.Class != eventsClass:
+		return slices.IndexFunc(c.file.classes, func(class *loadtest.UserClass) bool { return class.Name == t.Class })
+	case t.Task == eventWorkerStop || t.Task == eventTestStop:
+		return len(c.file.classes)
+	}
+	return -1
 }
 
 // class returns a class whose one user runs every task once and ends.
@@ -260,6 +289,7 @@ func (c *checker) finished(started bool) *Checked {
 		result.Passed = false
 		result.Tasks = append(result.Tasks, CheckedTask{Class: class, Task: "end", Calls: []CheckedCall{}, Error: fmt.Sprintf("did not end within %v", checkTimeout)})
 	}
+	slices.SortStableFunc(result.Tasks, func(a, b CheckedTask) int { return c.place(a) - c.place(b) })
 	return &result
 }
 

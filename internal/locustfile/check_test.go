@@ -39,6 +39,16 @@ func TestCheckRunsEachTaskOnce(t *testing.T) {
 		{"functions of one name", "X = user_class([lambda u: None, lambda u: None])\n", CheckOptions{}, "X.lambda X.lambda-2"},
 		{"sets", "def a(user): user.interrupt()\nX = user_class([a, [a], [[a]]])\n", CheckOptions{}, "X.a X.TaskSet/a X.TaskSet-2/TaskSet/a"},
 		{"a user that stops", "def a(user): user.stop()\ndef b(user): pass\nX = user_class([a, b])\n", CheckOptions{}, "X.a X.b"},
+		{"events and classes in their order", `
+def e(env, users = 1): pass
+on_test_stop = e
+on_spawning_complete = e
+on_test_start = e
+on_worker_stop = e
+def t(user): pass
+B = user_class(t, on_start=t)
+A = user_class(t, on_stop=t)
+`, CheckOptions{}, "events.on_test_start events.on_spawning_complete B.on_start B.t A.t A.on_stop events.on_worker_stop events.on_test_stop"},
 		{"tags", tagged, CheckOptions{Tags: []string{"slow"}}, "X.a"},
 		{"excluded tags", tagged, CheckOptions{ExcludeTags: []string{"slow"}}, "X.b"},
 		{"a class without a task left", tagged + "Y = user_class(a)\n", CheckOptions{Tags: []string{"fast"}}, "X.b"},
