@@ -231,6 +231,7 @@ func (pl *planner) refill(w *Write, image *Bucket, before []LimitState, stored *
 		s := stored.Limit(limit.Name)
 		if s == nil || !s.Complete() {
 			seeds = true
+			w.Repair = w.Repair || s != nil
 			w.Limits = append(w.Limits, LimitWrite{Name: limit.Name, Seed: true, Tokens: limit.Tokens, Consumed: amount,
 				Capacity: limit.Capacity, Refill: limit.Refill, Period: limit.Period})
 			continue

@@ -329,7 +329,10 @@ type Write struct {
 	ReadHasVU  bool
 	ReadVU     int64
 	ReadPInc   string
-	Limits     []LimitWrite // wcu is listed like any other
+	// Repair (WriteRefill): the item has limits without parameters, so what else a create writes may be
+	// missing too. SET, each if absent: entity_id, resource, shard_count, cascade, the index keys.
+	Repair bool
+	Limits []LimitWrite // wcu is listed like any other
 }
 
 // LimitWrite is the part of a Write about one limit.

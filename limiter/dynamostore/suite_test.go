@@ -500,6 +500,25 @@ func testRebuild(t *testing.T, f *fixture) {
 	if keys, err := f.store.BucketKeys(ctx, "e", "r"); err != nil || len(keys) != 1 {
 		t.Errorf("the repaired bucket is not in the index: %v, %v", keys, err)
 	}
+
+	// One with a time and a wcu passes the fast path: what it lacks is completed all the same.
+	f.put(t, item{"PK": s(f.ns + "/BUCKET#half#r#0"), "SK": s("#STATE"), "rf": n("1800000000000"), "b_wcu_tk": n("5000"), "b_n_tk": n("3000")})
+	lease, err := l.Acquire(ctx, limiter.Request{EntityID: "half", Resource: "r", Consume: limiter.Amounts{"n": 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lease.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	want := f.bucket(t, "e", "r", 0)
+	for name := range want {
+		if f.bucket(t, "half", "r", 0)[name] == "" {
+			t.Errorf("%s is still missing", name)
+		}
+	}
+	if keys, err := f.store.BucketKeys(ctx, "half", "r"); err != nil || len(keys) != 1 {
+		t.Errorf("the completed bucket is not in the index: %v, %v", keys, err)
+	}
 }
 
 func testConfigs(t *testing.T, f *fixture) {

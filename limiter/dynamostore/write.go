@@ -133,7 +133,7 @@ func (s *Store) writeExpression(w *limiter.Write) (*expression, error) {
 	case limiter.WriteRebuild:
 		return s.rebuildExpression(w), nil
 	case limiter.WriteRefill, limiter.WriteClaim:
-		return refillExpression(w), nil
+		return s.refillExpression(w), nil
 	case limiter.WriteRetry:
 		return retryExpression(w), nil
 	}
@@ -142,14 +142,12 @@ func (s *Store) writeExpression(w *limiter.Write) (*expression, error) {
 
 func writeSubject(w *limiter.Write) string { return w.Key.EntityID + "/" + w.Key.Resource }
 
-// bucketItem is a whole new bucket.
-func (s *Store) bucketItem(w *limiter.Write) item {
+// bucketIdentity is what every bucket has, whatever its limits.
+func (s *Store) bucketIdentity(w *limiter.Write) item {
 	k := w.Key
-	it := item{
-		attrPK: str(bucketPK(s.ns, k.EntityID, k.Resource, k.Shard)), attrSK: s.stateSK,
+	return item{
 		"entity_id":   str(k.EntityID),
 		"resource":    str(k.Resource),
-		"rf":          number(w.RF),
 		"shard_count": number(int64(max(1, w.ShardCount))),
 		"cascade":     boolean(w.Cascade),
 		"GSI2PK":      str(resourcePK(s.ns, k.Resource)),
@@ -159,6 +157,14 @@ func (s *Store) bucketItem(w *limiter.Write) item {
 		"GSI4PK":      str(s.ns),
 		"GSI4SK":      str(bucketGSI4SK(k.EntityID, k.Resource, k.Shard)),
 	}
+}
+
+// bucketItem is a whole new bucket.
+func (s *Store) bucketItem(w *limiter.Write) item {
+	k := w.Key
+	it := s.bucketIdentity(w)
+	it[attrPK], it[attrSK] = str(bucketPK(s.ns, k.EntityID, k.Resource, k.Shard)), s.stateSK
+	it["rf"] = number(w.RF)
 	if w.ParentID != "" {
 		it["parent_id"] = str(w.ParentID)
 	}
@@ -243,8 +249,17 @@ func (s *Store) rebuildExpression(w *limiter.Write) *expression {
 }
 
 // refillExpression brings an item to RF and charges it (WriteRefill, WriteClaim).
-func refillExpression(w *limiter.Write) *expression {
+func (s *Store) refillExpression(w *limiter.Write) *expression {
 	e := &expression{}
+	if w.Repair {
+		identity := s.bucketIdentity(w)
+		if w.Owner.Found {
+			delete(identity, "cascade") // comes with the stamp
+		}
+		for _, name := range slices.Sorted(maps.Keys(identity)) {
+			e.setIfAbsent(e.name(name), identity[name])
+		}
+	}
 	e.set("rf", number(w.RF))
 	e.require("rf = "+e.value(number(w.ReadRF)), "attribute_not_exists(bypass)")
 	switch w.TTL {
