@@ -4,7 +4,10 @@ package webapi_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -74,4 +77,78 @@ func TestTheSectionRunTest(t *testing.T) {
 	if state := run.Status().State; state != "stopped" {
 		t.Errorf("state %s", state)
 	}
+}
+
+// TestManyIdleConnections: thousands of clients that connect and say nothing, or say half a request,
+// leave the server answering, and are let go.
+func TestManyIdleConnections(t *testing.T) {
+	address := serveTCP(t, newServer(t, newTestRun(), nil))
+	const clients = 9_000 // with the server's ends, within a limit of 20,000 files
+	conns := make([]net.Conn, 0, clients)
+	defer func() {
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+	}()
+	for i := range clients {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatalf("client %d: %v", i, err)
+		}
+		conns = append(conns, conn)
+		if i%2 == 0 {
+			if _, err := conn.Write([]byte("GET /stats/requests HTTP/1.1\r\nHost: loc")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got := ask(t, address, "GET", "/stats/requests", ""); got.status != http.StatusOK {
+		t.Errorf("another client got %d", got.status)
+	}
+	for i, conn := range conns {
+		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, conn); err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("client %d was kept", i)
+		}
+	}
+}
+
+// TestABodyOfAGigabyte: the server reads no more of it than it takes.
+func TestABodyOfAGigabyte(t *testing.T) {
+	address := serveTCP(t, newServer(t, newTestRun(), nil))
+	sent := &countingReader{left: 1 << 30}
+	request, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+address+"/swarm", sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.ContentLength = sent.left
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	response, err := http.DefaultClient.Do(request)
+	if err == nil {
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("got %d", response.StatusCode)
+		}
+	}
+	if sent.read > 64<<20 {
+		t.Errorf("%d bytes were taken", sent.read)
+	}
+}
+
+// countingReader gives a number of bytes and counts those that were read.
+type countingReader struct{ left, read int64 }
+
+func (r *countingReader) Read(b []byte) (int, error) {
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	n := min(int64(len(b)), r.left)
+	for i := range n {
+		b[i] = 'a'
+	}
+	r.left -= n
+	r.read += n
+	return int(n), nil
 }
