@@ -84,8 +84,10 @@ func drawSet(t *rapid.T) map[string]bool {
 	return set
 }
 
-func drawValue(t *rapid.T) any {
-	switch rapid.IntRange(0, 4).Draw(t, "kind") {
+func drawValue(t *rapid.T) any { return drawKind(t, rapid.IntRange(0, 4).Draw(t, "kind")) }
+
+func drawKind(t *rapid.T, kind int) any {
+	switch kind {
 	case 0:
 		return rapid.SampledFrom([]string{"", "text"}).Draw(t, "S")
 	case 1:
@@ -127,8 +129,12 @@ func (u *update) set(name, text string, v any) {
 }
 
 func (u *update) setAction(t *rapid.T, x, y string) {
+	kind := rapid.IntRange(0, 4).Draw(t, "SET")
+	if fitting := map[int]string{2: "e", 4: "c"}[kind]; fitting != "" && rapid.Bool().Draw(t, "fits") {
+		y = fitting
+	}
 	from, has := u.old[y]
-	switch rapid.IntRange(0, 4).Draw(t, "SET") {
+	switch kind {
 	case 0:
 		v := drawValue(t)
 		u.set(x, u.value(v), v)
@@ -162,6 +168,12 @@ func (u *update) setAction(t *rapid.T, x, y string) {
 func (u *update) nested(t *rapid.T, x string) {
 	remove := rapid.Bool().Draw(t, "remove")
 	index := rapid.IntRange(-1, 3).Draw(t, "index") // -1: an entry named k
+	switch u.old[x].(type) {                        // mostly what fits
+	case []any:
+		index = max(index, rapid.IntRange(-1, 0).Draw(t, "least"))
+	case model:
+		index = min(index, rapid.IntRange(-1, 0).Draw(t, "most"))
+	}
 	path := x + "[" + strconv.Itoa(index) + "]"
 	if index < 0 {
 		path = x + ".k"
@@ -249,23 +261,23 @@ func TestUpdatesAgreeWithAModel(t *testing.T) {
 			"KeySchema": []object{{"AttributeName": "id", "KeyType": "HASH"}}, "AttributeDefinitions": []object{{"AttributeName": "id", "AttributeType": "S"}}})
 		key := object{"id": object{"S": "x"}}
 		item := model{"id": "x"}
-		for _, name := range names {
-			if rapid.Bool().Draw(t, "has "+name) {
-				item[name] = drawValue(t)
+		for i, name := range names {
+			if rapid.IntRange(0, 3).Draw(t, "has "+name) > 0 {
+				item[name] = drawKind(t, i) // mostly refused otherwise
 			}
 		}
 		ask(t, e, "PutItem", object{"TableName": "tab", "Item": encode(item)["M"]})
 		for range rapid.IntRange(1, 6).Draw(t, "updates") {
 			u := update{sections: map[string][]string{}, values: object{}, old: item, new: maps.Clone(item)}
-			for _, x := range rapid.SliceOfNDistinct(rapid.SampledFrom(names), 1, 4, rapid.ID).Draw(t, "targets") {
-				switch rapid.IntRange(0, 5).Draw(t, "section") {
+			for _, x := range rapid.SliceOfNDistinct(rapid.SampledFrom(names), 1, 3, rapid.ID).Draw(t, "targets") {
+				switch rapid.IntRange(0, 7).Draw(t, "section") {
 				case 0, 1:
 					u.setAction(t, x, rapid.SampledFrom(names).Draw(t, "source"))
-				case 2:
+				case 2, 3, 4:
 					u.nested(t, x)
-				case 3:
+				case 5:
 					u.add(t, x)
-				case 4:
+				case 6:
 					u.remove(t, x)
 				default:
 					u.sections["REMOVE"] = append(u.sections["REMOVE"], x)
