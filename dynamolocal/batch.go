@@ -67,6 +67,9 @@ func (e *Engine) bindReads(r *wire.Request) (tables []*table, projections [][]ex
 		if err := x.check(named{"Projection", part.Read.Projection}); err != nil {
 			return nil, nil, nil, err
 		}
+		if err := checkToGet(&part.Read); err != nil {
+			return nil, nil, nil, err
+		}
 		var projection expression.Bound
 		ok, err := x.bind(&projection, "Projection", part.Read.Projection)
 		if err != nil {

@@ -130,6 +130,11 @@ func scalarMisfit(value string, kind reflect.Kind, read []byte) string {
 		if kind == reflect.Bool {
 			return "Unexpected token received from parser"
 		}
+	case "number":
+		number := read[len(bytes.TrimRight(read, "+-.0123456789Ee")):]
+		if bytes.ContainsAny(number, ".Ee") {
+			value = "DECIMAL"
+		}
 	}
 	return strings.ToUpper(value) + "_VALUE cannot be converted to " + want
 }

@@ -57,7 +57,8 @@ func TestRefusedDefinitions(t *testing.T) {
 		{"units out of bounds", strings.Replace(definition("a:HASH", "a:S", `, "ProvisionedThroughput": {"ReadCapacityUnits": 1, "WriteCapacityUnits": 1000000000001}`), "PAY_PER_REQUEST", "PROVISIONED", 1), "Given value 1000000000001 for WriteCapacityUnits is out of bounds"},
 		{"tag without value", definition("a:HASH", "a:S", `, "Tags": [{"Key": "k"}]`), "1 validation error detected: Value null at 'tags.1.member.value' failed to satisfy constraint: Member must not be null"},
 		{"51 tags", definition("a:HASH", "a:S", `, "Tags": [`+strings.Repeat(`{"Key": "k", "Value": ""},`, 50)+`{"Key": "k", "Value": ""}]`), "1 validation error detected: Value '[51 tags]' at 'tags' failed to satisfy constraint: Member must have length less than or equal to 50"},
-		{"a number for a name", `{"TableName": 3.5}`, "NUMBER_VALUE cannot be converted to String"},
+		{"a number for a name", `{"TableName": 3}`, "NUMBER_VALUE cannot be converted to String"},
+		{"a fraction for a name", `{"TableName": 3.5}`, "DECIMAL_VALUE cannot be converted to String"},
 		{"true for a name", `{"TableName": true}`, "TRUE_VALUE cannot be converted to String"},
 		{"a list for a name", `{"TableName": []}`, "Unrecognized collection type class java.lang.String"},
 		{"an object for a list", `{"KeySchema": {}}`, "Start of structure or map found where not expected"},
@@ -213,6 +214,34 @@ func TestTransactionsAndDeepValues(t *testing.T) {
 		}
 		if code != tt.code || text != tt.reason {
 			t.Errorf("%.100s\n got %s: %s\nwant %s: %s", tt.action, code, text, tt.code, tt.reason)
+		}
+	}
+}
+
+// What of several faults is reported, and when the table is looked for.
+func TestTheOrderOfChecks(t *testing.T) {
+	const values = `"ExpressionAttributeValues": {":p": {"S": "p"}}`
+	query := func(table, more string) string { return `{"TableName": "` + table + `", ` + more + `}` }
+	tests := []struct{ operation, body, want string }{
+		{"Query", query("none", `"KeyConditionExpression": "PK = :q", "FilterExpression": "a >"`), `Invalid FilterExpression: Syntax error; token: "<EOF>", near: ">"`},
+		{"Query", query("none", `"KeyConditionExpression": "", "FilterExpression": ""`), "Invalid KeyConditionExpression: The expression can not be empty;"},
+		{"Query", query("none", `"KeyConditionExpression": "a.b = :p", `+values), "KeyConditionExpressions cannot have conditions on nested attributes"},
+		{"Query", query("none", `"KeyConditions": {"a": {"ComparisonOperator": "EQ", "AttributeValueList": []}}`), "One or more parameter values were invalid: Invalid number of argument(s) for the EQ ComparisonOperator"},
+		{"Query", query("none", `"KeyConditionExpression": "PK = :p", `+values), "Requested resource not found"},
+		{"Query", query("tab", `"KeyConditionExpression": "PK = :p", "ProjectionExpression": "SK.a", `+values), "Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: Key: SK"},
+		{"Query", query("tab", `"KeyConditionExpression": "PK = :p", "FilterExpression": "G[0] = :p", `+values), "Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: IndexKey: G"},
+		{"Scan", query("tab", `"FilterExpression": "PK.x = :p", `+values), "Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: Key: PK"},
+		{"GetItem", query("tab", `"Key": {"PK": {"S": "p"}, "SK": {"S": "s"}}, "ProjectionExpression": "PK[1]"`), "Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: Key: PK"},
+		{"GetItem", query("tab", `"Key": {"PK": {"S": "", "N": "x"}}`), "The parameter cannot be converted to a numeric value: x"},
+		{"BatchGetItem", `{"RequestItems": {"none": {"Keys": [{}], "AttributesToGet": ["a", "a"]}}}`, "One or more parameter values were invalid: Duplicate value in attribute name: a"},
+		{"UpdateTable", query("none", `"GlobalSecondaryIndexUpdates": [{}]`), "One or more parameter values were invalid: One of GlobalSecondaryIndexUpdate.Update, GlobalSecondaryIndexUpdate.Create, GlobalSecondaryIndexUpdate.Delete must not be null"},
+		{"PutItem", query("tab", `"Item": {"PK": {"S": "p"}, "SK": {"S": "s"}, "b": {"BS": ["AA==", "AQ==", "AA=="]}}`), "One or more parameter values were invalid: Input collection [AA==, AQ==, AA==]of type BS contains duplicates."},
+	}
+	e := newEngine(t, dynamolocal.Config{})
+	post(t, e, "CreateTable", indexedTable)
+	for _, tt := range tests {
+		if got := message(t, e, tt.operation, tt.body); got != tt.want {
+			t.Errorf("%s %s\n got %s\nwant %s", tt.operation, tt.body, got, tt.want)
 		}
 	}
 }

@@ -77,9 +77,6 @@ func (x *expressions) check(members ...named) error {
 	if r.HasName && len(r.Names) == 0 {
 		return strictly("ExpressionAttributeNames must not be empty")
 	}
-	if r.HasVals && len(r.Values) == 0 {
-		return strictly("ExpressionAttributeValues must not be empty")
-	}
 	for i := range r.Names {
 		if !validPlaceholder(r.Names[i].Key, '#') {
 			return validation("ExpressionAttributeNames contains invalid key: Syntax error; key: \"" + r.Names[i].Key + "\"")
@@ -87,6 +84,9 @@ func (x *expressions) check(members ...named) error {
 		if err := attr.NameError(r.Names[i].Name); err != nil {
 			return validation("ExpressionAttributeNames contains invalid value: " + err.Error() + " for key " + r.Names[i].Key)
 		}
+	}
+	if r.HasVals && len(r.Values) == 0 {
+		return strictly("ExpressionAttributeValues must not be empty")
 	}
 	for i := range r.Values {
 		if !validPlaceholder(r.Values[i].Name, ':') {
@@ -164,6 +164,18 @@ func (x *expressions) bind(bound *expression.Bound, kind string, text wire.Text)
 		return false, nil
 	}
 	return true, bound.Bind(x.engine.forms.Parse(kind, text.S), &x.with, x.long)
+}
+
+// syntax refuses texts that are no expressions; that comes before placeholders without a meaning.
+func (x *expressions) syntax(members ...named) error {
+	for _, m := range members {
+		if m.text.Set {
+			if err := x.engine.forms.Parse(m.kind, m.text.S).Err(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // unused refuses names and values that no expression used.

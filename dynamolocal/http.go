@@ -56,7 +56,7 @@ func (e *Engine) handle(ctx context.Context, x *exchange, target, authorization 
 		if err == nil {
 			x.reply = appendJSON(x.reply, answer)
 		}
-	case !json.Valid(body):
+	case len(body) > 0 && !json.Valid(body):
 		err = &apiError{code: codeSerialization}
 	default:
 		err = &apiError{code: codeUnknown}

@@ -79,13 +79,20 @@ func (e *Engine) getItem(r *wire.Request) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
+	var paths []expression.Path
+	if projected {
+		paths = projection.Paths()
+		if err := t.checkScalars(paths); err != nil {
+			return nil, err
+		}
+	}
 	item, units, err := e.read(t, hash, rng, r.Consistent)
 	if err != nil {
 		return nil, err
 	}
 	res := &result{item: item, consumed: []consumed{{table: t.name, units: units}}}
 	if item != nil && projected {
-		res.item = expression.Project(item, projection.Paths())
+		res.item = expression.Project(item, paths)
 	} else if item != nil && len(r.Old.ToGet) > 0 {
 		res.item = expression.Project(item, topPaths(r.Old.ToGet))
 	}

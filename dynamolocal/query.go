@@ -216,13 +216,13 @@ func (p *page) openIndex() error {
 // bind binds projection and filter; keys are the attributes that the filter of a query may not name.
 func (p *page) bind(x *expressions, op string) error {
 	r := p.request
-	projection := new(expression.Bound)
-	projected, err := x.bind(projection, "Projection", r.Projection)
+	filter := new(expression.Bound)
+	filtered, err := x.bind(filter, "Filter", r.Filter)
 	if err != nil {
 		return err
 	}
-	filter := new(expression.Bound)
-	filtered, err := x.bind(filter, "Filter", r.Filter)
+	projection := new(expression.Bound)
+	projected, err := x.bind(projection, "Projection", r.Projection)
 	if err != nil {
 		return err
 	}
@@ -240,6 +240,22 @@ func (p *page) bind(x *expressions, op string) error {
 		}
 	}
 	return p.selection(p.paths != nil, op)
+}
+
+// checkScalars refuses paths into key attributes, which are never lists or maps.
+func (p *page) checkScalars() error {
+	if err := p.table.checkScalars(p.paths); err != nil || p.filter == nil {
+		return err
+	}
+	var nested []expression.Path
+	for name, deep := range p.filter.Heads {
+		path := topPaths([]string{name})[0]
+		if deep {
+			path = append(path, path...)
+		}
+		nested = append(nested, path)
+	}
+	return p.table.checkScalars(nested)
 }
 
 // checkShown refuses a read of a global index that names attributes which the index does not have.
@@ -324,12 +340,15 @@ func (e *Engine) query(r *wire.Request) (*result, error) {
 	if err := x.check(named{"Projection", r.Projection}, named{"Filter", r.Filter}, named{"KeyCondition", r.KeyCondition}); err != nil {
 		return nil, err
 	}
-	if err := p.bind(&x, "Query"); err != nil {
+	if err := x.syntax(named{"KeyCondition", r.KeyCondition}, named{"Filter", r.Filter}, named{"Projection", r.Projection}); err != nil {
 		return nil, err
 	}
 	condition := new(expression.Bound)
 	ok, err := x.bind(condition, "KeyCondition", r.KeyCondition)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.bind(&x, "Query"); err != nil {
 		return nil, err
 	}
 	var tests []expression.KeyTest
@@ -358,6 +377,9 @@ func (e *Engine) query(r *wire.Request) (*result, error) {
 	if err := p.checkFilterKeys(hash.name, rng.name); err != nil {
 		return nil, err
 	}
+	if err := p.checkScalars(); err != nil {
+		return nil, err
+	}
 	if err := p.checkShown(); err != nil {
 		return nil, err
 	}
@@ -376,8 +398,26 @@ func (p *page) checkExpressions(r *wire.Request) error {
 		return err
 	}
 	var bound expression.Bound
-	for _, m := range []named{{"Projection", r.Projection}, {"Filter", r.Filter}, {"KeyCondition", r.KeyCondition}} {
-		if _, err := x.bind(&bound, m.kind, m.text); err != nil {
+	if len(r.Old.QueryFilter) > 0 || r.Old.Operator != "" {
+		if _, err := legacyFilterOf(r); err != nil {
+			return err
+		}
+	}
+	if !r.KeyCondition.Set && slices.Contains(r.Legacy, "KeyConditions") {
+		if _, err := legacyKeyTests(r); err != nil {
+			return err
+		}
+	}
+	members := []named{{"KeyCondition", r.KeyCondition}, {"Filter", r.Filter}, {"Projection", r.Projection}}
+	if err := x.syntax(members...); err != nil {
+		return err
+	}
+	for _, m := range members {
+		ok, err := x.bind(&bound, m.kind, m.text)
+		if err == nil && ok && m.kind == "KeyCondition" {
+			_, err = bound.KeyTests()
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -534,23 +574,24 @@ func (p *page) startKey() (*store.Cursor, error) {
 		keys = append(keys, p.table.hash, p.table.rng)
 	}
 	names := map[string]bool{}
-	for i, k := range keys {
-		if k.name == "" {
-			continue
-		}
-		names[k.name] = true
-		switch v := start.Get(k.name); {
-		case v.Kind() == k.kind:
-		case !v.Exists():
-			return nil, validation(messageBadStart)
-		case i < 2:
-			return nil, validation(messageKeySchema)
-		default:
-			return nil, validation(messageBadStart + ": " + messageKeySchema)
+	for _, k := range keys {
+		if k.name != "" {
+			names[k.name] = true
 		}
 	}
 	if start.Len() != len(names) {
 		return nil, validation(messageBadStart)
+	}
+	for i, k := range keys {
+		switch v := start.Get(k.name); {
+		case k.name == "" || v.Kind() == k.kind:
+		case i >= 2:
+			return nil, validation(messageBadStart + ": " + messageKeySchema)
+		case !v.Exists():
+			return nil, validation(messageBadStart)
+		default:
+			return nil, validation(messageKeySchema)
+		}
 	}
 	c.Hash = start.Get(p.table.hash.name)
 	if p.table.rng.name != "" {
@@ -582,6 +623,9 @@ func (e *Engine) scan(r *wire.Request) (*result, error) {
 	if err := x.check(named{"Projection", r.Projection}, named{"Filter", r.Filter}); err != nil {
 		return nil, err
 	}
+	if err := x.syntax(named{"Filter", r.Filter}, named{"Projection", r.Projection}); err != nil {
+		return nil, err
+	}
 	if err := p.bind(&x, "Scan"); err != nil {
 		return nil, err
 	}
@@ -589,6 +633,9 @@ func (e *Engine) scan(r *wire.Request) (*result, error) {
 		return nil, err
 	}
 	if err := p.openIndex(); err != nil {
+		return nil, err
+	}
+	if err := p.checkScalars(); err != nil {
 		return nil, err
 	}
 	if err := p.checkShown(); err != nil {

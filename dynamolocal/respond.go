@@ -282,7 +282,7 @@ func appendError(b []byte, e *apiError) []byte {
 	o := newObject(b)
 	o.name("__type")
 	o.b = wire.AppendString(o.b, prefixOf(e.code)+"#"+e.code)
-	if e.code == codeUnknown {
+	if e.code == codeUnknown || e.code == codeSerialization && e.message == "" {
 		return o.end()
 	}
 	member := "message"

@@ -22,8 +22,7 @@ func (c *control) updateTable(body []byte) (any, error) {
 	if err := decode(body, &r); err != nil {
 		return nil, err
 	}
-	t, err := c.existing(r.TableName)
-	if err != nil {
+	if _, err := tableNameOf(r.TableName, 1, ""); err != nil {
 		return nil, err
 	}
 	if r.ProvisionedThroughput == nil && r.BillingMode == "" && len(r.GlobalSecondaryIndexUpdates) == 0 &&
@@ -37,6 +36,10 @@ func (c *control) updateTable(body []byte) (any, error) {
 		return nil, err
 	}
 	if err := checkIndexUpdates(r.GlobalSecondaryIndexUpdates, r.AttributeDefinitions); err != nil {
+		return nil, err
+	}
+	t, err := c.existing(r.TableName)
+	if err != nil {
 		return nil, err
 	}
 	t.mu.Lock()

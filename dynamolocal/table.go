@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
+	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/expression"
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/store"
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/throughput"
 )
@@ -215,6 +216,24 @@ func (t *table) keyMap(item *attr.Map, index *store.Index) *attr.Map {
 		attrs[i] = attr.Attr{Name: name, Value: item.Get(name)}
 	}
 	return attr.NewMap(attrs)
+}
+
+// checkScalars refuses paths that go into a key attribute of the table or of an index.
+func (t *table) checkScalars(paths []expression.Path) error {
+	const message = "Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: "
+	for _, path := range paths {
+		if len(path) < 2 {
+			continue
+		}
+		name := path[0].Name
+		if t.isKey(name) {
+			return validation(message + "Key: " + name)
+		}
+		if slices.ContainsFunc(*t.indexKeys.Load(), func(k indexKey) bool { return k.name == name }) {
+			return validation(message + "IndexKey: " + name)
+		}
+	}
+	return nil
 }
 
 func (t *table) isKey(name string) bool {

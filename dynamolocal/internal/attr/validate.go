@@ -1,6 +1,7 @@
 package attr
 
 import (
+	"encoding/base64"
 	"slices"
 	"strings"
 )
@@ -44,7 +45,11 @@ func BinarySet(members []string) (Value, error) {
 		return Value{}, &ValueError{Message: "One or more parameter values were invalid: Binary sets should not be empty", Strict: true}
 	}
 	if duplicate(members) {
-		return Value{}, &ValueError{Message: "One or more parameter values were invalid: Input collection [" + strings.Repeat("java.nio.HeapByteBuffer, ", len(members)-1) + "java.nio.HeapByteBuffer] contains duplicates.", Strict: true}
+		texts := make([]string, len(members))
+		for i, m := range members {
+			texts[i] = base64.StdEncoding.EncodeToString([]byte(m))
+		}
+		return Value{}, &ValueError{Message: "One or more parameter values were invalid: Input collection [" + strings.Join(texts, ", ") + "]of type BS contains duplicates.", Strict: true}
 	}
 	return stringsOf(BS, members), nil
 }

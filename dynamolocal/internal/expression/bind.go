@@ -66,6 +66,14 @@ func (c *Cache) Parse(kind, text string) *Form {
 	return form
 }
 
+// Err returns what is wrong with the text itself, whatever its placeholders stand for; nil for nothing.
+func (f *Form) Err() error {
+	if f.broken == nil {
+		return nil
+	}
+	return f.broken
+}
+
 // Bind puts the names and values of a request into a form and reports what is wrong with them.
 func (b *Bound) Bind(form *Form, with Placeholders, longTypes bool) error {
 	b.form, b.longTypes = form, longTypes

@@ -58,8 +58,10 @@ func (l *lexer) legacyUpdates(o *Legacy) {
 						u.Action = s
 					}
 				case "Value":
-					if !l.null() {
+					if l.peek() == '{' {
 						u.Value = l.legacyValue(o)
+					} else {
+						l.structure("AttributeValue")
 					}
 				default:
 					l.skip(0)
@@ -95,8 +97,10 @@ func (l *lexer) legacyTest(o *Legacy, t *LegacyTest) {
 		case "Exists":
 			l.flag(&t.Exists, &t.HasExists)
 		case "Value":
-			if !l.null() {
+			if l.peek() == '{' {
 				t.Value, t.HasValue = l.legacyValue(o), true
+			} else {
+				l.structure("AttributeValue")
 			}
 		case "AttributeValueList":
 			if !l.list() {

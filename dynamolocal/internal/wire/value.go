@@ -44,7 +44,10 @@ func (l *lexer) value(depth int) (v attr.Value, err error) {
 	case members == 0:
 		return attr.Value{}, attr.ErrEmpty
 	case members > 1:
-		return attr.Value{}, attr.ErrMultiple
+		if err == nil {
+			err = attr.ErrMultiple
+		}
+		return attr.Value{}, err
 	}
 	if err == nil && depth+1 > attr.MaxDepth {
 		err = attr.ErrNesting
