@@ -158,7 +158,7 @@ func (d drawer) report() *Report {
 		}
 		s.Series = append(s.Series, second)
 	}
-	return &Report{Run: d.text(), Sequence: uint64(d.count()), Final: rapid.Bool().Draw(d.T, "final"), Delta: s}
+	return &Report{Run: d.text(), Sequence: uint64(d.count()), Final: rapid.Bool().Draw(d.T, "final"), Samples: d.count(), Delta: s}
 }
 
 func (d drawer) stats() *Stats {

@@ -37,8 +37,9 @@ const (
 const (
 	// DefaultMaxMessage is the longest message that is read: 100 MB.
 	DefaultMaxMessage = 100_000_000
-	// readBuffer is what a connection keeps; longer frames are read into memory of their own.
-	readBuffer = 4096
+	// readBuffer is what a connection keeps; longer frames are read into memory of their own. It holds
+	// a command, and a heartbeat many times: thousands of idle workers should not take much memory.
+	readBuffer = 2048
 	// firstChunk is what is reserved for a long frame before any of it has come.
 	firstChunk = 64 << 10
 	// keptFrame is the largest memory of a frame that is kept for the next one.
@@ -306,7 +307,7 @@ func (l *link) skipBody(size uint64) error {
 }
 
 // frames of up to keptFrame bytes share their memory between connections.
-var framePool = sync.Pool{New: func() any { b := make([]byte, 0, 2*readBuffer); return &b }}
+var framePool = sync.Pool{New: func() any { b := make([]byte, 0, 8192); return &b }}
 
 func takeBuffer() []byte { return (*framePool.Get().(*[]byte))[:0] }
 
