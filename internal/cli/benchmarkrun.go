@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/zeroae/zae-limiter-go/internal/locustfile"
 	"github.com/zeroae/zae-limiter-go/internal/report"
 	"github.com/zeroae/zae-limiter-go/internal/term"
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
@@ -77,7 +78,7 @@ func (a *app) plan(f *benchmarkFlags, progress io.Writer, changed func(string) b
 		stop:   f.stop.duration(), warmup: f.warmup.duration(), cores: f.cores, seed: f.scenario.seed,
 	}
 	if len(p.classes) == 0 {
-		return nil, usagef("--tags and --exclude-tags leave no task to run")
+		return nil, usage(locustfile.ErrNoTask)
 	}
 	if len(f.sweep) > 0 {
 		p.shape = nil

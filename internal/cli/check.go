@@ -45,6 +45,9 @@ func (a *app) check(ctx context.Context, f *scenarioFlags) error {
 	checked, err := file.Check(ctx, locustfile.CheckOptions{
 		ClassNames: f.classes, Tags: f.tags, ExcludeTags: f.excludeTags, Seed: f.seed, Host: f.host, Options: options,
 	})
+	if errors.Is(err, locustfile.ErrNoTask) {
+		return usage(err)
+	}
 	if err != nil {
 		return interruption(ctx, err)
 	}

@@ -106,6 +106,9 @@ func (w *watcher) take() []CheckedCall {
 // checkTimeout bounds a check: a task that never ends is cut off.
 const checkTimeout = 10 * time.Second
 
+// ErrNoTask is returned by Check when the tags leave no class a task.
+var ErrNoTask = errors.New("--tags and --exclude-tags leave no task to run")
+
 // Check runs every event, and every task of every class once, one after the other, against an
 // in-memory limiter.
 func (f *File) Check(ctx context.Context, options CheckOptions) (*Checked, error) {
@@ -132,7 +135,7 @@ func (f *File) Check(ctx context.Context, options CheckOptions) (*Checked, error
 		}
 	}
 	if len(classes) == 0 {
-		return nil, errors.New("there is nothing to check: no task has the tags that were asked for")
+		return nil, ErrNoTask
 	}
 	runner, err := loadtest.NewRunner(loadtest.Config{
 		Classes: classes, Users: len(classes), SpawnRate: 1e6, Duration: checkTimeout, StopTimeout: time.Second,

@@ -52,7 +52,7 @@ A = user_class(t, on_stop=t)
 		{"tags", tagged, CheckOptions{Tags: []string{"slow"}}, "X.a"},
 		{"excluded tags", tagged, CheckOptions{ExcludeTags: []string{"slow"}}, "X.b"},
 		{"a class without a task left", tagged + "Y = user_class(a)\n", CheckOptions{Tags: []string{"fast"}}, "X.b"},
-		{"no task left", tagged, CheckOptions{Tags: []string{"none"}}, "there is nothing to check: no task has the tags that were asked for"},
+		{"no task left", tagged, CheckOptions{Tags: []string{"none"}}, ErrNoTask.Error()},
 		{"a failing start", "def s(user): fail(\"boom\")\ndef e(user): pass\nX = user_class(e, on_start=s, on_stop=e)\n", CheckOptions{},
 			"X.on_start(chunk.star:1:18: in s: fail: boom)"},
 		{"a start that stops", "def s(user): user.stop()\ndef e(user): pass\nX = user_class(e, on_start=s, on_stop=e)\n", CheckOptions{}, "X.on_start X.on_stop"},
