@@ -25,7 +25,7 @@ type Decision struct {
 	Desired   int // workers wanted
 	Connected int // workers in the master's table that are not leaving
 	Pending   int // started and expected to connect
-	Expiring  int // connected or pending, and due for replacement
+	Expiring  int // those of them that have been connected and are due for replacement
 	Need      int // workers that are missing, due ones not counted
 
 	Start   int      // workers to start now: Need, unless starts are held back
@@ -206,7 +206,7 @@ func (p *Pool) count(now time.Duration, foreign int, d *Decision) (due []string)
 		} else {
 			d.Pending++
 		}
-		if now < w.due {
+		if now < w.due || w.phase == pending { // a pending one is given up when its own time is over
 			continue
 		}
 		d.Expiring++

@@ -200,6 +200,20 @@ func TestStartsThatLeadNowhereBecomeRare(t *testing.T) {
 	}
 }
 
+// With a short time limit the age of replacement is below the pending timeout.
+func TestAWorkerThatIsStillPendingIsNotReplaced(t *testing.T) {
+	b := newBench(with(func(p *Policy) { p.Lifetime = 60 * time.Second }))
+	b.round(0, true, 30)
+	for at := 5 * time.Second; at < 30*time.Second; at += 5 * time.Second {
+		if d, _ := b.round(at, true, 30); d.Pending != 3 || d.Expiring != 0 || d.Start != 0 {
+			t.Errorf("at %v %+v, want 3 pending and nothing else", at, d)
+		}
+	}
+	if d, _ := b.round(30*time.Second, true, 30); d.Expired != 3 || d.Start != 3 {
+		t.Errorf("after the pending timeout %+v, want them given up and started anew", d)
+	}
+}
+
 func TestRefusedStartsAreHeldBackLongerEachTime(t *testing.T) {
 	b := newBench(standard())
 	var tries []int
