@@ -39,7 +39,10 @@ type Meta struct {
 	// Aborted says why the run ended before its time without being asked to; it makes the verdict
 	// partial at least. "" for every other end.
 	Aborted string
-	AWS     json.RawMessage
+	// WorkersBySecond is how many workers could run users in each second of the series; nil = as many
+	// as Run.Workers in all of them.
+	WorkersBySecond []int
+	AWS             json.RawMessage
 }
 
 // distribution is what percentiles of merged entries are computed from.
@@ -61,7 +64,7 @@ func Build(s *stats.Snapshot, meta Meta) *Result {
 	r.fillRun(s)
 	r.fillEntries(s)
 	r.Errors = errorEntries(s)
-	r.Series = seriesOf(s, r.Run.Workers)
+	r.Series = seriesOf(s, r.Run.Workers, meta.WorkersBySecond)
 	if depth, n := roundTrips(s); n > 0 {
 		r.Consumed.RoundTripsPerAcquire = known(float64(depth) / float64(n))
 	}
@@ -183,13 +186,16 @@ func errorEntries(s *stats.Snapshot) []ErrorEntry {
 	return list
 }
 
-func seriesOf(s *stats.Snapshot, workers *int) []Second {
+func seriesOf(s *stats.Snapshot, workers *int, bySecond []int) []Second {
 	n := 1
 	if workers != nil {
 		n = *workers
 	}
 	series := make([]Second, 0, len(s.Series))
 	for _, second := range s.Series {
+		if i := int(second.Index); i < len(bySecond) {
+			n = bySecond[i]
+		}
 		series = append(series, Second{
 			TSeconds:          float64(second.Index),
 			Users:             second.Users,

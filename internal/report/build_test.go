@@ -251,3 +251,19 @@ func TestRefusalsAreChargedWhereTheServiceDoesNotTell(t *testing.T) {
 		t.Errorf("%v write units without speculation, want %v", writes, embedded)
 	}
 }
+
+func TestTheSeriesSaysHowManyWorkersThereWere(t *testing.T) {
+	s := &stats.Snapshot{Series: []stats.Second{{Index: 0}, {Index: 1}, {Index: 2}}}
+	meta := Meta{Run: Run{Workers: new(4)}, WorkersBySecond: []int{1, 3}}
+	var got []int
+	for _, second := range Build(s, meta).Series {
+		got = append(got, second.Workers)
+	}
+	if want := []int{1, 3, 3}; !slices.Equal(got, want) {
+		t.Errorf("workers %v, want %v", got, want)
+	}
+	meta.WorkersBySecond = nil
+	if got := Build(s, meta).Series[2].Workers; got != 4 {
+		t.Errorf("without a count of each second there are %d workers, want 4", got)
+	}
+}

@@ -1,9 +1,7 @@
 package target
 
 import (
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -179,79 +177,47 @@ type Operation struct {
 
 func milliseconds(d time.Duration) *float64 { return new(float64(d) / float64(time.Millisecond)) }
 
-// read returns the readings; withCPU is false when the target runs in the same process.
-func (m *Meter) read(withCPU bool) Readings {
-	var r Readings
+// tally returns what was counted; withCPU is false when the target runs in the same process.
+func (m *Meter) tally(withCPU bool) *Tally {
 	c := m.current.Load()
-	attempts, throttledCalls := int64(0), int64(0)
+	t := &Tally{Operations: map[string]*OperationTally{}, Units: map[string]*UnitTally{}, Retries: c.retries.Load(), CPU: -1}
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	for _, name := range slices.Sorted(maps.Keys(c.operations)) {
-		o := c.operations[name].read(name)
-		attempts += o.Requests
-		throttledCalls += o.Throttled
-		r.Operations = append(r.Operations, o)
+	for name, o := range c.operations {
+		t.Operations[name] = o.tally()
+	}
+	for name, u := range c.units {
+		t.Units[name] = u.tally()
+	}
+	for i := range c.waits {
+		c.waits[i].mu.Lock()
+		t.Waits.Merge(&c.waits[i].hist)
+		c.waits[i].mu.Unlock()
 	}
 	if withCPU {
 		var g stats.Generator
-		if c.process.Fill(&g); g.CPUTime >= 0 && attempts > 0 {
-			for i := range r.Operations {
-				r.Operations[i].ClientCPUUS = new(float64(g.CPUTime.Microseconds()) / float64(attempts))
-			}
-		}
+		c.process.Fill(&g)
+		t.CPU = g.CPUTime
 	}
-	r.Throttled, r.SDKRetries = &throttledCalls, new(c.retries.Load())
-	waits := new(stats.Histogram)
-	for i := range c.waits {
-		c.waits[i].mu.Lock()
-		waits.Merge(&c.waits[i].hist)
-		c.waits[i].mu.Unlock()
-	}
-	if waits.Count() > 0 {
-		r.PoolWaitP99MS = milliseconds(waits.Quantile(0.99))
-	}
-	c.readUnits(&r)
-	return r
+	return t
 }
 
-func (o *operationMeter) read(name string) Operation {
-	out, hist := Operation{Operation: name}, new(stats.Histogram)
+func (o *operationMeter) tally() *OperationTally {
+	out := new(OperationTally)
 	for i := range o.shards {
 		s := &o.shards[i]
 		s.mu.Lock()
-		hist.Merge(&s.hist)
-		out.Requests += s.attempts
+		out.Durations.Merge(&s.hist)
+		out.Attempts += s.attempts
 		out.Throttled += s.throttled
 		out.Failures += s.failures
 		s.mu.Unlock()
 	}
-	out.AvgMS = milliseconds(hist.Mean())
-	out.P50MS, out.P95MS, out.P99MS = milliseconds(hist.Quantile(0.5)), milliseconds(hist.Quantile(0.95)), milliseconds(hist.Quantile(0.99))
 	return out
 }
 
-// readUnits scales what the sample of each operation consumed to the calls that were answered. The
-// units are not known while no call has told any, or when an operation never did.
-func (c *counters) readUnits(r *Readings) {
-	var reads, writes, indexes float64
-	var sampled, answered int64
-	for _, u := range c.units {
-		calls := u.answered.Load()
-		u.mu.Lock()
-		n, scale := u.sampled, float64(calls)/float64(max(u.sampled, 1))
-		reads += scale * u.reads
-		writes += scale * u.writes
-		indexes += scale * u.indexes
-		u.mu.Unlock()
-		if n == 0 && calls > 0 {
-			return
-		}
-		sampled += n
-		answered += calls
-	}
-	if sampled == 0 {
-		return
-	}
-	r.ReadUnits, r.WriteUnits, r.IndexWriteUnits = &reads, &writes, &indexes
-	r.SampledRatio = new(min(float64(sampled)/float64(answered), 1))
+func (u *unitMeter) tally() *UnitTally {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return &UnitTally{Answered: u.answered.Load(), Sampled: u.sampled, Reads: u.reads, Writes: u.writes, Indexes: u.indexes}
 }

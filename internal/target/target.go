@@ -241,9 +241,20 @@ func (t *Target) Limiter() *limiter.Limiter { return t.limiter }
 // Info describes the target.
 func (t *Target) Info() Info { return t.info }
 
-// Readings returns what was metered since Open, or since StartReadings.
-func (t *Target) Readings() Readings {
-	r := t.meter.read(t.engine == nil)
+// Tally returns what was metered since Open, or since StartReadings, without the engine's own counters.
+func (t *Target) Tally() *Tally { return t.meter.tally(t.engine == nil) }
+
+// Readings returns what was metered since Open, or since StartReadings, by this target and by those
+// of workers that drove the same table; the processor time for each request is then that of the workers.
+func (t *Target) Readings(workers ...*Tally) Readings {
+	sum := t.Tally()
+	if len(workers) > 0 {
+		sum.CPU = 0
+	}
+	for _, w := range workers {
+		sum.Merge(w)
+	}
+	r := sum.Readings()
 	if t.engine != nil {
 		t.engine.fill(&r, t.base.Load())
 	}
