@@ -123,7 +123,9 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 		}
 		aborted = fmt.Sprintf("the target could not be reached for %s: %v", unreachableAfter, ended)
 	}
-	done.result = report.Build(snapshot, p.meta(runID, t, aborted))
+	meta := p.meta(runID, t.Info(), t.Readings())
+	meta.Run.EndedAt, meta.Aborted = report.At(time.Now()), aborted
+	done.result = report.Build(snapshot, meta)
 	return done, nil
 }
 
@@ -218,13 +220,13 @@ func (p *runPlan) coresUsed() int {
 }
 
 // meta is what the result document says about the run besides what was measured.
-func (p *runPlan) meta(runID string, t *target.Target, aborted string) report.Meta {
+func (p *runPlan) meta(runID string, info target.Info, readings target.Readings) report.Meta {
 	b := readBuild()
 	path, sum := p.file.Path(), p.file.SHA256()
 	users, rate := p.users, p.spawnRate
 	meta := report.Meta{
 		Run: report.Run{
-			ID: runID, EndedAt: report.At(time.Now()), Mode: report.ModeLocal,
+			ID: runID, Mode: report.ModeLocal,
 			WarmupSeconds: p.warmup.Seconds(),
 			Locustfile:    &path, LocustfileSHA256: &sum, Seed: &p.seed,
 			Users: &users, SpawnRate: &rate, Workers: new(1), Cores: new(p.coresUsed()),
@@ -234,8 +236,7 @@ func (p *runPlan) meta(runID string, t *target.Target, aborted string) report.Me
 			PoolConnections:       &p.target.poolConnections,
 			Options:               p.options,
 		},
-		Target:  p.target.info(t.Info()),
-		Aborted: aborted,
+		Target: p.target.info(info),
 	}
 	if p.shape != nil {
 		meta.Run.Users, meta.Run.SpawnRate = nil, nil
@@ -243,6 +244,6 @@ func (p *runPlan) meta(runID string, t *target.Target, aborted string) report.Me
 	if p.prices {
 		meta.Prices = report.OnDemandPrices()
 	}
-	fillReadings(&meta, t.Readings())
+	fillReadings(&meta, readings)
 	return meta
 }
