@@ -61,6 +61,9 @@ func TestScripts(t *testing.T) {
 			"endpoint": endpoint,
 			"dynamo":   dynamo,
 			"runid":    runID,
+			"http":     httpCall,
+			"until":    until,
+			"address":  address,
 		},
 	})
 }
@@ -250,6 +253,68 @@ func dynamo(ts *testscript.TestScript, neg bool, args []string) {
 		body, err := io.ReadAll(response.Body)
 		ts.Fatalf("%s: %s %s %v", args[1], response.Status, body, err)
 	}
+}
+
+// http FILE METHOD URL [BODY]: calls the URL, with the body as a form, and writes what it answers into
+// FILE. With ! the call has to be refused.
+func httpCall(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 && len(args) != 4 {
+		ts.Fatalf("usage: http FILE METHOD URL [BODY]")
+	}
+	status, body := call(ts, args[1:])
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), body, 0o600))
+	if neg != (status >= http.StatusBadRequest) {
+		ts.Fatalf("%s %s: %d %s", args[1], args[2], status, body)
+	}
+}
+
+func call(ts *testscript.TestScript, args []string) (status int, body []byte) {
+	form := ""
+	if len(args) == 3 {
+		form = args[2]
+	}
+	request, err := http.NewRequest(args[0], args[1], strings.NewReader(form))
+	ts.Check(err)
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	response, err := http.DefaultClient.Do(request)
+	ts.Check(err)
+	defer response.Body.Close()
+	body, err = io.ReadAll(response.Body)
+	ts.Check(err)
+	return response.StatusCode, body
+}
+
+// address FILE VAR TEXT: sets VAR to the word that follows TEXT in the file.
+func address(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: address FILE VAR TEXT")
+	}
+	_, rest, found := strings.Cut(ts.ReadFile(args[0]), args[2])
+	if words := strings.Fields(rest); found && len(words) > 0 {
+		ts.Setenv(args[1], words[0])
+		return
+	}
+	ts.Fatalf("%s has nothing behind %q", args[0], args[2])
+}
+
+// until URL PATH OP VALUE: asks the URL for JSON until the value at the path compares as in jsonfld.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: until URL PATH OP VALUE")
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	var last any
+	for time.Now().Before(deadline) {
+		_, body := call(ts, []string{http.MethodGet, args[0]})
+		var object any
+		if err := json.Unmarshal(body, &object); err == nil {
+			if last, err = lookup(object, args[1]); err == nil && compare(last, args[2], args[3]) {
+				return
+			}
+		}
+		time.Sleep(20 * time.Millisecond) // polls another process, which cannot signal us
+	}
+	ts.Fatalf("%s is %v after 30 s, want %s %s", args[1], last, args[2], args[3])
 }
 
 // runid VAR FILE: sets VAR to the run id in the header that the file holds.

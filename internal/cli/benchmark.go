@@ -40,6 +40,7 @@ type benchmarkFlags struct {
 	name    string
 	mode    string
 	workers int
+	locust  locustFlags
 }
 
 // benchmarkCommand is `load benchmark`.
@@ -75,43 +76,75 @@ port: no AWS account, no credentials, no network. Class names restrict the run t
 func (f *benchmarkFlags) register(flags *pflag.FlagSet) {
 	f.scenario.register(flags)
 	f.target.register(flags)
-	flags.IntVarP(&f.users, "users", "u", 20, "simulated `users`")
+	f.registerLoad(flags, 20, 10)
 	flags.IntSliceVar(&f.sweep, "sweep-users", nil, "run once with each of these numbers of users (a `list`) and print the capacity table")
+	flags.IntVar(&f.processes, "processes", 0, "the same as --cores, under Locust's name; -1 = all")
+	_ = flags.MarkHidden("processes")
+	f.registerOutputs(flags)
+	f.registerQuestions(flags)
+	flags.StringVar(&f.purge, "purge", "", "remove what the run with this `id` left (--keep-data, a crash) on the table and end")
+	flags.StringVarP(&f.name, "name", "n", "", "limiter `stack` on AWS")
+	flags.StringVar(&f.mode, "mode", "", "where the users run: local, or distributed over worker processes (lambda and fargate need --name)")
+	flags.IntVar(&f.workers, "workers", 1, "worker processes of --mode distributed")
+	f.locust.register(flags)
+	flags.SortFlags = false
+}
+
+// registerLoad adds the options that say how many users run and how long.
+func (f *benchmarkFlags) registerLoad(flags *pflag.FlagSet, users int, rate float64) {
+	flags.IntVarP(&f.users, "users", "u", users, "simulated `users`")
 	flags.Var(&f.duration, "duration", "how long to run, ramp included: seconds, or 1h20m5s")
 	flags.VarP(&f.runTime, "run-time", "t", "the same, under Locust's name")
-	flags.Float64VarP(&f.spawnRate, "spawn-rate", "r", 10, "users started per second (decimals allowed)")
+	flags.Float64VarP(&f.spawnRate, "spawn-rate", "r", rate, "users started per second (decimals allowed)")
 	flags.VarP(&f.stop, "stop-timeout", "s", "how long running tasks may go on after the end: seconds, or 1m5s")
 	flags.Var(&f.warmup, "warmup", "leave the first `seconds` out of totals, entries and thresholds")
 	flags.IntVar(&f.cores, "cores", 0, "cores to use; 0 = all")
-	flags.IntVar(&f.processes, "processes", 0, "the same, under Locust's name; -1 = all")
-	_ = flags.MarkHidden("processes")
 	flags.StringVar(&f.shape, "shape", "", "the load shape to follow, by `name`; none = ignore shapes (default: the first one of the file)")
+}
+
+// registerOutputs adds the options that say where the result goes and what it has to be.
+func (f *benchmarkFlags) registerOutputs(flags *pflag.FlagSet) {
 	flags.StringVarP(&f.output, "output", "o", "", "write the result document to `file` too")
 	flags.StringVar(&f.csv, "csv", "", "write Locust's CSV files, their names beginning with `prefix`")
 	flags.BoolVar(&f.csvHistory, "csv-full-history", false, "one row per entry and second in the history file, with current percentiles")
 	flags.StringVar(&f.html, "html", "", "write a self-contained report to `file`; {u}, {r} and {t} become users, spawn rate and seconds")
 	f.thresholds.register(flags)
+}
+
+// registerQuestions adds the options that only ask something about the locustfile.
+func (f *benchmarkFlags) registerQuestions(flags *pflag.FlagSet) {
 	flags.BoolVarP(&f.list, "list", "l", false, "print the user classes of the locustfile and end")
 	flags.BoolVar(&f.taskRatio, "show-task-ratio", false, "print the shares of classes and tasks and end")
 	flags.BoolVar(&f.taskRatioJSON, "show-task-ratio-json", false, "the same as JSON")
-	flags.StringVar(&f.purge, "purge", "", "remove what the run with this `id` left (--keep-data, a crash) on the table and end")
-	flags.StringVarP(&f.name, "name", "n", "", "limiter `stack` on AWS")
-	flags.StringVar(&f.mode, "mode", "", "where the users run: local (lambda, fargate and distributed need --name)")
-	flags.IntVar(&f.workers, "workers", 0, "Lambda workers (needs --name)")
-	flags.SortFlags = false
 }
 
 // validate reports everything that is wrong with the options, before anything is started.
 func (f *benchmarkFlags) validate(flags *pflag.FlagSet) error {
-	errs := []error{f.validateMode(flags)}
+	errs := []error{f.validateMode(flags), f.validateLoad(flags)}
+	if f.duration.duration() <= 0 {
+		errs = append(errs, errors.New("--duration must be at least 1 second"))
+	}
+	if flags.Changed("processes") {
+		f.cores = max(f.processes, 0)
+	}
+	errs = append(errs, f.validateSweep(flags))
+	if f.purge == "" && len(f.scenario.files) == 0 {
+		errs = append(errs, errors.New("which locustfile? give -f FILE"))
+	}
+	if f.purge != "" && f.target.endpoint == "" {
+		errs = append(errs, errors.New("--purge needs --endpoint-url: an embedded engine keeps nothing"))
+	}
+	return errors.Join(errs...)
+}
+
+// validateLoad checks what all commands with a run have.
+func (f *benchmarkFlags) validateLoad(flags *pflag.FlagSet) error {
+	var errs []error
 	if flags.Changed("duration") && flags.Changed("run-time") {
 		errs = append(errs, errors.New("--duration and --run-time are the same option: give one of them"))
 	}
 	if flags.Changed("run-time") {
 		f.duration = f.runTime
-	}
-	if f.duration.duration() <= 0 {
-		errs = append(errs, errors.New("--duration must be at least 1 second"))
 	}
 	if f.users < 1 {
 		errs = append(errs, fmt.Errorf("--users must be at least 1, got %d", f.users))
@@ -122,22 +155,13 @@ func (f *benchmarkFlags) validate(flags *pflag.FlagSet) error {
 	if f.warmup.duration() >= f.duration.duration() && f.duration.duration() > 0 && f.shape == "" {
 		errs = append(errs, errors.New("--warmup must be shorter than the run"))
 	}
-	if flags.Changed("processes") {
-		f.cores = max(f.processes, 0)
-	}
 	if f.cores < 0 {
 		errs = append(errs, fmt.Errorf("--cores must not be negative, got %d", f.cores))
 	}
 	if f.csvHistory && f.csv == "" {
 		errs = append(errs, errors.New("--csv-full-history needs --csv"))
 	}
-	errs = append(errs, f.validateSweep(flags), f.thresholds.validate(flags), f.target.validate(), f.scenario.validate())
-	if f.purge == "" && len(f.scenario.files) == 0 {
-		errs = append(errs, errors.New("which locustfile? give -f FILE"))
-	}
-	if f.purge != "" && f.target.endpoint == "" {
-		errs = append(errs, errors.New("--purge needs --endpoint-url: an embedded engine keeps nothing"))
-	}
+	errs = append(errs, f.thresholds.validate(flags), f.target.validate(), f.scenario.validate())
 	return errors.Join(errs...)
 }
 
@@ -145,17 +169,30 @@ func (f *benchmarkFlags) validateMode(flags *pflag.FlagSet) error {
 	if f.name != "" {
 		return fmt.Errorf("--name %w; leave it out to run on this machine", errNotYet)
 	}
-	if flags.Changed("workers") {
-		return errors.New("--workers needs --name")
-	}
 	switch f.mode {
-	case "", "local":
-		return nil
-	case "lambda", "fargate", "distributed":
+	case "":
+		if flags.Changed("workers") {
+			f.mode = modeDistributed
+		}
+	case "local", modeDistributed:
+	case "lambda", "fargate":
 		return fmt.Errorf("--mode %s needs --name", f.mode)
+	default:
+		return fmt.Errorf("--mode %q is unknown: want local, distributed, lambda or fargate", f.mode)
 	}
-	return fmt.Errorf("--mode %q is unknown: want local, lambda, fargate or distributed", f.mode)
+	switch {
+	case f.mode == "local" && flags.Changed("workers"):
+		return errors.New("--workers goes with --mode distributed")
+	case f.mode == modeDistributed && len(f.sweep) > 0:
+		return errors.New("--sweep-users does not go with --mode distributed")
+	case f.workers < 1:
+		return fmt.Errorf("--workers must be at least 1, got %d", f.workers)
+	}
+	return f.locust.validate()
 }
+
+// modeDistributed runs the users on worker processes.
+const modeDistributed = "distributed"
 
 func (f *benchmarkFlags) validateSweep(flags *pflag.FlagSet) error {
 	if !flags.Changed("sweep-users") {

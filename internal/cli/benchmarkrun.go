@@ -26,6 +26,9 @@ func (a *app) benchmark(cmd *cobra.Command, f *benchmarkFlags) error {
 		return a.purge(ctx, f)
 	}
 	progress := term.NewProgress(a.stderr, progressInterval)
+	if f.locust.command != "" {
+		return a.benchmarkLocust(ctx, f, progress)
+	}
 	plan, err := a.plan(f, progress, cmd.Flags().Changed)
 	if err != nil {
 		return err
@@ -46,6 +49,9 @@ func (a *app) benchmark(cmd *cobra.Command, f *benchmarkFlags) error {
 	}
 	if len(f.sweep) > 0 {
 		return a.sweep(ctx, f, plan, outputs, progress)
+	}
+	if f.mode == modeDistributed {
+		return a.benchmarkDistributed(ctx, f, plan, outputs, progress)
 	}
 	plan.onTick = outputs.update
 	done, err := a.run(ctx, plan, progress)

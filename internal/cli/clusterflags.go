@@ -2,14 +2,15 @@ package cli
 
 import (
 	"bytes"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -58,20 +59,15 @@ func (s *secretFlags) load(getenv func(string) string) (*wire.Secret, error) {
 
 // masterFlags say how workers reach a master.
 type masterFlags struct {
-	bind           string
-	bindHost       string
-	bindPort       int
-	expect         int
-	expectMaxWait  runTimeFlag
-	rebalancing    bool
-	allowPlain     bool
-	secret         secretFlags
-	locustCommand  string
-	locustWorkers  int
-	masterIgnored  bool
-	classPicker    bool
-	resetStats     bool
-	heartbeatLimit int
+	bind          string
+	bindHost      string
+	bindPort      int
+	expect        int
+	expectMaxWait runTimeFlag
+	rebalancing   bool
+	allowPlain    bool
+	secret        secretFlags
+	masterIgnored bool
 }
 
 func (m *masterFlags) register(flags *pflag.FlagSet) {
@@ -112,11 +108,9 @@ func (m *masterFlags) address() (string, error) {
 
 func (m *masterFlags) validate() error {
 	var errs []error
-	address, err := m.address()
-	if err != nil {
+	if _, err := m.address(); err != nil {
 		errs = append(errs, err)
 	}
-	_ = address
 	if m.expect < 1 {
 		errs = append(errs, fmt.Errorf("--expect-workers must be at least 1, got %d", m.expect))
 	}
@@ -228,7 +222,7 @@ func (j *joinFlags) validate() error {
 }
 
 // workerID is the id of a worker: as Locust's, a host name and something random.
-func (j *joinFlags) workerID(random string) string {
+func (j *joinFlags) workerID() string {
 	if j.id != "" {
 		return j.id
 	}
@@ -236,14 +230,36 @@ func (j *joinFlags) workerID(random string) string {
 	if err != nil || host == "" {
 		host = "worker"
 	}
-	return host + "_" + random
+	return strings.ReplaceAll(host, "_", "-") + "_" + randomHex(16)
 }
 
-// masterWords are what the variable LOCUST_MASTER_ARGS adds to a command line: Locust's options as
-// they stand in a container. An empty variable that is set asks for no workers at all.
-func masterWords(text string) []string {
-	return slices.DeleteFunc(strings.Fields(text), func(word string) bool { return word == "--master" })
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
 }
 
-// waitText is a duration for people.
-func waitText(d time.Duration) string { return d.Round(100 * time.Millisecond).String() }
+// levelFlag is how much is logged; the names are Locust's.
+type levelFlag struct{ slog.Level }
+
+func (l *levelFlag) register(flags *pflag.FlagSet) {
+	flags.VarP(l, "loglevel", "L", "how much to log: DEBUG, INFO, WARNING or ERROR")
+}
+
+func (l *levelFlag) Set(text string) error {
+	switch strings.ToUpper(text) {
+	case "DEBUG":
+		l.Level = slog.LevelDebug
+	case "INFO":
+		l.Level = slog.LevelInfo
+	case "WARNING", "WARN":
+		l.Level = slog.LevelWarn
+	case "ERROR", "CRITICAL":
+		l.Level = slog.LevelError
+	default:
+		return fmt.Errorf("%q is none of DEBUG, INFO, WARNING, ERROR", text)
+	}
+	return nil
+}
+
+func (l *levelFlag) Type() string { return "level" }

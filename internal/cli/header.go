@@ -17,7 +17,7 @@ func (a *app) printHeader(p *runPlan, info target.Info, runID string) {
 		b.WriteString(a.stderr.Paint(term.Bold, fmt.Sprintf("%-11s", name+":")) + " " + fmt.Sprintf(format, args...) + "\n")
 	}
 	line("Target", "%s", targetText(p.target, info))
-	line("Locustfile", "%s", p.file.Path())
+	line("Locustfile", "%s", p.path())
 	line("Users", "%s", p.usersText())
 	line("Duration", "%s", p.durationText())
 	line("Limiter", "%s", limiterText(p.target))
@@ -73,8 +73,9 @@ func limiterText(t *targetFlags) string {
 }
 
 // newLogger prints what a run logs, one line each.
-func newLogger(w io.Writer) *slog.Logger {
+func newLogger(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
+		Level: level,
 		ReplaceAttr: func(groups []string, attr slog.Attr) slog.Attr {
 			if len(groups) == 0 && attr.Key == slog.TimeKey {
 				attr.Value = slog.StringValue(attr.Value.Time().Format("15:04:05.000"))

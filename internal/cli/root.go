@@ -43,7 +43,7 @@ func (a *app) loadCommand() *cobra.Command {
 		Args:    unknownCommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	load.AddCommand(a.benchmarkCommand(), a.checkCommand(), a.compareCommand(), a.tuneCommand())
+	load.AddCommand(a.benchmarkCommand(), a.checkCommand(), a.compareCommand(), a.tuneCommand(), a.masterCommand(), a.workerCommand(), a.connectCommand())
 	load.AddCommand(a.orchestratorCommand())
 	return load
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"runtime"
 	"strconv"
@@ -35,7 +36,9 @@ const (
 
 // runPlan is one run on this machine, with everything decided.
 type runPlan struct {
-	file      *locustfile.File
+	file      *locustfile.File // nil for Locust's workers
+	python    string           // their file
+	standing  *target.Target   // what all runs drive; nil = each opens its own
 	scenario  *scenarioFlags
 	target    *targetFlags
 	classes   []*loadtest.UserClass
@@ -50,6 +53,7 @@ type runPlan struct {
 	seed      uint64
 	prices    bool // say what the run costs
 	quiet     bool // neither header nor progress: the run is a step of something bigger
+	level     slog.Level
 	onTick    func(*stats.Snapshot)
 }
 
@@ -67,7 +71,7 @@ type finishedRun struct {
 // run opens the target, runs the users and builds the result. The finished run is nil when nothing
 // was measured.
 func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*finishedRun, error) {
-	runID := target.NewRunID(time.Now())
+	runID := newRunID()
 	t, err := a.openTarget(ctx, p, runID)
 	if err != nil {
 		return nil, interruption(ctx, err)
@@ -190,7 +194,7 @@ func (p *runPlan) config(runID string, stderr io.Writer) loadtest.Config {
 		Host:        p.scenario.host,
 		Options:     p.commandLine(),
 		Cores:       p.cores,
-		Logger:      newLogger(stderr),
+		Logger:      newLogger(stderr, p.level),
 	}
 	if p.shape != nil {
 		config.Shape = p.shape.Shape
@@ -203,14 +207,19 @@ func (p *runPlan) config(runID string, stderr io.Writer) loadtest.Config {
 func (p *runPlan) commandLine() map[string]string {
 	options := map[string]string{
 		"users":        strconv.Itoa(p.users),
-		"spawn_rate":   strconv.FormatFloat(p.spawnRate, 'g', -1, 64),
-		"run_time":     strconv.FormatFloat(p.duration.Seconds(), 'g', -1, 64),
-		"stop_timeout": strconv.FormatFloat(p.stop.Seconds(), 'g', -1, 64),
+		"spawn_rate":   formatNumber(p.spawnRate),
+		"run_time":     formatNumber(p.duration.Seconds()),
+		"stop_timeout": formatNumber(p.stop.Seconds()),
 		"host":         p.scenario.host,
 	}
 	maps.Copy(options, p.options)
 	return options
 }
+
+func formatNumber(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
+
+// newRunID names a run.
+func newRunID() string { return target.NewRunID(time.Now()) }
 
 func (p *runPlan) coresUsed() int {
 	if p.cores > 0 {
@@ -219,16 +228,32 @@ func (p *runPlan) coresUsed() int {
 	return runtime.GOMAXPROCS(0)
 }
 
+// path names the locustfile; a plan without one of ours has a Python file of Locust's workers.
+func (p *runPlan) path() string {
+	if p.file == nil {
+		return p.python
+	}
+	return p.file.Path()
+}
+
+// shapes are the load shapes of the locustfile.
+func (p *runPlan) shapes() []locustfile.NamedShape {
+	if p.file == nil {
+		return nil
+	}
+	return p.file.Shapes()
+}
+
 // meta is what the result document says about the run besides what was measured.
 func (p *runPlan) meta(runID string, info target.Info, readings target.Readings) report.Meta {
 	b := readBuild()
-	path, sum := p.file.Path(), p.file.SHA256()
+	path := p.path()
 	users, rate := p.users, p.spawnRate
 	meta := report.Meta{
 		Run: report.Run{
 			ID: runID, Mode: report.ModeLocal,
 			WarmupSeconds: p.warmup.Seconds(),
-			Locustfile:    &path, LocustfileSHA256: &sum, Seed: &p.seed,
+			Locustfile:    &path, Seed: &p.seed,
 			Users: &users, SpawnRate: &rate, Workers: new(1), Cores: new(p.coresUsed()),
 			Version: &b.Version, BuildID: b.ID, GoVersion: &b.GoVersion, OSArch: &b.OSArch,
 			Speculative: &p.target.speculative, Client: new("sdk"),
@@ -237,6 +262,9 @@ func (p *runPlan) meta(runID string, info target.Info, readings target.Readings)
 			Options:               p.options,
 		},
 		Target: p.target.info(info),
+	}
+	if p.file != nil {
+		meta.Run.LocustfileSHA256 = new(p.file.SHA256())
 	}
 	if p.shape != nil {
 		meta.Run.Users, meta.Run.SpawnRate = nil, nil

@@ -59,6 +59,14 @@ func runnable(classes []*loadtest.UserClass, wanted []string) []*loadtest.UserCl
 	return chosen
 }
 
+func classNames(classes []*loadtest.UserClass) []string {
+	names := make([]string, len(classes))
+	for i, c := range classes {
+		names[i] = c.Name
+	}
+	return names
+}
+
 // chooseShape returns the shape of a run: the named one, the first one of the file, or nil.
 func chooseShape(shapes []locustfile.NamedShape, name string) (*locustfile.NamedShape, error) {
 	switch {

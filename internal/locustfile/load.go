@@ -44,6 +44,7 @@ type File struct {
 	listeners map[string][]starlark.Callable
 	path      string
 	sum       string
+	sources   []Source
 	stderr    io.Writer
 	getenv    func(string) (string, bool)
 	client    atomic.Pointer[loadclient.Client]
@@ -75,6 +76,10 @@ func (f *File) Path() string { return f.path }
 
 // SHA256 identifies the content of the files and of every module that they loaded.
 func (f *File) SHA256() string { return f.sum }
+
+// Sources returns the files with every module that they load, so that another process can load them:
+// the files themselves first, in their order.
+func (f *File) Sources() []Source { return f.sources }
 
 // Bind gives users and listeners their limiter; call it before the run.
 func (f *File) Bind(c *loadclient.Client) {
@@ -120,6 +125,7 @@ func Load(options Options) (*File, error) {
 	}
 	f.path = strings.Join(paths, ",")
 	f.sum = l.sum()
+	f.sources = l.relativeSources()
 	if !slices.ContainsFunc(f.classes, func(c *loadtest.UserClass) bool { return !c.Abstract }) {
 		return nil, &Error{File: f.path, Msg: "no user class found: give a global the value of user_class(…)"}
 	}
@@ -134,6 +140,7 @@ type loader struct {
 	modules map[string]*module // by their path without symbolic links
 	mains   []string           // those that were given, not loaded
 	hashes  [][]byte
+	sources []Source // with paths without symbolic links
 }
 
 type module struct {
@@ -251,6 +258,7 @@ func (l *loader) execute(real, display string) (globals starlark.StringDict, err
 	sum := sha256.Sum256(source)
 	source = bytes.TrimPrefix(source, []byte("\ufeff"))
 	l.hashes = append(l.hashes, sum[:])
+	l.sources = append(l.sources, Source{Path: real, Text: string(source), Main: slices.Contains(l.mains, real)})
 	s := l.file.sessions.fresh()
 	s.thread.Load = func(_ *starlark.Thread, path string) (starlark.StringDict, error) { return l.load(real, path) }
 	s.thread.Name = display

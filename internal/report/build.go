@@ -91,6 +91,9 @@ func (r *Result) fillRun(s *stats.Snapshot) {
 	}
 	if r.Run.UserClasses == nil {
 		for name, users := range s.PeakByClass {
+			if users == 0 {
+				continue // a class that a worker knows and the run does not have
+			}
 			r.Run.UserClasses = append(r.Run.UserClasses, UserClass{Name: name, Users: users})
 		}
 		slices.SortFunc(r.Run.UserClasses, func(a, b UserClass) int { return cmp.Compare(a.Name, b.Name) })

@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zeroae/zae-limiter-go/internal/term"
+)
+
+// connectCommand is `load connect`.
+func (a *app) connectCommand() *cobra.Command {
+	f := newClusterFlags()
+	var port int
+	cmd := &cobra.Command{
+		Use:     "connect [class…]",
+		Aliases: []string{"ui"},
+		Short:   "Open the web UI of a load test on this machine",
+		Long: `Start a master with Locust's web UI, a worker on all cores and, unless --endpoint-url names another
+target, the embedded engine, all in this process. Ctrl+C ends all of it. Other workers may join.`,
+		Example: `  zae-limiter load connect -f examples/locust/locustfiles/max_rps.star
+  curl -X POST http://localhost:8089/swarm -d "user_count=120&spawn_rate=10"
+  zae-limiter load connect -f examples/locust/locustfiles/simple.star --processes 2 --no-browser`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.scenario.addClasses(args)
+			if cmd.Flags().Changed("port") {
+				f.web.port = port
+			}
+			err := f.validateCluster(cmd.Flags())
+			if given := f.aws.given(cmd.Flags()); len(given) > 0 && f.name == "" {
+				err = errors.Join(err, fmt.Errorf("%s: only with --name", strings.Join(given, ", ")))
+			}
+			if f.processes < -1 {
+				err = errors.Join(err, fmt.Errorf("--processes must be -1 or more, got %d", f.processes))
+			}
+			if f.standalone && (f.processes != 0 || f.locust.command != "") {
+				err = errors.Join(err, errors.New("--standalone is without workers: it does not go with --processes and --locust-command"))
+			}
+			if err != nil {
+				return usage(err)
+			}
+			return a.connect(cmd, f)
+		},
+	}
+	flags := cmd.Flags()
+	f.registerCluster(flags)
+	flags.IntVar(&port, "port", defaultWebPort, "the same as --web-port")
+	flags.BoolVar(&f.standalone, "standalone", false, "no workers: run the users in this process alone")
+	flags.IntVar(&f.processes, "processes", 0, "run the users in so many worker `processes` instead of this one; -1 = one for each core")
+	flags.BoolVar(&f.noBrowser, "no-browser", false, "do not open a browser")
+	f.aws.register(flags)
+	flags.SortFlags = false
+	return cmd
+}
+
+func (a *app) connect(cmd *cobra.Command, f *clusterCommandFlags) error {
+	processes := f.processes
+	if processes < 0 {
+		processes = defaultLocustWorkers()
+	}
+	args := []string{"-f", strings.Join(f.scenario.files, ",")}
+	if f.scenario.dir != "" {
+		args = append(args, "-C", f.scenario.dir)
+	}
+	t := &troupe{
+		web: &f.web, inside: processes == 0 && f.locust.command == "",
+		processes: processes, workerArgs: args,
+		start: f.autostart, end: f.autoquit >= 0, expect: max(1, processes), expectMax: workersJoinWithin,
+		browser: !f.noBrowser && a.hasDesktop(),
+	}
+	f.alone = f.standalone
+	return a.runCluster(cmd, f, t, term.NewProgress(a.stderr, progressInterval))
+}

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/zeroae/zae-limiter-go/internal/target"
+	"github.com/zeroae/zae-limiter-go/loadtest"
+)
+
+// locustFlags say how to run a Python locustfile: on workers of Locust itself.
+type locustFlags struct {
+	command string
+	workers int
+}
+
+func (l *locustFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&l.command, "locust-command", "", "run the Python locustfile on workers of Locust itself, started with this `command` (locust)")
+	flags.IntVar(&l.workers, "locust-workers", 0, "how many of Locust's workers to start; 0 = one for each core")
+}
+
+func (l *locustFlags) validate() error {
+	if l.workers < 0 {
+		return fmt.Errorf("--locust-workers must not be negative, got %d", l.workers)
+	}
+	return nil
+}
+
+// count is how many workers to start.
+func (l *locustFlags) count() int {
+	if l.workers == 0 {
+		return defaultLocustWorkers()
+	}
+	return l.workers
+}
+
+// locustQuestionTime is how long Locust may take to answer what a file has.
+const locustQuestionTime = time.Minute
+
+// locustClasses asks Locust for the user classes of a Python file and their weights.
+func (l *locustFlags) classes(ctx context.Context, file string, env []string) ([]*loadtest.UserClass, error) {
+	ctx, cancel := context.WithTimeout(ctx, locustQuestionTime)
+	defer cancel()
+	// A million users make the shares of the classes exact enough to be taken for weights.
+	command := exec.CommandContext(ctx, l.command, "-f", file, "--show-task-ratio-json", "-u", "1000000")
+	command.Env = env
+	var out, trouble bytes.Buffer
+	command.Stdout, command.Stderr = &out, &trouble
+	if err := command.Run(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, usage(withHint(fmt.Errorf("--locust-command: %w", err), "install Locust (pip install locust), or give the path of its program"))
+		}
+		return nil, usage(fmt.Errorf("%s -f %s: %w\n%s", l.command, file, err, lastLine(trouble.String())))
+	}
+	var ratios struct {
+		PerClass map[string]struct{ Ratio float64 } `json:"per_class"`
+	}
+	text := out.Bytes()
+	if i := bytes.IndexByte(text, '{'); i > 0 {
+		text = text[i:] // what the file itself prints
+	}
+	if err := json.Unmarshal(text, &ratios); err != nil {
+		return nil, fmt.Errorf("%s --show-task-ratio-json: %w", l.command, err)
+	}
+	var classes []*loadtest.UserClass
+	for name, class := range ratios.PerClass {
+		classes = append(classes, &loadtest.UserClass{Name: name, Weight: class.Ratio, Tasks: []loadtest.Task{{Name: "python", Run: nothing}}})
+	}
+	slices.SortFunc(classes, func(a, b *loadtest.UserClass) int { return cmp.Compare(a.Name, b.Name) })
+	if len(classes) == 0 {
+		return nil, usagef("%s has no user class", file)
+	}
+	return classes, nil
+}
+
+func nothing(context.Context, *loadtest.User) error { return nil }
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
+// locustEnvironment lets the Python client of the limiter find the target.
+func locustEnvironment(info target.Info) []string {
+	env := os.Environ()
+	set := func(name, value string) {
+		if value != "" {
+			env = append(env, name+"="+value)
+		}
+	}
+	set("TARGET_STACK_NAME", info.Table)
+	set("TARGET_REGION", info.Region)
+	set("ZAEL_STACK", info.Table)
+	set("ZAEL_NAMESPACE", info.Namespace)
+	set("AWS_REGION", info.Region)
+	set("AWS_DEFAULT_REGION", info.Region)
+	set("AWS_ENDPOINT_URL_DYNAMODB", info.Endpoint)
+	if strings.HasPrefix(info.Endpoint, "http://127.0.0.1") || strings.HasPrefix(info.Endpoint, "http://localhost") {
+		set("AWS_ACCESS_KEY_ID", "local")
+		set("AWS_SECRET_ACCESS_KEY", "local")
+	}
+	return env
+}

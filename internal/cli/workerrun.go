@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/zeroae/zae-limiter-go/internal/loadclient"
+	"github.com/zeroae/zae-limiter-go/internal/locustfile"
+	"github.com/zeroae/zae-limiter-go/internal/target"
+	"github.com/zeroae/zae-limiter-go/internal/worker"
+	"github.com/zeroae/zae-limiter-go/loadtest"
+)
+
+// workerRun is a worker in this process with what its runs have here.
+type workerRun struct {
+	app     *app
+	file    *locustfile.File
+	classes []*loadtest.UserClass
+	flags   *targetFlags
+	// ownTarget keeps the target of the command line whatever the master says.
+	ownTarget bool
+	worker    *worker.Worker
+}
+
+// open opens the target of a run: that of the master, unless the command line names one.
+func (w *workerRun) open(ctx context.Context, run worker.Run) (*worker.Scenario, error) {
+	config, err := w.targetConfig(run)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, openTimeout, errors.New("no answer that a DynamoDB endpoint would give within 9 s"))
+	defer cancel()
+	t, err := target.Open(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	w.file.Bind(loadclient.New(t.Limiter()))
+	return &worker.Scenario{
+		Classes: w.classes,
+		Events:  w.file.Events(),
+		Close: func(ctx context.Context) error {
+			return errors.Join(w.tell(t), w.app.closeTarget(ctx, t, run.ID))
+		},
+	}, nil
+}
+
+func (w *workerRun) targetConfig(run worker.Run) (target.Config, error) {
+	config, err := w.app.targetConfig(w.flags)
+	if err != nil {
+		return config, err
+	}
+	config.RunID, config.EngineSeed = run.ID, run.Seed
+	if run.Foreign || w.ownTarget {
+		return config, nil
+	}
+	shared, ok, err := sharedTargetOf(run.Settings)
+	if err != nil || !ok {
+		return config, err
+	}
+	config.Endpoint, config.Region, config.Table = shared.Endpoint, shared.Region, shared.Table
+	config.Namespace, config.KeepData, config.CreateTable = shared.Namespace, shared.KeepData, false
+	config.NoSpeculation = !shared.Speculative
+	config.RejectionCache = time.Duration(shared.RejectionCacheSeconds * float64(time.Second))
+	config.PoolConnections = min(shared.PoolConnections, w.flags.poolConnections)
+	config.ConsumedAll = shared.ConsumedAll
+	return config, nil
+}
+
+// tell sends the master what the table was asked. Locust's masters do not know the message and ignore
+// it.
+func (w *workerRun) tell(t *target.Target) error {
+	data, err := json.Marshal(t.Tally())
+	if err != nil {
+		return fmt.Errorf("tally: %w", err)
+	}
+	return w.worker.Send(tallyMessage, data)
+}
