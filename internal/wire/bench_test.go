@@ -167,14 +167,20 @@ func benchmarkRouter(b *testing.B, message Message, secret *Secret) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }
 
-// What an idle connection keeps, its other end included, which is a pipe here.
+// What an idle connection keeps, its other end included, which is a pipe here, encrypted or not.
 func BenchmarkConnectionMemory(b *testing.B) {
-	const n = 2000
+	for _, secure := range []bool{false, true} {
+		b.Run(fmt.Sprint("secure=", secure), func(b *testing.B) { benchmarkMemory(b, testSecret(b, secure)) })
+	}
+}
+
+func benchmarkMemory(b *testing.B, secret *Secret) {
+	const n = 1000
 	for b.Loop() {
 		listener := wiretest.NewListener()
 		var connected atomic.Int64
 		ready := make(chan struct{})
-		r := NewRouter(RouterOptions{Handle: func(e Event) {
+		r := NewRouter(RouterOptions{Secret: secret, Handle: func(e Event) {
 			if e.Kind == Connected && connected.Add(1) == n {
 				close(ready)
 			}
@@ -186,6 +192,11 @@ func BenchmarkConnectionMemory(b *testing.B) {
 			conn, err := listener.Dial(ctx)
 			if err != nil {
 				b.Fatal(err)
+			}
+			if secret != nil {
+				if conn, err = dialSecure(conn, secret); err != nil {
+					b.Fatal(err)
+				}
 			}
 			if err := greetOnly(conn, fmt.Sprint("w", i)); err != nil {
 				b.Fatal(err)

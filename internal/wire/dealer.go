@@ -190,10 +190,12 @@ func (d *Dealer) handshake(conn net.Conn) (*link, error) {
 	}
 	l := newLink(inner, d.options.MaxMessage, 0)
 	socket, _, err := l.handshake(socketDealer, d.options.Identity)
-	if err != nil && d.options.Secret != nil {
+	switch {
+	case err != nil && d.options.Secret != nil:
 		return nil, handshakeError(err) // the master checks the secret after we have
-	}
-	if err != nil {
+	case err != nil && !errors.Is(err, ErrProtocol) && !errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, fmt.Errorf("%w (does the master want a shared secret?)", err)
+	case err != nil:
 		return nil, err
 	}
 	if socket != socketRouter {

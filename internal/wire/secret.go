@@ -12,6 +12,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -133,10 +134,14 @@ func handshakeError(err error) error {
 	return fmt.Errorf("encrypted handshake: %w", err)
 }
 
-// isLocal reports whether an address is on this machine; what is no internet address is.
+// isLocal reports whether an address is on this machine.
 func isLocal(address net.Addr) bool {
-	tcp, ok := address.(*net.TCPAddr)
-	return !ok || tcp.IP.IsLoopback()
+	switch address.Network() {
+	case "pipe", "unix":
+		return true
+	}
+	from, err := netip.ParseAddrPort(address.String())
+	return err == nil && from.Addr().Unmap().IsLoopback()
 }
 
 // unreadConn gives back what was read already.

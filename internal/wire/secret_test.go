@@ -30,6 +30,27 @@ func secretOf(t testing.TB, text string) *Secret {
 	return secret
 }
 
+func TestAddressesOfThisMachine(t *testing.T) {
+	for _, test := range []struct {
+		address net.Addr
+		want    bool
+	}{
+		{&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, true},
+		{&net.TCPAddr{IP: net.IPv4(127, 9, 9, 9), Port: 1}, true},
+		{&net.TCPAddr{IP: net.ParseIP("::1"), Port: 1}, true},
+		{&net.TCPAddr{IP: net.ParseIP("::ffff:127.0.0.1"), Port: 1}, true},
+		{&net.UnixAddr{Name: "/tmp/x", Net: "unix"}, true},
+		{&net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 1}, false},
+		{&net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0", Port: 1}, false},
+		{&net.TCPAddr{IP: net.IPv4zero, Port: 1}, false},
+		{&net.IPAddr{IP: net.IPv4(127, 0, 0, 1)}, false}, // of no connection that is known here
+	} {
+		if got := isLocal(test.address); got != test.want {
+			t.Errorf("isLocal(%v %v) = %v", test.address.Network(), test.address, got)
+		}
+	}
+}
+
 // foreignListener makes every peer seem to come from another machine.
 type foreignListener struct{ net.Listener }
 
@@ -142,6 +163,16 @@ func TestPlainPeersFromOutside(t *testing.T) {
 			}
 			peer.ended(t)
 		})
+	}
+}
+
+// A worker without the secret cannot be told more than that it is not let in.
+func TestAWorkerThatIsNotLetInIsToldWhatToTry(t *testing.T) {
+	r := startForeignRouter(t, RouterOptions{Secret: testSecret(t, true)})
+	states := make(chan LinkState, 100)
+	startDealer(t, DealerOptions{Identity: "w", Address: r.address, Changed: func(s LinkState) { states <- s }})
+	if s := <-states; s.Err == nil || !strings.Contains(s.Err.Error(), "shared secret") {
+		t.Errorf("state %+v", s)
 	}
 }
 
