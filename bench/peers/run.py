@@ -31,10 +31,13 @@ def main():
                 rate, cpu = run()
                 results[name].append((rate, cpu))
                 print(f"round {round_number}: {name:<44} {rate:>9,.0f}/s {cpu:>7.0f} us CPU", flush=True)
+        starts = measure_starts(options, endpoint)
     finally:
         engine.terminate()
         engine.wait(timeout=20)
     print_summary(results)
+    for name, seconds in starts.items():
+        print(f"  exec to first acquire, {name:<33} {statistics.median(seconds) * 1000:>9,.0f} ms")
 
 
 def parse_arguments():
@@ -74,9 +77,7 @@ def build_contenders(options, endpoint):
         return lambda: run_ours(command)
 
     def locust(speculative):
-        env = {"TABLE": TABLE, "SPECULATIVE": "1" if speculative else "0",
-               "AWS_ENDPOINT_URL_DYNAMODB": endpoint, "AWS_ACCESS_KEY_ID": "local",
-               "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
+        env = {**peer_environment(endpoint), "SPECULATIVE": "1" if speculative else "0"}
         return lambda: run_locust(options.locust, env, seconds)
 
     loop = [options.sdkloop, "-endpoint", endpoint, "-table", TABLE,
@@ -106,6 +107,43 @@ def measured(command, env=None):
             sys.stderr.write(err.read())
             raise SystemExit(f"exit {code}: {' '.join(command)}")
     return text, usage.ru_utime + usage.ru_stime
+
+
+def measure_starts(options, endpoint):
+    """The time from exec to the end of the first acquire, several times in turn."""
+    ours = [options.binary, "load", "benchmark", "-f", os.path.join(HERE, "first.star"), "--users", "1", "--duration", "5"]
+    peer = [options.locust, "--headless", "-f", os.path.join(HERE, "first.py"), "-u", "1", "-t", "5s", "--only-summary"]
+    contenders = {
+        "ours on the embedded engine": (ours, {}),
+        "ours on an endpoint": ([*ours, "--endpoint-url", endpoint, "--table", TABLE, "--namespace", "default", "--keep-data"], {}),
+        "Locust + zae-limiter 0.17.0": (peer, peer_environment(endpoint)),
+    }
+    starts = {name: [] for name in contenders}
+    for _ in range(2 * options.rounds + 1):
+        for name, (command, env) in contenders.items():
+            starts[name].append(first_acquire(command, env))
+    return starts
+
+
+def first_acquire(command, env):
+    start = time.perf_counter()
+    child = subprocess.Popen(pinned(0, command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             env={**os.environ, **env}, cwd=tempfile.gettempdir())
+    took = None
+    output = ""
+    for line in child.stdout:
+        output += line
+        if took is None and "first acquire" in line:
+            took = time.perf_counter() - start
+    child.wait()
+    if took is None:
+        raise SystemExit(f"no acquire: {' '.join(command)}\n{output}")
+    return took
+
+
+def peer_environment(endpoint):
+    return {"TABLE": TABLE, "AWS_ENDPOINT_URL_DYNAMODB": endpoint, "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 def run_ours(command):
