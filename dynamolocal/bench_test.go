@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -195,4 +196,30 @@ func skipReply(b *testing.B, reader *bufio.Reader) {
 	if _, err := io.CopyN(io.Discard, reader, int64(length)); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// BenchmarkUpdateItemCores is the write in process from as many goroutines as there are cores, each
+// on items of its own: what one engine gives several cores.
+func BenchmarkUpdateItemCores(b *testing.B) {
+	const items = 4096
+	e := newEngine(b, dynamolocal.Config{})
+	limiterTable(b, e, items)
+	client := e.Client()
+	state := s("#STATE")
+	var next atomic.Int64
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for i := int(next.Add(items / 2)); pb.Next(); i++ {
+			_, err := client.UpdateItem(b.Context(), &dynamodb.UpdateItemInput{
+				TableName: aws.String("zae-limiter"), Key: item{"PK": s(bucketKey(i % items)), "SK": state},
+				UpdateExpression: aws.String(limiterUpdate), ConditionExpression: aws.String(limiterCondition),
+				ExpressionAttributeNames: limiterNames, ExpressionAttributeValues: limiterValues,
+				ReturnValues: types.ReturnValueAllNew,
+			})
+			if err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
 }

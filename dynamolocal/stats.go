@@ -3,7 +3,9 @@ package dynamolocal
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/faults"
 )
@@ -45,34 +47,45 @@ func (s *Stats) Requests() (total int64) {
 	return total
 }
 
-// counters count requests by operation.
+// counters count requests by operation, without a lock that all requests would meet at.
 type counters struct {
-	mu  sync.Mutex
-	ops map[string]*OperationStats
+	ops sync.Map // name -> *operationCounter
+}
+
+type operationCounter struct {
+	requests, failed, throttled atomic.Int64
 }
 
 func (c *counters) request(op string, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	stats := c.ops[op]
-	if stats == nil {
-		if c.ops == nil {
-			c.ops = map[string]*OperationStats{}
-		}
-		stats = &OperationStats{Operation: op}
-		c.ops[op] = stats
+	counter, ok := c.ops.Load(op)
+	if !ok {
+		counter, _ = c.ops.LoadOrStore(op, new(operationCounter))
 	}
-	stats.Requests++
+	o := counter.(*operationCounter)
+	o.requests.Add(1)
 	if err == nil {
 		return
 	}
 	api := asAPIError(err)
 	switch {
 	case api.refusal != nil || isThrottleCode(api.code):
-		stats.Throttled++
+		o.throttled.Add(1)
 	case api.code != codeCondition && api.code != codeCanceled:
-		stats.Failed++
+		o.failed.Add(1)
 	}
+}
+
+// read returns the counts, sorted by operation.
+func (c *counters) read() []OperationStats {
+	var list []OperationStats
+	for name, counter := range c.ops.Range {
+		o := counter.(*operationCounter)
+		list = append(list, OperationStats{
+			Operation: name.(string), Requests: o.requests.Load(), Failed: o.failed.Load(), Throttled: o.throttled.Load(),
+		})
+	}
+	slices.SortFunc(list, func(a, b OperationStats) int { return strings.Compare(a.Operation, b.Operation) })
+	return list
 }
 
 func isThrottleCode(code string) bool {
@@ -86,12 +99,7 @@ func isThrottleCode(code string) bool {
 // Stats returns what the engine did since it was made. Units of tables that were deleted are gone
 // with them.
 func (e *Engine) Stats() Stats {
-	var s Stats
-	e.counters.mu.Lock()
-	for _, name := range slices.Sorted(maps.Keys(e.counters.ops)) {
-		s.Operations = append(s.Operations, *e.counters.ops[name])
-	}
-	e.counters.mu.Unlock()
+	s := Stats{Operations: e.counters.read()}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	for _, name := range slices.Sorted(maps.Keys(e.tables)) {
