@@ -253,14 +253,14 @@ type orchestrated struct {
 	Expired       int     `json:"workers_not_connected"`
 	Retired       int     `json:"workers_retired"`
 	Goodbyes      int     `json:"workers_left_at_end"`
-	Forced        int     `json:"workers_ended_by_force"`
+	Stopped       int     `json:"workers_stopped_at_end"`
 }
 
 func (a *app) printOrchestrated(s orchestrator.Summary) error {
 	if a.json {
 		return a.printJSON(orchestrated{
 			Reason: s.Reason, UptimeSeconds: s.Uptime.Round(time.Millisecond).Seconds(), Rounds: s.Rounds, Started: s.Started,
-			Failed: s.Failed, Expired: s.Expired, Retired: s.Retired, Goodbyes: s.Goodbyes, Forced: s.Forced,
+			Failed: s.Failed, Expired: s.Expired, Retired: s.Retired, Goodbyes: s.Goodbyes, Stopped: s.Stopped,
 		})
 	}
 	_, err := fmt.Fprintf(a.stdout, "Ended after %v (%s): %d workers started, %d starts failed, %d never connected, %d retired\n",

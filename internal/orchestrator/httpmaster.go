@@ -155,8 +155,17 @@ func (m *HTTPMaster) do(request *http.Request) ([]byte, error) {
 	case len(body) > maxStatus:
 		return nil, fmt.Errorf("%s sent more than %d bytes", request.URL, maxStatus)
 	case response.StatusCode/100 != 2:
-		text, _, _ := strings.Cut(strings.TrimSpace(string(body[:min(len(body), 200)])), "\n")
-		return nil, &httpError{url: request.URL.String(), status: response.Status, text: text, code: response.StatusCode}
+		return nil, &httpError{url: request.URL.String(), status: response.Status, text: reason(body), code: response.StatusCode}
 	}
 	return body, nil
+}
+
+// reason is what a refusal says: the message of a JSON object, else its first line.
+func reason(body []byte) string {
+	var refusal struct{ Message string }
+	if json.Unmarshal(body, &refusal) == nil && refusal.Message != "" {
+		return refusal.Message
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(body[:min(len(body), 200)])), "\n")
+	return line
 }

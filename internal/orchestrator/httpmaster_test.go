@@ -95,7 +95,7 @@ func TestStatusRefusesWhatIsNoMaster(t *testing.T) {
 		{"a web page", 200, "<html>hello</html>", "does not answer as a master's web UI does"},
 		{"other JSON", 200, `{"hello": 1}`, "no state"},
 		{"an error", 500, "Internal Server Error", "500"},
-		{"a login", 401, `{"message": "token required"}`, "token required"},
+		{"a login", 401, "{\n  \"success\": false,\n  \"message\": \"token required\"\n}", "401 Unauthorized: token required"},
 		{"negative users", 200, `{"state": "running", "user_count": -1}`, "-1 users"},
 		{"too many users", 200, `{"state": "running", "user_count": 1e18}`, "1e+18 users"},
 		{"text as users", 200, `{"state": "running", "user_count": "many"}`, "does not answer as a master's web UI does"},

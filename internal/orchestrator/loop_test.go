@@ -298,7 +298,7 @@ func TestAtTheEndWorkersAreToldAndWaitedFor(t *testing.T) {
 		if len(w.quits) != 1 || len(w.quits[0]) != 5 {
 			t.Errorf("told to quit %v, want five in one message", w.quits)
 		}
-		if s.Goodbyes != 5 || s.Forced != 0 {
+		if s.Goodbyes != 5 || s.Stopped != 0 {
 			t.Errorf("%+v, want five goodbyes", s)
 		}
 		if took := w.now() - 20*time.Second; took < 6*time.Second || took > 8*time.Second {

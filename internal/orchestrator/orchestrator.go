@@ -109,7 +109,7 @@ type Summary struct {
 	Expired  int // workers that were started and did not connect
 	Retired  int // workers told to leave while the loop ran
 	Goodbyes int // workers that left the master's table at the end
-	Forced   int // workers that were left in it and ended by force, as far as that is possible
+	Stopped  int // workers that were left in it and stopped by the launcher, as far as that is possible
 }
 
 // Orchestrator is one loop. It is used once.
@@ -125,6 +125,7 @@ type Orchestrator struct {
 	announced  bool // the shutdown for idleness
 	silent     bool // the master did not answer in the last round
 	held       bool // starts were held back in the last round
+	noQuit     bool // the master cannot tell workers to leave
 	summary    Summary
 	background sync.WaitGroup // calls that end workers
 }
@@ -158,9 +159,12 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 			"replace_after", policy.ReplaceAge(), "time_limit", policy.Lifetime)
 	}
 	o.summary.Reason = ReasonStopped
+	// A worker that is on its way out when ctx ends still gets its time, up to the end of Run.
+	farewells, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
 	for ctx.Err() == nil {
 		began := o.now()
-		if o.round(ctx) {
+		if o.round(ctx, farewells) {
 			o.summary.Reason = ReasonIdle
 			break
 		}
@@ -168,6 +172,7 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 	}
 	o.log.Info("ending", "reason", o.summary.Reason)
 	err := o.seeOff(context.WithoutCancel(ctx))
+	cut()
 	o.background.Wait()
 	o.summary.Uptime = o.now()
 	return err
@@ -188,9 +193,9 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// round is one look at the master and what follows from it. It reports whether the loop has been
-// idle for too long.
-func (o *Orchestrator) round(ctx context.Context) (idle bool) {
+// round is one look at the master and what follows from it; farewells bounds calls that end workers.
+// It reports whether the loop has been idle for too long.
+func (o *Orchestrator) round(ctx, farewells context.Context) (idle bool) {
 	status, err := o.master.Status(ctx)
 	if ctx.Err() != nil {
 		return false
@@ -215,8 +220,8 @@ func (o *Orchestrator) round(ctx context.Context) (idle bool) {
 		o.log.Warn("workers did not connect in time", "workers", d.Expired, "pending_timeout", o.config.Policy.PendingTimeout)
 	}
 	o.start(ctx, min(d.Start, maxStarts))
-	o.retire(ctx, d.Retire)
-	o.end(ctx, d.Stop)
+	o.retire(farewells, d.Retire)
+	o.end(farewells, d.Stop)
 	return false
 }
 
@@ -369,12 +374,15 @@ func (o *Orchestrator) retire(ctx context.Context, ids []string) {
 		return
 	}
 	o.summary.Retired += len(ids)
-	err := o.call(ctx, func(ctx context.Context) error { return o.master.Quit(ctx, ids) })
-	if err == nil {
-		o.log.Info("workers told to leave", "workers", ids)
-		return
+	if !o.noQuit {
+		err := o.call(ctx, func(ctx context.Context) error { return o.master.Quit(ctx, ids) })
+		if err == nil {
+			o.log.Info("workers told to leave", "workers", ids)
+			return
+		}
+		o.noQuit = errors.Is(err, errors.ErrUnsupported) // it will not learn it
+		o.log.Warn("the master does not tell workers to leave: they are ended from here", "error", err)
 	}
-	o.log.Warn("the master did not tell workers to leave", "workers", ids, "error", err)
 	o.end(ctx, ids)
 }
 

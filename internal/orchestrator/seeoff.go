@@ -17,7 +17,7 @@ func (o *Orchestrator) seeOff(ctx context.Context) error {
 		}
 	}
 	left := o.goodbyes(ctx)
-	o.summary.Forced = len(left)
+	o.summary.Stopped = len(left)
 	err := o.stopAll(ctx, o.pool.Own())
 	if errors.Is(err, errors.ErrUnsupported) {
 		if len(left) > 0 {
