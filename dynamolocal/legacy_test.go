@@ -66,6 +66,7 @@ func TestRefusalsOfOlderMembers(t *testing.T) {
 		{"Query", querying(`, "ExclusiveStartKey": {"PK": {"S": "p"}, "SK": {}}`), "The provided starting key is invalid: Supplied AttributeValue is empty, must contain exactly one of the supported datatypes"},
 		{"Query", querying(`, "ExclusiveStartKey": {"PK": {"S": "p"}, "SK": {"N": "x"}}`), "The parameter cannot be converted to a numeric value: x"},
 		{"Query", querying(`, "IndexName": "a;"`), "2 validation errors detected: Value 'a;' at 'indexName' failed to satisfy constraint: Member must have length greater than or equal to 3; Value 'a;' at 'indexName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"},
+		{"Scan", `{"TableName": "none", "ScanFilter": {"a": {"ComparisonOperator": "EQ"}}, "ExclusiveStartKey": {"a": {}}}`, bad + "Invalid number of argument(s) for the EQ ComparisonOperator"},
 		{"Scan", `{"TableName": "tab", "ScanFilter": {"PK": {"ComparisonOperator": "CONTAINS", "AttributeValueList": [{"SS": ["a"]}]}}}`, bad + "ComparisonOperator CONTAINS is not valid for SS AttributeValue type"},
 		{"UpdateItem", `{"TableName": "tab", "Key": {"PK": {"S": "p"}, "SK": {"S": "s"}}, "AttributeUpdates": {"a": {"Action": "SET", "Value": {"S": "x"}}}}`,
 			"1 validation error detected: Value 'SET' at 'attributeUpdates.a.member.action' failed to satisfy constraint: Member must satisfy enum value set: [ADD, DELETE, PUT]"},

@@ -129,11 +129,19 @@ func (p *page) prepare(r *wire.Request, op string) error {
 		newer.atLeast(true, r.Limit, 1, "limit")
 		return newer.err()
 	}
-	if r.StartErr != nil {
-		return startError(r.StartErr)
+	if err := checkLegacy(r, []named{{"Projection", r.Projection}, {"Filter", r.Filter}, {"KeyCondition", r.KeyCondition}}); err != nil {
+		return err
+	}
+	if len(r.Old.QueryFilter) > 0 || r.Old.Operator != "" {
+		if p.old, err = legacyFilterOf(r); err != nil {
+			return err
+		}
 	}
 	if err := checkToGet(r); err != nil {
 		return err
+	}
+	if r.StartErr != nil {
+		return startError(r.StartErr)
 	}
 	p.res = &result{noItems: r.Select.S == "COUNT"}
 	if p.table, err = p.engine.lookup(name); err != nil {
@@ -233,11 +241,6 @@ func (p *page) bind(x *expressions, op string) error {
 	}
 	if filtered {
 		p.filter = filter
-	}
-	if len(r.Old.QueryFilter) > 0 || r.Old.Operator != "" {
-		if p.old, err = legacyFilterOf(r); err != nil {
-			return err
-		}
 	}
 	return p.selection(p.paths != nil, op)
 }
@@ -398,11 +401,6 @@ func (p *page) checkExpressions(r *wire.Request) error {
 		return err
 	}
 	var bound expression.Bound
-	if len(r.Old.QueryFilter) > 0 || r.Old.Operator != "" {
-		if _, err := legacyFilterOf(r); err != nil {
-			return err
-		}
-	}
 	if !r.KeyCondition.Set && slices.Contains(r.Legacy, "KeyConditions") {
 		if _, err := legacyKeyTests(r); err != nil {
 			return err
