@@ -33,6 +33,8 @@ const maxBlock = 256
 type sorted struct {
 	blocks [][]entry
 	count  int
+	// only is the slot of a list of one, as most are: in a large table each step to it is a cache miss.
+	only *Slot
 }
 
 // find returns the position of the first entry that is not below e, and whether it equals e.
@@ -50,9 +52,10 @@ func (s *sorted) find(e entry) (block, index int, found bool) {
 func (s *sorted) insert(e entry) {
 	s.count++
 	if len(s.blocks) == 0 {
-		s.blocks = [][]entry{{e}}
+		s.blocks, s.only = [][]entry{{e}}, e.slot
 		return
 	}
+	s.only = nil
 	block, index, _ := s.find(e)
 	if block == len(s.blocks) {
 		block--
@@ -82,6 +85,10 @@ func (s *sorted) remove(e entry) bool {
 	s.blocks[block] = slices.Delete(s.blocks[block], index, index+1)
 	if len(s.blocks[block]) == 0 {
 		s.blocks = slices.Delete(s.blocks, block, block+1)
+	}
+	s.only = nil
+	if s.count == 1 {
+		s.only = s.blocks[0][0].slot
 	}
 	return true
 }

@@ -119,8 +119,7 @@ func (sh *shard) slot(hash, rng attr.Value) *Slot {
 	if coll == nil {
 		return nil
 	}
-	if coll.count == 1 {
-		slot := coll.blocks[0][0].slot
+	if slot := coll.only; slot != nil {
 		if !rng.Exists() || attr.Compare(slot.rng, rng) == 0 {
 			return slot
 		}
