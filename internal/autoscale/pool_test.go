@@ -329,7 +329,6 @@ type world struct {
 
 type running struct {
 	connects, leaves time.Duration
-	frozen           bool // not shown as connected for this round
 }
 
 func (w *world) chance(name string, percent int) bool {
