@@ -310,10 +310,8 @@ func (r *run) take(n *node, s *wire.Stats) *part {
 	}
 	now := time.Now()
 	if s.Report == nil {
-		if n.part != nil {
-			r.ledger.locust(s, now)
-		}
-		return n.part
+		r.lateStats(n.id, s)
+		return r.ids[n.id]
 	}
 	process, ours := r.processOf(s.Report)
 	if !ours {
@@ -354,7 +352,7 @@ func (r *run) count(p *part, report *wire.Report, now time.Time) {
 	}
 }
 
-// lateStats counts a report of a worker that is not known any more: one that has stopped, or was
+// lateStats counts a report of a worker that may not be known any more: one that has stopped, or was
 // forgotten. The lock is held.
 func (r *run) lateStats(id string, s *wire.Stats) {
 	p := r.ids[id]

@@ -548,8 +548,8 @@ func (r *run) expected(p *part, now time.Time) bool {
 	if n := r.m.nodes[p.id]; n != nil && (n.part == p || p.own && n.hello.Process == p.process) {
 		return now.Sub(n.heard) < r.m.config.MissingAfter
 	}
-	_, leaving := r.m.leaving[p.id]
-	return leaving && r.ids[p.id] == p
+	// One of Locust that has stopped has one more report to send.
+	return !p.own && !p.stoppedAt.IsZero()
 }
 
 // settleParts counts what is missing. The lock is held.
