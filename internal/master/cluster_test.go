@@ -2,9 +2,7 @@ package master_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,72 +10,11 @@ import (
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/internal/master"
+	"github.com/zeroae/zae-limiter-go/internal/wire/wiretest"
 	"github.com/zeroae/zae-limiter-go/internal/worker"
 	"github.com/zeroae/zae-limiter-go/loadtest"
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
 )
-
-// network is a listener in memory: masters listen on it one after the other, workers dial it.
-type network struct {
-	mu    sync.Mutex
-	conns chan net.Conn
-	open  map[net.Conn]struct{}
-	cut   bool // nobody gets through
-}
-
-func newNetwork() *network {
-	return &network{conns: make(chan net.Conn), open: map[net.Conn]struct{}{}}
-}
-
-var errNoRoute = errors.New("no route")
-
-func (n *network) Dial(ctx context.Context) (net.Conn, error) {
-	near, far := net.Pipe()
-	n.mu.Lock()
-	cut := n.cut
-	n.mu.Unlock()
-	if cut {
-		return nil, errNoRoute
-	}
-	select {
-	case n.conns <- far:
-		return near, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// listen returns a listener that ends on its own.
-func (n *network) listen() net.Listener {
-	return &pipeListener{network: n, closed: make(chan struct{})}
-}
-
-type pipeListener struct {
-	network *network
-	once    sync.Once
-	closed  chan struct{}
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case conn := <-l.network.conns:
-		return conn, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
-
-type pipeAddr struct{}
-
-func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "pipe" }
 
 // oracle counts what users really do.
 type oracle struct {
@@ -140,17 +77,17 @@ func (o *oracle) scenario(names ...string) func(context.Context, worker.Run) (*w
 
 // cluster is a master with workers in one process.
 type cluster struct {
-	t       *testing.T
-	network *network
-	oracle  *oracle
-	master  *master.Master
-	group   sync.WaitGroup
-	number  atomic.Int64
+	t        *testing.T
+	listener *wiretest.Listener
+	oracle   *oracle
+	master   *master.Master
+	group    sync.WaitGroup
+	number   atomic.Int64
 }
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, network: newNetwork(), oracle: newOracle()}
+	c := &cluster{t: t, listener: wiretest.NewListener(), oracle: newOracle()}
 	t.Cleanup(c.group.Wait)
 	return c
 }
@@ -168,7 +105,7 @@ func (c *cluster) runMaster(config master.Config) (m *master.Master, cancel func
 	}
 	ctx, stop := context.WithCancel(c.t.Context())
 	c.group.Go(func() {
-		if err := m.Run(ctx, c.network.listen()); err != nil {
+		if err := m.Run(ctx, c.listener); err != nil {
 			c.t.Error(err)
 		}
 	})
@@ -190,7 +127,7 @@ func (c *cluster) runWorker(change ...func(*worker.Config)) *runningWorker {
 	c.t.Helper()
 	config := worker.Config{
 		ID:         fmt.Sprintf("h_%d", c.number.Add(1)),
-		Dial:       c.network.Dial,
+		Dial:       c.listener.Dial,
 		ClassNames: []string{"A", "B"},
 		Open:       c.oracle.scenario("A", "B"),
 		Cores:      2,

@@ -156,6 +156,10 @@ func (r *run) tell(n *node, users map[string]int, indexes map[string][]int64) {
 
 // join makes a worker take part in the run. The lock is held.
 func (r *run) join(n *node) {
+	if p := r.processes[n.hello.Process]; p != nil && n.own {
+		n.part, r.ids[n.id] = p, p // it had stopped, and begins again
+		return
+	}
 	p := &part{id: n.id, own: n.own, process: n.hello.Process}
 	n.part = p
 	r.parts = append(r.parts, p)

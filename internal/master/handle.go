@@ -226,7 +226,8 @@ func (m *Master) register(e *wire.Event, ready wire.ClientReady) {
 	case n == nil:
 		n = m.add(e.Identity)
 		m.log.Info("a worker has joined", "worker", n.id, "index", n.index, "version", ready.Version, "from", e.Remote)
-	case total(n.told) > 0 || total(n.users) > 0:
+	case !n.own && (total(n.told) > 0 || total(n.users) > 0):
+		// One of this program that is another process says so in its hello.
 		m.log.Warn("a worker begins anew", "worker", n.id)
 		m.alive(n)
 		m.renew(n)

@@ -145,8 +145,24 @@ type Outcome struct {
 	Workers int
 	// WorkersBySecond has how many workers could run users at the end of each second.
 	WorkersBySecond []int
+	// Parts are the workers that took part, each of its processes for itself, in the order in which
+	// they joined the run.
+	Parts []Part
 	// Snapshot is never nil.
 	Snapshot *stats.Snapshot
+}
+
+// Part is what a worker's process did in a run.
+type Part struct {
+	Worker string
+	Own    bool
+	// Lost is set when not everything that the worker had to tell has come, and the run is over: what
+	// it did after Until is not known.
+	Lost  bool
+	Until time.Time
+	// Samples is how many calls a worker of this program says that it made until then, Counted how many
+	// of them are in the snapshot, MissingReports how many reports had the others.
+	Samples, Counted, MissingReports int64
 }
 
 // Master is the process that controls workers. Make it with [New] and call Run once; the other
@@ -580,6 +596,17 @@ func (m *Master) ResetStats() {
 	if r := m.latest; r != nil && r.ledger != nil {
 		r.reset(time.Now())
 	}
+}
+
+// QuitWorker tells a worker to stop its users, to report and to end; it reports false when there is no
+// such worker.
+func (m *Master) QuitWorker(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.nodes[id] == nil {
+		return false
+	}
+	return m.send(id, wire.TypeQuit, nil)
 }
 
 // Send sends a message of a custom type to a worker, or to all when worker is "".

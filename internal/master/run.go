@@ -556,7 +556,7 @@ func (r *run) expected(p *part, now time.Time) bool {
 func (r *run) settleParts() {
 	now := time.Now()
 	for _, p := range r.parts {
-		if !p.finished(now) {
+		if p.lost = !p.finished(now); p.lost {
 			r.lost++
 			r.m.log.Warn("a worker is lost: what it did after its last report is not known", "worker", p.id)
 		}
@@ -620,6 +620,13 @@ func (r *run) report(now time.Time) Outcome {
 	}
 	if o.Started.IsZero() {
 		o.Started = r.created
+	}
+	for _, p := range r.parts {
+		missing, _ := p.stream.missing()
+		o.Parts = append(o.Parts, Part{
+			Worker: p.id, Own: p.own, Lost: p.lost, Until: p.at,
+			Samples: p.stream.samples, Counted: p.stream.counted, MissingReports: missing,
+		})
 	}
 	if r.ledger != nil {
 		for i := range r.accounts.atEnd {

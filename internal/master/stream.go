@@ -68,6 +68,7 @@ type part struct {
 	stoppedAt time.Time // when it said that its users have ended
 	told      bool      // after that, one more report came
 	left      bool      // it said goodbye
+	lost      bool      // set at the end of the run
 }
 
 // finished reports whether everything that the worker had to tell has come. A worker of Locust
