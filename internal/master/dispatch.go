@@ -298,9 +298,9 @@ func (r *run) sync() {
 			r.assign(id, r.assigned[id], nil, true)
 		}
 	}
-	// One that came back after its users were dealt to others has none.
+	// One that came back after its users were dealt to others, or that heard late of them, has none.
 	for id, n := range m.nodes {
-		if r.assigned[id] == nil && n.active() && n.part != nil && n.told == nil {
+		if r.assigned[id] == nil && n.active() && n.told == nil && (n.part != nil || total(n.users) > 0) {
 			r.tell(n, map[string]int{}, nil)
 		}
 	}

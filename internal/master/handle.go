@@ -358,6 +358,9 @@ func (m *Master) runs(n *node, users map[string]int) {
 			n.endedUsers = max(total(n.told)-total(users), 0)
 		}
 	})
+	if n.told == nil && total(users) > 0 && m.active != nil {
+		m.active.wake()
+	}
 }
 
 // complete says that a worker has done what it was told. The lock is held.
