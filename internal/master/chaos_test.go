@@ -104,7 +104,7 @@ func (c *chaos) runMaster() (abandon func()) {
 // class is a kind of user that calls at times of its own, so that no two things happen at once.
 func (p *proc) class(name string) *loadtest.UserClass {
 	wait := func(_ context.Context, u *loadtest.User) (time.Duration, error) {
-		return 50*time.Millisecond + time.Duration(u.Rand().Int64N(int64(200*time.Millisecond))), nil
+		return 200*time.Millisecond + time.Duration(u.Rand().Int64N(int64(600*time.Millisecond))), nil
 	}
 	return &loadtest.UserClass{
 		Name:     name,
@@ -427,7 +427,7 @@ func (c *chaos) quiet() {
 	if c.some() == nil || c.master.State() == master.StateStopped {
 		return
 	}
-	time.Sleep(90 * time.Second) // stalled connections, forgotten workers
+	time.Sleep(80 * time.Second) // stalled connections, forgotten workers
 	synctest.Wait()
 	if c.master.State() != master.StateRunning {
 		return // the last worker was lost meanwhile
