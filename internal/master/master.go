@@ -598,17 +598,6 @@ func (m *Master) ResetStats() {
 	}
 }
 
-// QuitWorker tells a worker to stop its users, to report and to end; it reports false when there is no
-// such worker.
-func (m *Master) QuitWorker(id string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.nodes[id] == nil {
-		return false
-	}
-	return m.send(id, wire.TypeQuit, nil)
-}
-
 // Send sends a message of a custom type to a worker, or to all when worker is "".
 func (m *Master) Send(worker, kind string, data any) error {
 	m.mu.Lock()
