@@ -322,7 +322,7 @@ func (r *Runner) tick(steps *time.Timer) (done bool, err error) {
 // progress.
 func (r *Runner) shape(steps *time.Timer) (done bool, err error) {
 	s := r.collector.Snapshot(time.Now(), false)
-	state := ShapeState{RunTime: r.env.RunTime(), Users: s.Users}
+	state := ShapeState{RunTime: r.env.RunTime(), Users: s.Users, Seed: r.config.Seed}
 	if s.Total.Current != nil {
 		state.RPS = s.Total.Current.RPS
 		state.P95 = s.Total.Current.Hist.Quantile(0.95)

@@ -16,6 +16,8 @@ type ShapeState struct {
 	// RPS and P95 are of the last ten seconds.
 	RPS float64
 	P95 time.Duration
+	// Seed is that of the run's random numbers.
+	Seed uint64
 }
 
 // ShapeStep is what a shape wants.

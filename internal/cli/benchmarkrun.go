@@ -90,7 +90,7 @@ func (a *app) plan(f *benchmarkFlags, progress io.Writer, changed func(string) b
 		p.shape = nil
 	}
 	if p.shape != nil {
-		if changed("users") {
+		if changed("users") && !p.shape.UseCommonOptions {
 			a.warn("--users is ignored: the load shape %s decides how many users there are", p.shape.Name)
 		}
 		if !changed("duration") && !changed("run-time") {

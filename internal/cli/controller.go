@@ -140,6 +140,9 @@ func (c *controller) Result() (webapi.Document, error) {
 	return nil, nil
 }
 
+// QuitWorkers implements webapi.WorkerRetirer.
+func (c *controller) QuitWorkers(ids []string) error { return c.master.QuitWorkers(ids) }
+
 // UpdateClass implements webapi.ClassEditor.
 func (c *controller) UpdateClass(_ context.Context, u webapi.ClassUpdate) error {
 	attributes := maps.Clone(u.Attributes)

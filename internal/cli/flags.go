@@ -93,6 +93,7 @@ type engineFlags struct {
 	throughput string
 	faults     string
 	network    string
+	wording    string
 }
 
 func (e *engineFlags) register(flags *pflag.FlagSet, prefix string) {
@@ -100,11 +101,19 @@ func (e *engineFlags) register(flags *pflag.FlagSet, prefix string) {
 	flags.StringVar(&e.throughput, prefix+"throughput", "off", "throughput `model` of the engine: off, on-demand, provisioned=R,W")
 	flags.StringVar(&e.faults, prefix+"faults", "", "`file` with the faults that the engine injects")
 	flags.StringVar(&e.network, prefix+"network", "", "network `delay` added to each request of the engine, such as 1.2ms")
+	flags.StringVar(&e.wording, prefix+"wording", "classic", "texts of the engine's validation errors: classic, or 2026 for those of the service's newer validator")
 }
 
 // config is the engine's configuration; the file of faults is read here.
 func (e *engineFlags) config() (dynamolocal.Config, error) {
 	c := dynamolocal.Config{Latency: e.latency, Throughput: e.throughput, Network: e.network}
+	switch e.wording {
+	case "classic":
+	case "2026":
+		c.Wording = dynamolocal.Wording2026
+	default:
+		return c, fmt.Errorf("wording %q is unknown: want classic or 2026", e.wording)
+	}
 	if e.faults == "" {
 		return c, nil
 	}
@@ -205,7 +214,7 @@ func (t *targetFlags) validate() error {
 	if t.consumed != "sample" && t.consumed != "all" {
 		errs = append(errs, fmt.Errorf("--consumed %q is unknown: want sample or all", t.consumed))
 	}
-	if t.endpoint != "" && t.engine != (engineFlags{latency: "none", throughput: "off"}) {
+	if t.endpoint != "" && t.engine != (engineFlags{latency: "none", throughput: "off", wording: "classic"}) {
 		errs = append(errs, errors.New("the --engine- options are for the embedded engine and do not go with --endpoint-url"))
 	}
 	if t.endpoint == "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -653,9 +654,14 @@ const maxTick = time.Second
 
 // scriptShape asks a function.
 type scriptShape struct {
-	file *File
-	tick starlark.Callable
+	file  *File
+	tick  starlark.Callable
+	ticks uint64
 }
+
+// tickStream sets the random numbers of ticks apart from those of users and listeners; each tick has
+// its own.
+const tickStream = 0x7469636b
 
 // Tick implements loadtest.Shape.
 func (s *scriptShape) Tick(state loadtest.ShapeState) (step loadtest.ShapeStep, ok bool, err error) {
@@ -663,6 +669,8 @@ func (s *scriptShape) Tick(state loadtest.ShapeState) (step loadtest.ShapeStep, 
 	ctx, cancel := context.WithTimeout(context.Background(), maxTick)
 	defer cancel()
 	run.ctx = ctx
+	s.ticks++
+	run.rng = rand.New(rand.NewPCG(state.Seed, tickStream+s.ticks))
 	value, err := run.await(s.tick, starlark.Tuple{shapeState(state)})
 	if ctx.Err() != nil {
 		return step, false, at(s.tick, "returned nothing for "+maxTick.String()+"; want an answer at once")

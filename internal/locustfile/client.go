@@ -401,7 +401,7 @@ func getSystemDefaults(s *session, c loadclient.Caller, b *starlark.Builtin, arg
 	if defaults.OnUnavailable != "" {
 		mode = starlark.String(defaults.OnUnavailable)
 	}
-	return structOf(starlark.StringDict{"limits": limitList(defaults.Limits), "on_unavailable": mode}), nil
+	return &systemDefaults{Tuple: starlark.Tuple{limitList(defaults.Limits), mode}}, nil
 }
 
 func deleteSystemDefaults(s *session, c loadclient.Caller, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {

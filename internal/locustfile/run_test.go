@@ -488,3 +488,31 @@ func TestWhatIgnoresTheInterruptIsGivenUp(t *testing.T) {
 		close(release)
 	})
 }
+
+// TestTicksDrawFromTheRunsRandomNumbers: equal seeds give equal shapes.
+func TestTicksDrawFromTheRunsRandomNumbers(t *testing.T) {
+	source := `
+def tick(shape):
+    return (random.randint(1, 1000000), 1)
+S = load_shape(tick)
+U = user_class(lambda user: None)
+`
+	series := func(seed uint64) (users []int) {
+		f := mustLoad(t, source)
+		for range 3 {
+			step, ok, err := f.Shapes()[0].Shape.Tick(loadtest.ShapeState{Seed: seed})
+			if err != nil || !ok {
+				t.Fatalf("%v %v", ok, err)
+			}
+			users = append(users, step.Users)
+		}
+		return users
+	}
+	first, again, other := series(7), series(7), series(8)
+	if !slices.Equal(first, again) || slices.Equal(first, other) {
+		t.Errorf("seed 7 gives %v and %v, seed 8 %v", first, again, other)
+	}
+	if first[0] == first[1] && first[1] == first[2] {
+		t.Errorf("every tick draws the same: %v", first)
+	}
+}

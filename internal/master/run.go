@@ -422,7 +422,7 @@ func (r *run) shape(t *timers) (done bool, err error) {
 	m := r.m
 	m.mu.Lock()
 	now := time.Now()
-	state := loadtest.ShapeState{RunTime: now.Sub(r.started), Users: total(m.users())}
+	state := loadtest.ShapeState{RunTime: now.Sub(r.started), Users: total(m.users()), Seed: r.run.Seed}
 	s := &stats.Snapshot{At: now}
 	r.ledger.fill(s)
 	state.RPS, state.P95 = s.Total.Current.RPS, s.Total.Current.Hist.Quantile(0.95)
