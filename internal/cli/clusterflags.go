@@ -135,7 +135,7 @@ func (w *webFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&w.token, "web-token", "", "`token` that every request has to show; better given as ZAE_LIMITER_WEB_TOKEN")
 	flags.BoolVar(&w.insecure, "insecure-web", false, "serve other machines without a token")
 	flags.BoolVar(&w.picker, "class-picker", false, "let the web UI choose among user classes and load shapes")
-	flags.StringSliceVar(&w.origins, "web-origin", nil, "`site` whose pages may use the API, such as https://dash.example.com; repeatable")
+	flags.StringSliceVar(&w.origins, "web-allow-origin", nil, "`site` whose pages may use the API, such as https://dash.example.com; repeatable")
 }
 
 func (w *webFlags) address() string {
