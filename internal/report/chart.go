@@ -27,7 +27,7 @@ type line struct {
 	value       func(Second) *float64
 }
 
-// chart is laid out: the template only prints it.
+// chart is laid out: what prints it decides nothing.
 type chart struct {
 	Title, Unit   string
 	Width, Height int

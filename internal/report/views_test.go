@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -366,5 +367,48 @@ func TestSweepTellsTheThresholdsOfEachRow(t *testing.T) {
 	}
 	if want := "Threshold failed: p95_ms<1 (2) with 7 users\n"; !strings.HasSuffix(b.String(), want) {
 		t.Errorf("%q does not end with %q", b.String(), want)
+	}
+}
+
+// TestNoTextOfARunIsMarkup puts hostile text everywhere a run has text.
+func TestNoTextOfARunIsMarkup(t *testing.T) {
+	const hostile = `"><img src=x onerror='alert(1)'>&amp;`
+	r := sampleResult(t)
+	fill := reflect.ValueOf(r).Elem()
+	var poison func(v reflect.Value)
+	poison = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.String:
+			if v.CanSet() {
+				v.SetString(hostile)
+			}
+		case reflect.Pointer:
+			if v.IsNil() && v.CanSet() && v.Type().Elem().Kind() == reflect.String {
+				v.Set(reflect.New(v.Type().Elem()))
+			}
+			if !v.IsNil() && v.Type().Elem() != reflect.TypeFor[Timestamp]() {
+				poison(v.Elem())
+			}
+		case reflect.Struct:
+			for i := range v.NumField() {
+				poison(v.Field(i))
+			}
+		case reflect.Slice:
+			for i := range v.Len() {
+				poison(v.Index(i))
+			}
+		}
+	}
+	poison(fill)
+	r.Run.Options = map[string]string{hostile: hostile}
+	var b strings.Builder
+	if err := r.WritePage(&b, hostile, hostile); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(b.String(), "<img") || strings.Contains(b.String(), `"">`) || strings.Contains(b.String(), "&amp;&amp;") {
+		t.Errorf("the page has markup of the run:\n%s", b.String())
+	}
+	if n := strings.Count(b.String(), "&lt;img src=x"); n < 15 {
+		t.Errorf("%d texts of the run are shown, want more: is the page complete?", n)
 	}
 }

@@ -1,8 +1,9 @@
 package webapi
 
 import (
-	"bytes"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -60,17 +61,18 @@ type extraOption struct {
 
 func (s *Server) index(w http.ResponseWriter, _ *http.Request) error {
 	nonce := newNonce()
-	var page bytes.Buffer
-	err := s.page.Execute(&page, map[string]any{"Args": s.templateArgs(), "Nonce": nonce})
+	// Marshal escapes what could end a script: angle brackets, ampersands, line separators.
+	args, err := json.Marshal(s.templateArgs())
 	if err != nil {
 		return fmt.Errorf("web UI: %w", err)
 	}
+	page := strings.NewReplacer("{{.Args}}", string(args), "{{.Nonce}}", nonce).Replace(s.page)
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	// The UI's styles are made while it runs; its scripts and calls stay on this server.
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self' 'nonce-"+nonce+"'; style-src 'self' 'unsafe-inline'; "+
 		"img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-	_, _ = w.Write(page.Bytes())
+	_, _ = io.WriteString(w, page)
 	return nil
 }
 

@@ -7,7 +7,8 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
-	"html/template"
+	"html"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -168,23 +169,30 @@ func (s *Server) safeNext(next string) string {
 
 type loginArgs struct{ Next, Error string }
 
-var loginTemplate = template.Must(template.New("login").Parse(`<!DOCTYPE html>
+// page is the form, with the message and the path to go on with in it.
+func (a loginArgs) page() string {
+	alert := ""
+	if a.Error != "" {
+		alert = `<p role="alert">` + html.EscapeString(a.Error) + "</p>\n"
+	}
+	return `<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>zae-limiter load test</title>
 <style>body{font:16px/1.5 system-ui,sans-serif;display:grid;place-items:center;min-height:90vh;margin:0}
 form{display:grid;gap:12px;width:min(320px,90vw)}input,button{font:inherit;padding:8px}</style></head>
 <body><form method="post"><h1>zae-limiter load test</h1>
-{{with .Error}}<p role="alert">{{.}}</p>{{end}}
-<input type="hidden" name="next" value="{{.Next}}">
+` + alert + `<input type="hidden" name="next" value="` + html.EscapeString(a.Next) + `">
 <label for="token">Token</label><input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 <button>Log in</button></form></body></html>
-`))
+`
+}
 
 func (s *Server) writeLogin(w http.ResponseWriter, status int, args loginArgs) error {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
 	w.WriteHeader(status)
-	return loginTemplate.Execute(w, args)
+	_, err := io.WriteString(w, args.page())
+	return err
 }
 
 // newNonce returns a value that marks the scripts of one page.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"html/template"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -33,8 +32,8 @@ type Config struct {
 	Controller Controller
 	// CSV are the downloads, views of a snapshot.
 	CSV CSV
-	// UI holds index.html, a template of html/template that gets Args and Nonce, and assets/, whose
-	// names change with their content. nil = the API only.
+	// UI holds index.html, in which {{.Args}} and {{.Nonce}} are replaced, and assets/, whose names
+	// change with their content. nil = the API only.
 	UI fs.FS
 	// BasePath is put before every path, such as "/load"; "" = none.
 	BasePath string
@@ -67,7 +66,7 @@ type Server struct {
 	controller Controller
 	logger     *slog.Logger
 	mux        *http.ServeMux
-	page       *template.Template
+	page       string // "" = the API only
 	origins    *http.CrossOriginProtection
 	history    history
 	started    time.Time // its monotonic reading: an idle time must not follow a clock that is set
@@ -99,11 +98,11 @@ func NewServer(config Config) (*Server, error) {
 		}
 	}
 	if config.UI != nil {
-		page, err := template.ParseFS(config.UI, "index.html")
+		page, err := fs.ReadFile(config.UI, "index.html")
 		if err != nil {
 			return nil, fmt.Errorf("web UI: %w", err)
 		}
-		s.page = page
+		s.page = string(page)
 	}
 	if config.Controller == nil || config.CSV.Requests == nil || config.CSV.Failures == nil || config.CSV.Exceptions == nil {
 		return nil, errors.New("web API: it needs a controller and the CSV views")
@@ -114,7 +113,7 @@ func NewServer(config Config) (*Server, error) {
 
 // routes has every path that there is.
 func (s *Server) routes() {
-	if s.page != nil {
+	if s.page != "" {
 		s.route("GET /{$}", s.index)
 		s.route("GET /assets/", s.asset)
 	}

@@ -11,8 +11,8 @@ import (
 //go:embed dist
 var dist embed.FS
 
-// Pages returns the files of the UI: index.html, a template of html/template that gets Args (what the
-// page knows from the start, as JSON) and Nonce (of its script), and assets/, whose names change with
+// Pages returns the files of the UI: index.html, in which the server replaces {{.Args}} (what the page
+// knows from the start, as JSON) and {{.Nonce}} (of its script), and assets/, whose names change with
 // their content. Nothing in them refers to another server.
 func Pages() fs.FS {
 	pages, err := fs.Sub(dist, "dist")

@@ -1,7 +1,6 @@
 package webui
 
 import (
-	"html/template"
 	"io/fs"
 	"path"
 	"regexp"
@@ -11,9 +10,6 @@ import (
 
 func TestPagesAreCompleteAndSelfContained(t *testing.T) {
 	pages := Pages()
-	if _, err := template.ParseFS(pages, "index.html"); err != nil {
-		t.Fatal(err)
-	}
 	index, err := fs.ReadFile(pages, "index.html")
 	if err != nil {
 		t.Fatal(err)
