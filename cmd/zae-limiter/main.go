@@ -24,10 +24,11 @@ func main() {
 	// Without this a write to a closed stdout would kill the process in the middle of a run.
 	signal.Ignore(syscall.SIGPIPE)
 	os.Exit(cli.Main(cli.Process{
-		Args:    os.Args[1:],
-		Getenv:  os.Getenv,
-		Stdout:  os.Stdout,
-		Stderr:  os.Stderr,
-		Signals: signals,
+		Args:      os.Args[1:],
+		Getenv:    os.Getenv,
+		LookupEnv: os.LookupEnv,
+		Stdout:    os.Stdout,
+		Stderr:    os.Stderr,
+		Signals:   signals,
 	}))
 }

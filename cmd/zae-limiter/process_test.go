@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,12 +44,18 @@ func (p *processes) named(ts *testscript.TestScript, name string) *process {
 	return found
 }
 
-// start NAME COMMAND…: runs the command beside the script; its output goes to NAME.out and NAME.err.
+// start NAME [VARIABLE=VALUE…] COMMAND…: runs the command beside the script; its output goes to
+// NAME.out and NAME.err. It does not see what the script has set with env.
 func start(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: start NAME COMMAND…")
+		ts.Fatalf("usage: start NAME [VARIABLE=VALUE…] COMMAND…")
 	}
 	all := processesOf(ts)
+	vars := slices.Clone(all.env)
+	for len(args) > 2 && strings.Contains(args[1], "=") {
+		vars = append(vars, args[1])
+		args = slices.Delete(args, 1, 2)
+	}
 	path := ""
 	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
 		if _, err := os.Stat(filepath.Join(dir, args[1])); err == nil {
@@ -56,7 +64,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	cmd := exec.Command(path, args[2:]...)
-	cmd.Dir, cmd.Env = ts.MkAbs("."), all.env
+	cmd.Dir, cmd.Env = ts.MkAbs("."), vars
 	stdout, err := os.Create(ts.MkAbs(args[0] + ".out"))
 	ts.Check(err)
 	stderr, err := os.Create(ts.MkAbs(args[0] + ".err"))
@@ -115,4 +123,22 @@ func endpoint(ts *testscript.TestScript, neg bool, args []string) {
 	_, rest, _ := strings.Cut(ts.ReadFile(args[0]+".out"), "http://")
 	host, _, _ := strings.Cut(rest, " ")
 	ts.Setenv(args[1], "http://"+host)
+}
+
+// gone FILE TEXT: waits until the process whose id follows TEXT in the file is no more.
+func gone(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: gone FILE TEXT")
+	}
+	_, rest, _ := strings.Cut(ts.ReadFile(args[0]), args[1])
+	id, err := strconv.Atoi(strings.Fields(rest + " .")[0])
+	ts.Check(err)
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) {
+		if errors.Is(syscall.Kill(id, 0), syscall.ESRCH) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond) // polls another process, which cannot signal us
+	}
+	ts.Fatalf("process %d is still there after 30 s", id)
 }

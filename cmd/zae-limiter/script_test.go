@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	testscript.Main(m, map[string]func(){
-		"zae-limiter": main, "standin-master": standInMaster, "standin-worker": standInWorker,
+		"zae-limiter": main, "standin-master": standInMaster, "standin-worker": standInWorker, "standin-locust": standInLocust,
 	})
 }
 
@@ -64,6 +64,7 @@ func TestScripts(t *testing.T) {
 			"http":     httpCall,
 			"until":    until,
 			"address":  address,
+			"gone":     gone,
 		},
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -115,5 +116,38 @@ func standInWorker() {
 	_, _ = io.Copy(io.Discard, response.Body)
 	if _, stubborn := options["--stubborn"]; stubborn {
 		select {}
+	}
+}
+
+// standInLocust is Locust's program for scripts, as far as --locust-command uses it: it knows the user
+// classes of a Python file, runs its listeners beside no users, and is a worker, which is one of this
+// program with the Starlark file beside the Python one.
+func standInLocust() {
+	file := os.Args[slices.Index(os.Args, "-f")+1]
+	text, err := os.ReadFile(strings.Split(file, ",")[0])
+	if err != nil {
+		panic(err)
+	}
+	switch {
+	case strings.Contains(string(text), "import nothing"):
+		fmt.Fprintln(os.Stderr, "Traceback\nModuleNotFoundError: No module named 'nothing'")
+		os.Exit(1)
+	case slices.Contains(os.Args, "--show-task-ratio-json"):
+		fmt.Println(`{"per_class": {"A": {"ratio": 0.25}, "B": {"ratio": 0.75}}, "total": {}}`)
+	case slices.Contains(os.Args, "--headless"):
+		leave := make(chan os.Signal, 1)
+		signal.Notify(leave, syscall.SIGTERM)
+		fmt.Println("test_start for", os.Getenv("TARGET_STACK_NAME"), "with", os.Getenv("BOTO3_MAX_POOL"))
+		fmt.Println("zae-limiter: test_start is over")
+		<-leave
+		fmt.Println("test_stop")
+	case slices.Contains(os.Args, "--worker"):
+		value := func(option string) string { return os.Args[slices.Index(os.Args, option)+1] }
+		fmt.Println("a worker of process", os.Getpid())
+		os.Args = []string{
+			"zae-limiter", "load", "worker", "--master", value("--master-host") + ":" + value("--master-port"),
+			"-f", strings.TrimSuffix(file, ".py") + ".star",
+		}
+		main()
 	}
 }

@@ -31,6 +31,8 @@ type benchmarkFlags struct {
 	csvHistory bool
 	html       string
 	thresholds thresholdFlags
+	// Locust's options about what it prints.
+	onlySummary, printStats, skipLogSetup bool
 
 	list          bool
 	taskRatio     bool
@@ -109,6 +111,12 @@ func (f *benchmarkFlags) registerOutputs(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.csvHistory, "csv-full-history", false, "one row per entry and second in the history file, with current percentiles")
 	flags.StringVar(&f.html, "html", "", "write a self-contained report to `file`; {u}, {r} and {t} become users, spawn rate and seconds")
 	f.thresholds.register(flags)
+	flags.BoolVar(&f.onlySummary, "only-summary", false, "no progress while the test runs")
+	flags.BoolVar(&f.printStats, "print-stats", false, "no effect: progress is printed")
+	flags.BoolVar(&f.skipLogSetup, "skip-log-setup", false, "no effect")
+	for _, name := range []string{"only-summary", "print-stats", "skip-log-setup"} {
+		_ = flags.MarkHidden(name)
+	}
 }
 
 // registerQuestions adds the options that only ask something about the locustfile.

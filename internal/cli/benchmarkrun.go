@@ -82,6 +82,7 @@ func (a *app) plan(f *benchmarkFlags, progress io.Writer, changed func(string) b
 		users:   f.users, spawnRate: f.spawnRate, duration: f.duration.duration(),
 		prices: f.target.pricesWanted() || f.thresholds.about("cost"),
 		stop:   f.stop.duration(), warmup: f.warmup.duration(), cores: f.cores, seed: f.scenario.seed,
+		summaryOnly: f.onlySummary,
 	}
 	if len(p.classes) == 0 {
 		return nil, usage(locustfile.ErrNoTask)

@@ -24,11 +24,14 @@ import (
 
 // Process is what a command gets from the operating system.
 type Process struct {
-	Args    []string // without the program's name
-	Getenv  func(string) string
-	Stdout  io.Writer
-	Stderr  io.Writer
-	Signals <-chan os.Signal // the first one drains a run, the second one ends it at once; may be nil
+	Args []string // without the program's name
+	// Getenv and LookupEnv read the environment; the latter also knows variables that are set but
+	// empty. Either may be nil.
+	Getenv    func(string) string
+	LookupEnv func(string) (string, bool)
+	Stdout    io.Writer
+	Stderr    io.Writer
+	Signals   <-chan os.Signal // the first one drains a run, the second one ends it at once; may be nil
 }
 
 // killGrace is how long a command that was told to end at once may take to print what it has.
@@ -37,6 +40,7 @@ const killGrace = 300 * time.Millisecond
 // app is one invocation: the process, its streams, and the run that signals have to end.
 type app struct {
 	getenv func(string) string
+	lookup func(string) (string, bool) // nil = nothing is set but empty
 	stdout *resultWriter
 	stderr *term.Stream
 	json   bool
@@ -61,6 +65,7 @@ func Main(p Process) int {
 	}
 	a := &app{
 		getenv: p.Getenv,
+		lookup: p.LookupEnv,
 		stdout: &resultWriter{w: p.Stdout},
 		stderr: term.NewStream(p.Stderr, p.Getenv),
 	}

@@ -115,6 +115,9 @@ func (c *cluster) listen(ctx context.Context) (net.Listener, error) {
 	if err != nil {
 		return nil, usage(err)
 	}
+	if c.alone {
+		address = "127.0.0.1:0" // nobody else is to join
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, withHint(fmt.Errorf("listen for workers: %w", err), "another master may run on this machine: end it, or choose another address with --bind (port 0 = a free one)")
@@ -162,6 +165,8 @@ func (c *cluster) open(ctx context.Context, run master.Run) (*master.Scenario, e
 	if p.file != nil {
 		p.file.Bind(loadclient.New(t.Limiter()))
 		scenario.Events = p.file.Events()
+	} else if p.listeners != nil {
+		scenario.Events = p.listeners.events()
 	}
 	return scenario, nil
 }

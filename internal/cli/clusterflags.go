@@ -126,6 +126,7 @@ type webFlags struct {
 	insecure bool
 	picker   bool
 	origins  []string
+	login    bool
 }
 
 func (w *webFlags) register(flags *pflag.FlagSet) {
@@ -133,6 +134,8 @@ func (w *webFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&w.host, "web-host", "127.0.0.1", "`address` of the web UI; * = all interfaces (needs --web-token or --insecure-web)")
 	flags.StringVar(&w.basePath, "web-base-path", "", "serve the web UI below this `path`")
 	flags.StringVar(&w.token, "web-token", "", "`token` that every request has to show; better given as ZAE_LIMITER_WEB_TOKEN")
+	flags.BoolVar(&w.login, "web-login", false, "no more than a check that there is a --web-token, under Locust's name")
+	_ = flags.MarkHidden("web-login")
 	flags.BoolVar(&w.insecure, "insecure-web", false, "serve other machines without a token")
 	flags.BoolVar(&w.picker, "class-picker", false, "let the web UI choose among user classes and load shapes")
 	flags.StringSliceVar(&w.origins, "web-allow-origin", nil, "`site` whose pages may use the API, such as https://dash.example.com; repeatable")
@@ -162,6 +165,9 @@ func (w *webFlags) validate() error {
 	}
 	if !w.loopback() && w.token == "" && !w.insecure {
 		errs = append(errs, fmt.Errorf("--web-host %s lets other machines start and stop tests: give --web-token, or --insecure-web if that is wanted", w.host))
+	}
+	if w.login && w.token == "" {
+		errs = append(errs, errors.New("--web-login needs --web-token: the token is what the login page asks for"))
 	}
 	if w.basePath != "" && !strings.HasPrefix(w.basePath, "/") {
 		errs = append(errs, fmt.Errorf("--web-base-path %q must begin with a slash", w.basePath))

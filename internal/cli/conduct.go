@@ -61,7 +61,7 @@ func (a *app) conduct(ctx context.Context, c *cluster, t *troupe, progress *term
 	// What is around the master outlives the end of ctx: it ends after the master, in order.
 	around, leave := context.WithCancel(context.WithoutCancel(ctx))
 	stage.children = newChildren(progress)
-	a.active.Store(&activeRun{kill: leave, notes: progress})
+	a.active.Store(&activeRun{kill: func() { stage.kill(); leave() }, notes: progress})
 	defer a.active.Store(nil)
 	var group sync.WaitGroup
 	mastered := make(chan error, 1)
@@ -80,8 +80,8 @@ func (a *app) conduct(ctx context.Context, c *cluster, t *troupe, progress *term
 	case <-around.Done():
 	}
 	leave()
+	stage.children.close()
 	group.Wait()
-	stage.children.wait.Wait()
 	return err
 }
 
@@ -98,6 +98,14 @@ type stage struct {
 	server   *webapi.Server
 	listener net.Listener
 	children *children
+}
+
+// kill ends all processes that were started, at once.
+func (s *stage) kill() {
+	s.children.kill()
+	if listeners := s.cluster.plan.listeners; listeners != nil {
+		listeners.kill()
+	}
 }
 
 // openWeb opens the web UI.
@@ -208,8 +216,9 @@ func (s *stage) startLocust(ctx context.Context) error {
 		return err
 	}
 	for i := range s.troupe.locustWorkers {
-		err := s.children.start(ctx, fmt.Sprintf("Locust worker %d", i+1), append(os.Environ(), s.troupe.locustEnv...),
-			s.troupe.locust, "--worker", "--master-host", host, "--master-port", port, "-f", s.troupe.locustFile)
+		err := s.children.start(ctx, fmt.Sprintf("Locust worker %d", i+1), s.troupe.locustEnv, s.troupe.locust,
+			"--worker", "--master-host", host, "--master-port", port, "-f", s.troupe.locustFile,
+			"--loglevel", locustLevel(s.cluster.plan.level))
 		if err != nil {
 			return withHint(err, "is Locust installed? pip install locust")
 		}
@@ -219,7 +228,9 @@ func (s *stage) startLocust(ctx context.Context) error {
 
 // announce says where things are.
 func (s *stage) announce() {
-	fmt.Fprintf(s.progress, "Workers join at %s\n", s.workers)
+	if !s.cluster.alone {
+		fmt.Fprintf(s.progress, "Workers join at %s\n", s.workers)
+	}
 	if s.server == nil {
 		return
 	}
@@ -290,7 +301,9 @@ func (s *stage) watch(ctx context.Context, mastered chan error, over <-chan stru
 			if snapshot == nil {
 				continue
 			}
-			s.progress.Update(time.Now(), progressFrame(snapshot, s.cluster.plan.duration))
+			if !s.cluster.plan.summaryOnly {
+				s.progress.Update(time.Now(), progressFrame(snapshot, s.cluster.plan.duration))
+			}
 			if s.troupe.onTick != nil {
 				s.troupe.onTick(snapshot)
 			}

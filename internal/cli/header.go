@@ -20,7 +20,11 @@ func (a *app) printHeader(p *runPlan, info target.Info, runID string) {
 	line("Locustfile", "%s", p.path())
 	line("Users", "%s", p.usersText())
 	line("Duration", "%s", p.durationText())
-	line("Limiter", "%s", limiterText(p.target))
+	if p.file != nil {
+		line("Limiter", "%s", limiterText(p.target))
+	} else {
+		line("Limiter", "Python's, %d connections a worker", p.target.poolConnections)
+	}
 	line("Run", "%s, seed %d, %d cores", runID, p.seed, p.coresUsed())
 	_, _ = io.WriteString(a.stderr, b.String())
 }

@@ -9,13 +9,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
-	"github.com/zeroae/zae-limiter-go/internal/target"
+	"github.com/zeroae/zae-limiter-go/internal/settings"
 	"github.com/zeroae/zae-limiter-go/loadtest"
 )
 
@@ -91,24 +93,36 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
-// locustEnvironment lets the Python client of the limiter find the target.
-func locustEnvironment(info target.Info) []string {
-	env := os.Environ()
+// locustEnvironment is the environment of Locust's processes: it lets the Python client of the limiter
+// find the target and the file its modules, and leaves out what was meant for this process.
+func (a *app) locustEnvironment(p *runPlan, dir string) []string {
+	ours := append(settings.LocustVariables(nil), "LOCUST_MODE_MASTER", "LOCUST_MODE_WORKER")
+	env := slices.DeleteFunc(os.Environ(), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return slices.Contains(ours, name)
+	})
 	set := func(name, value string) {
 		if value != "" {
 			env = append(env, name+"="+value)
 		}
 	}
+	info := p.standing.Info()
 	set("TARGET_STACK_NAME", info.Table)
 	set("TARGET_REGION", info.Region)
 	set("ZAEL_STACK", info.Table)
 	set("ZAEL_NAMESPACE", info.Namespace)
+	set("BOTO3_MAX_POOL", strconv.Itoa(p.target.poolConnections))
 	set("AWS_REGION", info.Region)
 	set("AWS_DEFAULT_REGION", info.Region)
 	set("AWS_ENDPOINT_URL_DYNAMODB", info.Endpoint)
 	if strings.HasPrefix(info.Endpoint, "http://127.0.0.1") || strings.HasPrefix(info.Endpoint, "http://localhost") {
+		// Other services that the client may ask for are refused there, instead of looked for elsewhere.
+		set("AWS_ENDPOINT_URL", info.Endpoint)
 		set("AWS_ACCESS_KEY_ID", "local")
 		set("AWS_SECRET_ACCESS_KEY", "local")
+	}
+	if folder, err := filepath.Abs(dir); err == nil {
+		set("PYTHONPATH", strings.Trim(folder+string(os.PathListSeparator)+a.getenv("PYTHONPATH"), string(os.PathListSeparator)))
 	}
 	return env
 }

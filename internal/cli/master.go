@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -178,6 +179,9 @@ func (a *app) runMaster(cmd *cobra.Command, f *clusterCommandFlags) error {
 	if !f.headless {
 		t.web = &f.web
 	}
+	if a.standsAlone(f.master.masterIgnored) {
+		f.alone, t.inside, t.expect = true, true, 1
+	}
 	return a.runCluster(cmd, f, t, progress)
 }
 
@@ -225,7 +229,7 @@ func (a *app) runCluster(cmd *cobra.Command, f *clusterCommandFlags, t *troupe, 
 // for it.
 func (a *app) clusterPlan(ctx context.Context, f *benchmarkFlags, t *troupe, progress *term.Progress, changed func(string) bool) (p *runPlan, release func(), err error) {
 	if f.locust.command != "" {
-		return a.locustPlan(ctx, f, t)
+		return a.locustPlan(ctx, f, t, progress)
 	}
 	p, err = a.plan(f, progress, changed)
 	return p, func() {}, err
@@ -253,7 +257,7 @@ func (a *app) benchmarkDistributed(ctx context.Context, f *benchmarkFlags, plan 
 // benchmarkLocust runs a Python locustfile on workers of Locust itself.
 func (a *app) benchmarkLocust(ctx context.Context, f *benchmarkFlags, progress *term.Progress) error {
 	t := &troupe{}
-	plan, release, err := a.locustPlan(ctx, f, t)
+	plan, release, err := a.locustPlan(ctx, f, t, progress)
 	if err != nil {
 		return err
 	}
@@ -294,7 +298,7 @@ func (a *app) benchmarkOn(ctx context.Context, f *benchmarkFlags, plan *runPlan,
 
 // locustPlan asks Locust what a Python file has, and opens an engine that lives as long as its
 // workers when no other target is named.
-func (a *app) locustPlan(ctx context.Context, f *benchmarkFlags, t *troupe) (*runPlan, func(), error) {
+func (a *app) locustPlan(ctx context.Context, f *benchmarkFlags, t *troupe, progress *term.Progress) (*runPlan, func(), error) {
 	if len(f.scenario.files) != 1 || filepath.Ext(f.scenario.files[0]) != ".py" {
 		return nil, nil, usagef("--locust-command runs one Python locustfile: give -f FILE.py")
 	}
@@ -302,7 +306,8 @@ func (a *app) locustPlan(ctx context.Context, f *benchmarkFlags, t *troupe) (*ru
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(f.scenario.dir, file)
 	}
-	if _, err := os.Stat(file); err != nil {
+	text, err := readSmall(file)
+	if err != nil {
 		return nil, nil, usage(fmt.Errorf("locustfile: %w", err))
 	}
 	options, err := f.scenario.options()
@@ -310,10 +315,11 @@ func (a *app) locustPlan(ctx context.Context, f *benchmarkFlags, t *troupe) (*ru
 		return nil, nil, usage(err)
 	}
 	p := &runPlan{
-		python: f.scenario.files[0], scenario: &f.scenario, target: &f.target, options: options,
+		python: f.scenario.files[0], pythonSHA256: fmt.Sprintf("%x", sha256.Sum256(text)), scenario: &f.scenario, target: &f.target, options: options,
 		users: f.users, spawnRate: f.spawnRate, duration: f.duration.duration(),
 		prices: f.target.pricesWanted() || f.thresholds.about("cost"),
 		stop:   f.stop.duration(), warmup: f.warmup.duration(), cores: f.cores, seed: f.scenario.seed,
+		summaryOnly: f.onlySummary,
 	}
 	if !f.scenario.seeded {
 		p.seed = randomSeed()
@@ -327,7 +333,7 @@ func (a *app) locustPlan(ctx context.Context, f *benchmarkFlags, t *troupe) (*ru
 			a.warn("%v", err)
 		}
 	}
-	env := locustEnvironment(p.standing.Info())
+	env := a.locustEnvironment(p, f.scenario.dir)
 	classes, err := f.locust.classes(ctx, file, env)
 	if err == nil {
 		err = usage(checkClassNames(classes, f.scenario.classes))
@@ -337,6 +343,7 @@ func (a *app) locustPlan(ctx context.Context, f *benchmarkFlags, t *troupe) (*ru
 		return nil, nil, err
 	}
 	p.classes = runnable(classes, f.scenario.classes)
+	p.listeners = &locustListeners{command: f.locust.command, file: file, env: env, output: progress}
 	t.locust, t.locustFile, t.locustWorkers, t.locustEnv = f.locust.command, file, f.locust.count(), env
 	return p, release, nil
 }

@@ -36,25 +36,28 @@ const (
 
 // runPlan is one run on this machine, with everything decided.
 type runPlan struct {
-	file      *locustfile.File // nil for Locust's workers
-	python    string           // their file
-	standing  *target.Target   // what all runs drive; nil = each opens its own
-	scenario  *scenarioFlags
-	target    *targetFlags
-	classes   []*loadtest.UserClass
-	shape     *locustfile.NamedShape
-	options   map[string]string
-	users     int
-	spawnRate float64
-	duration  time.Duration // 0 when the shape decides
-	stop      time.Duration
-	warmup    time.Duration
-	cores     int
-	seed      uint64
-	prices    bool // say what the run costs
-	quiet     bool // neither header nor progress: the run is a step of something bigger
-	level     slog.Level
-	onTick    func(*stats.Snapshot)
+	file         *locustfile.File // nil for Locust's workers
+	python       string           // their file
+	pythonSHA256 string
+	listeners    *locustListeners // of that file
+	standing     *target.Target   // what all runs drive; nil = each opens its own
+	scenario     *scenarioFlags
+	target       *targetFlags
+	classes      []*loadtest.UserClass
+	shape        *locustfile.NamedShape
+	options      map[string]string
+	users        int
+	spawnRate    float64
+	duration     time.Duration // 0 when the shape decides
+	stop         time.Duration
+	warmup       time.Duration
+	cores        int
+	seed         uint64
+	prices       bool // say what the run costs
+	quiet        bool // neither header nor progress: the run is a step of something bigger
+	summaryOnly  bool // no progress
+	level        slog.Level
+	onTick       func(*stats.Snapshot)
 }
 
 // finishedRun is what is left of a run.
@@ -85,7 +88,7 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 		if p.onTick != nil {
 			p.onTick(s)
 		}
-		if !p.quiet {
+		if !p.quiet && !p.summaryOnly {
 			progress.Update(time.Now(), progressFrame(s, p.duration))
 		}
 	}
@@ -265,6 +268,10 @@ func (p *runPlan) meta(runID string, info target.Info, readings target.Readings)
 	}
 	if p.file != nil {
 		meta.Run.LocustfileSHA256 = new(p.file.SHA256())
+	} else {
+		meta.Run.LocustfileSHA256 = optional(p.pythonSHA256)
+		// The file decides how it drives the limiter.
+		meta.Run.Speculative, meta.Run.Client, meta.Run.RejectionCacheSeconds = nil, nil, nil
 	}
 	if p.shape != nil {
 		meta.Run.Users, meta.Run.SpawnRate = nil, nil

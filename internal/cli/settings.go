@@ -64,7 +64,7 @@ func settingsNote(cmd *cobra.Command) string {
 // configure sets the options of a command that its command line does not give. args are its
 // positional arguments.
 func (a *app) configure(cmd *cobra.Command, args []string) error {
-	sources, err := a.sources(commandWords(cmd))
+	sources, err := a.sources(cmd)
 	if err != nil {
 		return usage(err)
 	}
@@ -137,10 +137,11 @@ func setFlag(flags *pflag.FlagSet, name string, value settings.Value) error {
 }
 
 // sources are all places of options, the strongest first.
-func (a *app) sources(command []string) ([]settings.Source, error) {
-	found := []settings.Source{settings.Environment(a.getenv)}
-	if slices.Equal(command, []string{"load", "orchestrator"}) {
-		found = append(found, settings.DeploymentEnvironment(a.getenv))
+func (a *app) sources(cmd *cobra.Command) ([]settings.Source, error) {
+	command := commandWords(cmd)
+	found, err := a.containerSources(command)
+	if err != nil {
+		return nil, err
 	}
 	found = append(found, settings.LocustEnvironment(a.getenv))
 	read := func(path string, required bool, parse func(string, []byte) (settings.Source, error)) error {
@@ -172,6 +173,60 @@ func (a *app) sources(command []string) ([]settings.Source, error) {
 	}
 	errs = append(errs, read("pyproject.toml", false, settings.PyProject))
 	return found, errors.Join(errs...)
+}
+
+// masterArguments holds the arguments of Locust's program in the master's container.
+const masterArguments = "LOCUST_MASTER_ARGS"
+
+// containerSources are the variables of this program and those that a deployment sets in the
+// container that runs the command.
+func (a *app) containerSources(command []string) ([]settings.Source, error) {
+	found := []settings.Source{settings.Environment(a.getenv)}
+	switch strings.Join(command, " ") {
+	case "load orchestrator":
+		return append(found, settings.DeploymentEnvironment(a.getenv)), nil
+	case "load worker":
+		return append(found, settings.LocustfileEnvironment(a.getenv), settings.WorkerEnvironment(a.getenv)), nil
+	case "load master":
+		arguments, err := a.masterArguments()
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, arguments, settings.LocustfileEnvironment(a.getenv))
+	case "load connect", "load benchmark":
+	default:
+		return found, nil
+	}
+	return append(found, settings.ContainerEnvironment(a.getenv)), nil
+}
+
+// masterArguments are the options in LOCUST_MASTER_ARGS. Classes stand there as on a command line.
+func (a *app) masterArguments() (settings.Source, error) {
+	cmd := a.masterCommand()
+	if err := cmd.ParseFlags(strings.Fields(a.getenv(masterArguments))); err != nil {
+		return settings.Source{}, fmt.Errorf("%s: %w", masterArguments, err)
+	}
+	values := map[string][]string{}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		values[f.Name] = []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values[f.Name] = list.GetSlice()
+		}
+	})
+	if classes := cmd.Flags().Args(); len(classes) > 0 {
+		values["user-classes"] = classes
+	}
+	return settings.Given(masterArguments, values), nil
+}
+
+// standsAlone reports whether LOCUST_MASTER_ARGS is there and asks for no master: Locust runs the users
+// in its one process then.
+func (a *app) standsAlone(master bool) bool {
+	if master || a.lookup == nil {
+		return false
+	}
+	_, set := a.lookup(masterArguments)
+	return set
 }
 
 func readSmall(path string) ([]byte, error) {

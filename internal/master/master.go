@@ -309,7 +309,14 @@ func (m *Master) farewell() {
 	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), farewellTime+m.config.StopTimeout)
 	defer cancel()
-	m.await(ctx, func() bool { return len(m.nodes) == 0 })
+	m.await(ctx, func() bool {
+		for _, n := range m.nodes {
+			if n.state != StateMissing { // a missing worker says nothing any more
+				return false
+			}
+		}
+		return true
+	})
 	m.router.Close(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()

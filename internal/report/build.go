@@ -232,9 +232,12 @@ func roundTrips(s *stats.Snapshot) (depth, n int64) {
 }
 
 func generatorOf(g *stats.Generator) Generator {
-	out := Generator{GCPauseMaxMS: known(milliseconds(g.GCPauseMax))}
+	var out Generator
 	if g.CPURatio >= 0 {
 		out.CPURatio = known(g.CPURatio)
+	}
+	if g.CPURatio >= 0 || g.GCPauseMax > 0 { // else no generator of this program told anything
+		out.GCPauseMaxMS = known(milliseconds(g.GCPauseMax))
 	}
 	if g.Late != nil && g.Late.Count() > 0 {
 		out.LateP99MS = known(milliseconds(g.Late.Quantile(0.99)))

@@ -22,6 +22,42 @@ func DeploymentEnvironment(getenv func(string) string) Source {
 	return variables(getenv, func(option string) string { return deploymentVariables[option] })
 }
 
+// containerVariables are the variables that a deployment gives containers with a run, by our option
+// (load-cli.md 13).
+var containerVariables = map[string]string{
+	"table":            "TARGET_STACK_NAME",
+	"region":           "TARGET_REGION",
+	"pool-connections": "BOTO3_MAX_POOL",
+}
+
+// ContainerEnvironment is the variables of a container whose process controls a run.
+func ContainerEnvironment(getenv func(string) string) Source {
+	return variables(getenv, func(option string) string { return containerVariables[option] })
+}
+
+// WorkerEnvironment is the variables of a worker's container: the target is what the master says.
+func WorkerEnvironment(getenv func(string) string) Source {
+	return variables(getenv, func(option string) string {
+		if option == "pool-connections" {
+			return containerVariables[option]
+		}
+		return ""
+	})
+}
+
+// LocustfileVariable names the locustfile in containers.
+const LocustfileVariable = "LOCUSTFILE"
+
+// LocustfileEnvironment is that variable alone.
+func LocustfileEnvironment(getenv func(string) string) Source {
+	return variables(getenv, func(option string) string {
+		if option == "locustfile" {
+			return LocustfileVariable
+		}
+		return ""
+	})
+}
+
 // DeploymentVariable returns the variable of an option in the orchestrator's container, "" when
 // there is none.
 func DeploymentVariable(option string) string { return deploymentVariables[option] }

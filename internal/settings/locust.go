@@ -21,6 +21,9 @@ var locustVariables = map[string]string{
 	"stop-timeout":            "LOCUST_STOP_TIMEOUT",
 	"tags":                    "LOCUST_TAGS",
 	"exclude-tags":            "LOCUST_EXCLUDE_TAGS",
+	"print-stats":             "LOCUST_PRINT_STATS",
+	"only-summary":            "LOCUST_ONLY_SUMMARY",
+	"skip-log-setup":          "LOCUST_SKIP_LOG_SETUP",
 	"csv":                     "LOCUST_CSV",
 	"csv-full-history":        "LOCUST_CSV_FULL_HISTORY",
 	"html":                    "LOCUST_HTML",
@@ -34,6 +37,7 @@ var locustVariables = map[string]string{
 	"web-host":                "LOCUST_WEB_HOST",
 	"web-port":                "LOCUST_WEB_PORT",
 	"web-base-path":           "LOCUST_WEB_BASE_PATH",
+	"web-login":               "LOCUST_WEB_LOGIN",
 	"master-bind-host":        "LOCUST_MASTER_BIND_HOST",
 	"master-bind-port":        "LOCUST_MASTER_BIND_PORT",
 	"master-host":             "LOCUST_MASTER_NODE_HOST",
@@ -123,11 +127,11 @@ func tomlError(name string, err error) error {
 	return &Error{File: name, Text: err.Error()}
 }
 
-// LocustVariables returns the variables of the given options, sorted.
+// LocustVariables returns the variables of the given options, of all when it is nil, sorted.
 func LocustVariables(options []string) []string {
 	var names []string
-	for _, option := range options {
-		if name := locustVariables[option]; name != "" {
+	for option, name := range locustVariables {
+		if options == nil || slices.Contains(options, option) {
 			names = append(names, name)
 		}
 	}

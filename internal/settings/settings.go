@@ -73,6 +73,15 @@ func variables(getenv func(string) string, name func(option string) string) Sour
 	}}
 }
 
+// Given is options whose values are known, such as those of another command line. They come from
+// what origin names.
+func Given(origin string, values map[string][]string) Source {
+	return Source{lookup: func(option string) (Value, bool) {
+		texts, ok := values[option]
+		return Value{Texts: texts, Origin: origin, Setting: origin + ": --" + option}, ok
+	}}
+}
+
 // entries is a source whose values are all known.
 type entries struct {
 	name   string

@@ -30,6 +30,9 @@ type Config struct {
 	// Grace is how long a worker that is told to end may take before it is killed. The default is
 	// 10 s.
 	Grace time.Duration
+	// Exited, when not nil, is called after a worker has ended that nobody told to, with the error of
+	// its exit, nil for code 0. It must not call the launcher.
+	Exited func(id string, err error)
 	// Logger gets a line about each worker that ends with an error. Nil logs nothing.
 	Logger *slog.Logger
 }
@@ -140,6 +143,9 @@ func (l *Launcher) tend(id string, w *worker, started chan<- error) {
 	l.mu.Unlock()
 	if err != nil && !asked {
 		l.config.Logger.Warn("a worker process ended", "worker", id, "error", err)
+	}
+	if l.config.Exited != nil && !asked {
+		l.config.Exited(id, err)
 	}
 	close(w.done)
 }
