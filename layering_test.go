@@ -46,6 +46,7 @@ var allowedImports = map[string][]string{
 	"internal/cli":           {"..."},
 	"bench/peers/sdkloop":    {"limiter", "limiter/dynamostore"},
 	"bench/engine":           {"limiter/dynamostore"},
+	"bench/master":           {"internal/wire", "loadtest/stats"},
 }
 
 // standardLibraryOnly lists the packages that must stay free of dependencies, so that importing

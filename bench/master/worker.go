@@ -211,14 +211,24 @@ func (w *worker) spawn(spawn *wire.Spawn) error {
 }
 
 func (w *worker) stop() error {
-	if w.running.CompareAndSwap(true, false) {
+	ran := w.running.CompareAndSwap(true, false)
+	own := w.simulator.options.kind == "own"
+	if ran && own {
 		if err := w.report(true); err != nil {
 			return err
 		}
-		w.simulator.running.Add(-1)
 	}
 	if err := w.send(wire.TypeClientStopped, nil); err != nil {
 		return err
+	}
+	if ran && !own {
+		// What a worker of Locust did last is in the report after it stopped.
+		if err := w.report(true); err != nil {
+			return err
+		}
+	}
+	if ran {
+		w.simulator.running.Add(-1)
 	}
 	return w.send(wire.TypeClientReady, wire.ClientReady{})
 }

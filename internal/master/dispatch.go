@@ -308,7 +308,7 @@ func (r *run) sync() {
 
 // take counts a report of a known worker and returns in which part; nil when it is not of this run.
 // The lock is held.
-func (r *run) take(n *node, s *wire.Stats) *part {
+func (r *run) take(n *node, s *received) *part {
 	if r.ledger == nil {
 		return nil
 	}
@@ -358,7 +358,7 @@ func (r *run) count(p *part, report *wire.Report, now time.Time) {
 
 // lateStats counts a report of a worker that may not be known any more: one that has stopped, or was
 // forgotten. The lock is held.
-func (r *run) lateStats(id string, s *wire.Stats) {
+func (r *run) lateStats(id string, s *received) {
 	p := r.ids[id]
 	if p == nil || r.ledger == nil {
 		return

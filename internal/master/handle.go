@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/internal/wire"
+	"github.com/zeroae/zae-limiter-go/loadtest/stats"
 )
 
 const (
@@ -75,6 +76,13 @@ func (m *Master) bad(e *wire.Event) {
 	}
 }
 
+// received is a report of a worker with the difference that it makes, which is found without the lock:
+// that takes longer than to merge it.
+type received struct {
+	*wire.Stats
+	delta *stats.Snapshot
+}
+
 // received does what one message says. Workers are known by the identity of their connection,
 // whatever their messages say.
 func (m *Master) received(e *wire.Event) {
@@ -90,6 +98,11 @@ func (m *Master) received(e *wire.Event) {
 			m.config.OnMessage(id, e.Message)
 		}
 		return
+	}
+	if s, ok := data.(*wire.Stats); ok {
+		delta := s.Delta(time.Now())
+		e.Message.Data = &received{s, delta}
+		defer s.Recycle(delta)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -114,7 +127,7 @@ func (m *Master) from(n *node, message *wire.Message) {
 			m.heartbeat(n, beat)
 		}
 	case wire.TypeStats:
-		if s, ok := message.Data.(*wire.Stats); ok {
+		if s, ok := message.Data.(*received); ok {
 			m.stats(n, s)
 		}
 	case wire.TypeSpawning:
@@ -185,7 +198,7 @@ func (m *Master) stranger(id string, message *wire.Message) {
 	case wire.TypeHeartbeat, wire.TypeSpawning, wire.TypeSpawningComplete, wire.TypeHello:
 		m.adopt(id)
 	case wire.TypeStats:
-		s, _ := message.Data.(*wire.Stats)
+		s, _ := message.Data.(*received)
 		if r := m.active; r != nil && s != nil {
 			r.lateStats(id, s)
 		}
@@ -310,7 +323,7 @@ func (m *Master) heartbeat(n *node, beat wire.Heartbeat) {
 }
 
 // stats takes a report. The lock is held.
-func (m *Master) stats(n *node, s *wire.Stats) {
+func (m *Master) stats(n *node, s *received) {
 	if s.Report == nil {
 		m.knows(n, s.UsersByClass)
 	}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/zeroae/zae-limiter-go/internal/wire"
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
 )
 
@@ -139,12 +138,12 @@ func (l *ledger) generator(p *part, g *stats.Generator) {
 
 // locust adds a report in Locust's terms. Its times are those of the worker's clock, which is the
 // master's business only where it runs ahead.
-func (l *ledger) locust(s *wire.Stats, now time.Time) {
+func (l *ledger) locust(s *received, now time.Time) {
 	ahead := time.Duration(0)
 	if s.Total.LastRequest > 0 {
 		ahead = max(timeOf(s.Total.LastRequest).Sub(now), 0)
 	}
-	d := s.Delta(now)
+	d := s.delta
 	for i := range d.Entries {
 		e := &d.Entries[i]
 		shiftEntry(e, -ahead)
@@ -159,9 +158,10 @@ func (l *ledger) locust(s *wire.Stats, now time.Time) {
 		}
 	}
 	l.addErrors(d, -ahead)
-	for _, second := range locustSeries(d.Series, s.Total.Times, s.Total.Timed()) {
+	for i := range d.Series {
+		second := &d.Series[i]
 		second.Index = max(l.unixSecond(second.Index, ahead), 0)
-		l.series.add(l.base, &second)
+		l.series.add(l.base, second)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/zeroae/zae-limiter-go/internal/wire"
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
 )
 
@@ -29,6 +28,7 @@ type mergedSecond struct {
 	stats.Second
 	counted    int // users of workers that do not say how many they had
 	hist, late []byte
+	merged     bool // since its percentiles were taken
 }
 
 // add merges a second of a worker; base is the second of the run that is the first of the series.
@@ -48,7 +48,7 @@ func (s *series) add(base int64, second *stats.Second) {
 	merged.unpack()
 	mergeHist(&merged.Hist, second.Hist)
 	mergeHist(&merged.Late, second.Late)
-	merged.summarize()
+	merged.merged = true
 	if index < s.packed {
 		merged.pack()
 	}
@@ -86,6 +86,7 @@ func unpackHist(open *stats.Histogram, packed []byte) *stats.Histogram {
 }
 
 func (s *mergedSecond) pack() {
+	s.summarize()
 	s.hist, s.Hist = packHist(s.Hist, s.hist), nil
 	s.late, s.Late = packHist(s.Late, s.late), nil
 }
@@ -98,8 +99,12 @@ func packHist(h *stats.Histogram, packed []byte) []byte {
 	return slices.Clip(packed)
 }
 
-// summarize takes the percentiles from the histograms.
+// summarize takes the percentiles from the histograms, if there is anything new in them.
 func (s *mergedSecond) summarize() {
+	if !s.merged {
+		return
+	}
+	s.merged = false
 	if s.Hist != nil {
 		s.P50, s.P95, s.P99 = s.Hist.Quantile(0.50), s.Hist.Quantile(0.95), s.Hist.Quantile(0.99)
 	}
@@ -121,35 +126,10 @@ func (s *series) tick(now int64) {
 func (s *series) copy() []stats.Second {
 	copied := make([]stats.Second, len(s.seconds))
 	for i := range s.seconds {
+		s.seconds[i].summarize()
 		copied[i] = s.seconds[i].Second
 		copied[i].Hist, copied[i].Late = nil, nil
 		copied[i].Users += s.seconds[i].counted
 	}
 	return copied
 }
-
-// locustSeries gives each second of a report its share of the durations of the whole report, which
-// Locust does not tell by second.
-func locustSeries(seconds []stats.Second, times []wire.Count, timed int64) []stats.Second {
-	all, before := int64(0), int64(0)
-	for i := range seconds {
-		all += seconds[i].Requests
-	}
-	if timed == 0 || all == 0 {
-		return seconds
-	}
-	for i := range seconds {
-		second := &seconds[i]
-		second.Hist = new(stats.Histogram)
-		until := before + second.Requests
-		for _, c := range times {
-			// The shares of all seconds add up to the count exactly.
-			second.Hist.RecordN(time.Duration(c.Key)*time.Millisecond, portion(c.N, until, all)-portion(c.N, before, all))
-		}
-		before = until
-	}
-	return seconds
-}
-
-// portion returns the part of n that belongs to the first part of all.
-func portion(n, part, all int64) int64 { return int64(float64(n)*float64(part)/float64(all) + 0.5) }

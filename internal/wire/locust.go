@@ -60,7 +60,7 @@ func (e *Row) Entry() stats.Entry {
 		Requests: e.Requests,
 		Failures: e.Failures,
 		Untimed:  e.Untimed,
-		Hist:     new(stats.Histogram),
+		Hist:     takeHist(),
 	}
 	left := e.Timed()
 	for _, c := range e.Times {
@@ -85,16 +85,18 @@ func (s *Stats) Delta(now time.Time) *stats.Snapshot {
 	if s.Report != nil {
 		return s.Report.Delta
 	}
-	d := &stats.Snapshot{
+	d := takeDelta()
+	*d = stats.Snapshot{
 		At:           now,
 		Started:      time.Unix(0, 0),
 		Users:        s.Users,
 		UsersByClass: s.UsersByClass,
-		Generator:    stats.Generator{CPURatio: -1, CPUTime: -1, Late: new(stats.Histogram)},
+		Entries:      slices.Grow(d.Entries[:0], len(s.Rows)),
+		Series:       d.Series[:0],
+		Generator:    stats.Generator{CPURatio: -1, CPUTime: -1, Late: takeHist()},
 	}
-	d.Entries = make([]stats.Entry, len(s.Rows))
 	for i := range s.Rows {
-		d.Entries[i] = s.Rows[i].Entry()
+		d.Entries = append(d.Entries, s.Rows[i].Entry())
 	}
 	for i := range s.Errors {
 		e := &s.Errors[i]
@@ -105,19 +107,20 @@ func (s *Stats) Delta(now time.Time) *stats.Snapshot {
 			Last:        seconds(e.Last),
 		})
 	}
-	d.Series = seriesOf(&s.Total)
+	d.Series = appendSeconds(d.Series, &s.Total)
+	shareTimes(d.Series, &s.Total)
 	return d
 }
 
-func seriesOf(total *Row) []stats.Second {
-	bySecond := make(map[int64]*stats.Second, len(total.RequestsPerSecond))
+// appendSeconds appends the seconds of a row, which are few, in their order.
+func appendSeconds(series []stats.Second, total *Row) []stats.Second {
+	first := len(series)
 	at := func(index int64) *stats.Second {
-		second, ok := bySecond[index]
-		if !ok {
-			second = &stats.Second{Index: index}
-			bySecond[index] = second
+		i, found := slices.BinarySearchFunc(series[first:], index, func(s stats.Second, index int64) int { return cmp.Compare(s.Index, index) })
+		if !found {
+			series = slices.Insert(series, first+i, stats.Second{Index: index})
 		}
-		return second
+		return &series[first+i]
 	}
 	for _, c := range total.RequestsPerSecond {
 		at(c.Key).Requests += c.N
@@ -125,12 +128,33 @@ func seriesOf(total *Row) []stats.Second {
 	for _, c := range total.FailuresPerSecond {
 		at(c.Key).Failures += c.N
 	}
-	var series []stats.Second
-	for _, index := range slices.Sorted(maps.Keys(bySecond)) {
-		series = append(series, *bySecond[index])
-	}
 	return series
 }
+
+// shareTimes gives each second of a report its share of the durations of the whole report, which
+// Locust does not tell by second.
+func shareTimes(seconds []stats.Second, total *Row) {
+	all, before := int64(0), int64(0)
+	for i := range seconds {
+		all += seconds[i].Requests
+	}
+	if total.Timed() == 0 || all == 0 {
+		return
+	}
+	for i := range seconds {
+		second := &seconds[i]
+		second.Hist = takeHist()
+		until := before + second.Requests
+		for _, c := range total.Times {
+			// The shares of all seconds add up to the count exactly.
+			second.Hist.RecordN(milliseconds(float64(c.Key)), portion(c.N, until, all)-portion(c.N, before, all))
+		}
+		before = until
+	}
+}
+
+// portion returns the part of n that belongs to the first part of all.
+func portion(n, part, all int64) int64 { return int64(float64(n)*float64(part)/float64(all) + 0.5) }
 
 // milliseconds converts within the range of a duration.
 func milliseconds(ms float64) time.Duration {

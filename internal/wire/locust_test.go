@@ -254,7 +254,7 @@ func TestTolerance(t *testing.T) {
 	}{
 		{"nothing", map[any]any{}, &Stats{}},
 		{"nil everywhere", map[any]any{"stats": nil, "stats_total": nil, "errors": nil, "user_classes_count": nil, "user_count": nil},
-			&Stats{Rows: []Row{}, Errors: []RowError{}, UsersByClass: map[string]int{}}},
+			&Stats{Rows: nil, Errors: []RowError{}, UsersByClass: map[string]int{}}},
 		{"unknown keys, also such that are no text", map[any]any{"more": []any{map[string]any{"x": 1}}, int64(7): "x", nil: nil, true: 1.5}, &Stats{}},
 		{"what boomer writes", map[any]any{
 			"stats": []any{map[string]any{

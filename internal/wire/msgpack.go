@@ -257,11 +257,22 @@ func (r *reader) floatOrNil() (f float64, ok bool) {
 // int reads a whole number; nil is 0, a fraction is cut off, what does not fit becomes the nearest
 // number that does.
 func (r *reader) int() int64 {
-	if r.rest() > 0 && r.data[r.at] <= 0x7f && r.left > 0 {
-		// Most numbers of a report are small ones.
-		r.at++
-		r.left--
-		return int64(r.data[r.at-1])
+	// Most numbers of a report are small ones.
+	if ahead := r.data[r.at:]; r.left > 0 && len(ahead) > 2 {
+		switch c := ahead[0]; {
+		case c <= 0x7f:
+			r.at++
+			r.left--
+			return int64(c)
+		case c == 0xcc:
+			r.at += 2
+			r.left--
+			return int64(ahead[1])
+		case c == 0xcd:
+			r.at += 3
+			r.left--
+			return int64(ahead[1])<<8 | int64(ahead[2])
+		}
 	}
 	switch t := r.next(); t.kind {
 	case kindInt:

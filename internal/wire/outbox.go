@@ -93,7 +93,11 @@ func (o *outbox) empty() bool {
 
 // writeAll writes a batch, in one piece if the connection cannot take many at once itself.
 func writeAll(conn net.Conn, batch net.Buffers) (written int64, err error) {
-	if _, ok := conn.(*net.TCPConn); ok || len(batch) == 1 {
+	if len(batch) == 1 {
+		n, err := conn.Write(batch[0])
+		return int64(n), err
+	}
+	if _, ok := conn.(*net.TCPConn); ok {
 		return batch.WriteTo(conn)
 	}
 	n, err := conn.Write(bytes.Join(batch, nil))

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
@@ -11,7 +12,11 @@ import (
 // that Locust does not spend time on what is in them.
 const reportKey = "zae_report"
 
-const maxSeconds = 100_000
+const (
+	maxSeconds = 100_000
+	// grownAtOnce is for how many elements of a list memory is reserved before they have come.
+	grownAtOnce = 16
+)
 
 // Report is what a worker of this program tells beside Locust's rows: everything that happened since
 // the report before, with durations in nanoseconds.
@@ -34,7 +39,7 @@ type Report struct {
 
 func (r *reader) report() *Report {
 	inner := reader{data: r.bytes(), left: r.left, err: r.err}
-	report := &Report{Delta: &stats.Snapshot{}}
+	report := takeReport()
 	for key := range inner.fields() {
 		switch string(key) {
 		case "run":
@@ -71,15 +76,15 @@ func (r *reader) snapshotField(key string, s *stats.Snapshot) {
 	case "peaks":
 		s.PeakByClass = r.usersByClass()
 	case "rows":
-		s.Entries = r.entries()
+		s.Entries = r.entries(s.Entries)
 	case "setup":
-		s.Setup = r.entries()
+		s.Setup = r.entries(s.Setup)
 	case "errors":
 		s.Errors = r.errors()
 	case "tasks":
 		s.TaskErrors = r.errors()
 	case "series":
-		s.Series = r.series()
+		s.Series = r.series(s.Series)
 	case "coverage":
 		s.Coverage = r.coverage()
 	case "generator":
@@ -119,7 +124,7 @@ func (r *reader) skipMore(n int) {
 }
 
 func (r *reader) hist() *stats.Histogram {
-	h := new(stats.Histogram)
+	h := takeHist()
 	data := r.bytes()
 	if r.err != nil || len(data) == 0 {
 		return h
@@ -130,14 +135,14 @@ func (r *reader) hist() *stats.Histogram {
 	return h
 }
 
-// list reads an array of at most limit elements.
-func list[E any](r *reader, limit int, element func() E) []E {
+// list reads an array of at most limit elements into the memory of a slice.
+func list[E any](r *reader, into []E, limit int, element func() E) []E {
 	n := r.array()
 	if n > limit {
 		r.fail(fmt.Errorf("%d elements where at most %d belong", n, limit))
 		return nil
 	}
-	var elements []E
+	elements := slices.Grow(into[:0], min(n, grownAtOnce))
 	for range n {
 		elements = append(elements, element())
 		if r.err != nil {
@@ -147,7 +152,7 @@ func list[E any](r *reader, limit int, element func() E) []E {
 	return elements
 }
 
-func (r *reader) entries() []stats.Entry { return list(r, maxRows, r.entry) }
+func (r *reader) entries(into []stats.Entry) []stats.Entry { return list(r, into, maxRows, r.entry) }
 
 func (r *reader) entry() stats.Entry {
 	more := r.tuple(11)
@@ -167,7 +172,7 @@ func (r *reader) entry() stats.Entry {
 	return e
 }
 
-func (r *reader) errors() []stats.Error { return list(r, maxErrorKinds, r.errorKind) }
+func (r *reader) errors() []stats.Error { return list(r, nil, maxErrorKinds, r.errorKind) }
 
 func (r *reader) errorKind() stats.Error {
 	more := r.tuple(7)
@@ -182,7 +187,9 @@ func (r *reader) errorKind() stats.Error {
 	return e
 }
 
-func (r *reader) series() []stats.Second { return list(r, maxSeconds, r.second) }
+func (r *reader) series(into []stats.Second) []stats.Second {
+	return list(r, into, maxSeconds, r.second)
+}
 
 func (r *reader) second() stats.Second {
 	more := r.tuple(12)
@@ -216,7 +223,7 @@ func (r *reader) coverage() stats.Coverage {
 	c := stats.Coverage{
 		PlannedUserSeconds:   r.float(),
 		DeliveredUserSeconds: r.float(),
-		Gaps:                 list(r, maxSeconds, r.gap),
+		Gaps:                 list(r, nil, maxSeconds, r.gap),
 		LostWorkers:          r.count(),
 		UnaccountedSamples:   r.count(),
 		MissingReports:       r.count(),

@@ -1,6 +1,9 @@
 package wire
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Limits of what one report may hold.
 const (
@@ -52,15 +55,15 @@ type RowError struct {
 }
 
 func (r *reader) stats() *Stats {
-	s := &Stats{}
+	s := takeStats()
 	for key := range r.fields() {
 		switch string(key) {
 		case reportKey:
 			s.Report = r.report()
 		case "stats":
-			s.Rows = r.rows(s.Report != nil)
+			s.Rows = r.rows(s.Rows, s.Report != nil)
 		case "stats_total":
-			s.Total = r.row(s.Report != nil)
+			r.row(&s.Total, s.Report != nil)
 		case "errors":
 			s.Errors = r.rowErrors(s.Report != nil)
 		case "user_classes_count":
@@ -77,7 +80,8 @@ func (r *reader) stats() *Stats {
 	return s
 }
 
-func (r *reader) rows(skip bool) []Row {
+// rows reads them into the memory of a slice.
+func (r *reader) rows(into []Row, skip bool) []Row {
 	if skip {
 		r.skip()
 		return nil
@@ -87,19 +91,21 @@ func (r *reader) rows(skip bool) []Row {
 		r.fail(fmt.Errorf("%d rows, more than %d", n, maxRows))
 		return nil
 	}
-	rows := make([]Row, n)
+	rows := into[:min(cap(into), n)]
+	rows = append(rows, make([]Row, n-len(rows))...)
 	for i := range rows {
-		rows[i] = r.row(false)
+		r.row(&rows[i], false)
 	}
 	return rows
 }
 
-func (r *reader) row(skip bool) Row {
-	var e Row
+// row reads one, in the memory of its lists.
+func (r *reader) row(e *Row, skip bool) {
 	if skip {
 		r.skip()
-		return e
+		return
 	}
+	*e = e.emptied()
 	for key := range r.fields() {
 		switch string(key) {
 		case "name":
@@ -121,11 +127,11 @@ func (r *reader) row(skip bool) Row {
 		case "total_content_length":
 			e.ContentLength = r.int()
 		case "response_times":
-			e.Times = r.counts()
+			e.Times = r.counts(e.Times)
 		case "num_reqs_per_sec":
-			e.RequestsPerSecond = r.counts()
+			e.RequestsPerSecond = r.counts(e.RequestsPerSecond)
 		case "num_fail_per_sec":
-			e.FailuresPerSecond = r.counts()
+			e.FailuresPerSecond = r.counts(e.FailuresPerSecond)
 		case "start_time":
 			e.Start = r.float()
 		case "last_request_timestamp":
@@ -135,7 +141,6 @@ func (r *reader) row(skip bool) Row {
 		}
 	}
 	e.tidy()
-	return e
 }
 
 // tidy takes back what boomer says of requests that were not made: a minimum of 0 and a last request
@@ -153,15 +158,15 @@ func (e *Row) tidy() {
 	}
 }
 
-func (r *reader) counts() []Count {
+func (r *reader) counts(into []Count) []Count {
 	n := r.pairs()
 	if n > maxRowCounts {
 		r.fail(fmt.Errorf("%d different keys in one row, more than %d", n, maxRowCounts))
 	}
 	if n == 0 || r.err != nil {
-		return nil
+		return into[:0]
 	}
-	counts := make([]Count, n)
+	counts := slices.Grow(into[:0], n)[:n]
 	for i := range counts {
 		counts[i] = Count{r.int(), r.count()}
 	}

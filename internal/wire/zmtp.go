@@ -39,7 +39,7 @@ const (
 	DefaultMaxMessage = 100_000_000
 	// readBuffer is what a connection keeps; longer frames are read into memory of their own. It holds
 	// a command, and a heartbeat many times: thousands of idle workers should not take much memory.
-	readBuffer = 2048
+	readBuffer = 512
 	// firstChunk is what is reserved for a long frame before any of it has come.
 	firstChunk = 64 << 10
 	// keptFrame is the largest memory of a frame that is kept for the next one.
@@ -284,12 +284,13 @@ func (l *link) fill(size uint64) error {
 func (l *link) fillChunk(chunk []byte) error {
 	for len(chunk) > 0 {
 		n, err := l.in.Read(chunk)
-		if chunk = chunk[n:]; len(chunk) > 0 && err != nil {
+		if chunk = chunk[n:]; len(chunk) == 0 {
+			break
+		}
+		if err != nil {
 			return unexpectedEOF(err)
 		}
-		if l.stall > 0 {
-			l.deadline()
-		}
+		l.deadline()
 	}
 	return nil
 }

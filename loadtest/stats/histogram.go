@@ -46,11 +46,19 @@ func (h *Histogram) RecordN(d time.Duration, n int64) {
 		return
 	}
 	v := max(int64(d), 0)
+	if h.count == 0 {
+		h.min, h.max = v, v
+	} else {
+		h.min, h.max = min(h.min, v), max(h.max, v)
+	}
+	h.count += uint64(n)
+	h.sum = addBounded(h.sum, v, n)
 	index := bucketOf(v)
-	h.record(v, index)
-	h.count += uint64(n - 1)
-	h.sum = addBounded(h.sum, v, n-1)
-	h.blocks[index>>subBits][index&(blockSize-1)] += uint64(n - 1)
+	block := h.blocks[index>>subBits]
+	if block == nil {
+		block = h.addBlock(index)
+	}
+	block[index&(blockSize-1)] += uint64(n)
 }
 
 // addBounded returns sum + v·n, or the largest number if that is too large.
@@ -289,13 +297,14 @@ func (h *Histogram) AppendBinary(b []byte) ([]byte, error) {
 // MarshalBinary returns the compact form.
 func (h *Histogram) MarshalBinary() ([]byte, error) { return h.AppendBinary(nil) }
 
-// UnmarshalBinary replaces h by what MarshalBinary encoded. Memory is bounded whatever the input.
+// UnmarshalBinary replaces h by what MarshalBinary encoded, in the memory that h has; an error leaves
+// it empty. Memory is bounded whatever the input.
 func (h *Histogram) UnmarshalBinary(data []byte) error {
-	var decoded Histogram
-	if err := decoded.decode(data); err != nil {
+	h.Reset()
+	if err := h.decode(data); err != nil {
+		h.Reset()
 		return err
 	}
-	*h = decoded
 	return nil
 }
 
