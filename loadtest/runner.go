@@ -57,6 +57,7 @@ type Runner struct {
 	dispatcher *Dispatcher
 	nextIndex  int64
 	nextStep   time.Time
+	settle     *time.Timer // rings while users that are to stop have not
 	lastShape  ShapeStep
 	listeners  sync.WaitGroup
 	// listening is the context of listeners that run beside the users.
@@ -274,6 +275,8 @@ func (r *Runner) loop(ctx context.Context) (reason string, ended error) {
 	}
 	steps := time.NewTimer(time.Hour)
 	defer steps.Stop()
+	r.settle = time.NewTimer(time.Hour)
+	defer r.settle.Stop()
 	select {
 	case reason := <-r.stopTest: // by a listener: nobody starts
 		return reason, nil
@@ -294,6 +297,10 @@ func (r *Runner) loop(ctx context.Context) (reason string, ended error) {
 			return "", nil
 		case <-steps.C:
 			r.step(steps)
+		case <-r.settle.C:
+			if r.report(r.dispatcher.Planned()) {
+				r.settle.Reset(settleEvery)
+			}
 		case <-ticker.C:
 			if done, err := r.tick(steps); done {
 				return "", err
@@ -381,7 +388,9 @@ func (r *Runner) step(steps *time.Timer) {
 		r.swarm.Stop(class, n)
 	}
 	late := time.Since(r.nextStep)
-	r.report(r.dispatcher.Planned())
+	if r.report(r.dispatcher.Planned()) {
+		r.settle.Reset(settleEvery)
+	}
 	r.collector.Missed(late.Seconds() * float64(len(step.Start)))
 	if step.Wait > 0 {
 		r.nextStep = r.nextStep.Add(step.Wait)
@@ -404,11 +413,20 @@ func (r *Runner) spawningComplete() {
 	})
 }
 
-// report tells the collector how many users the plan wants, without those that ended themselves.
-func (r *Runner) report(planned int) {
+// settleEvery is how often users that are to stop are looked at, until they have.
+const settleEvery = 50 * time.Millisecond
+
+// report tells the collector how many users the plan wants, without those that ended themselves, and
+// whether more than that run because some are still about to stop.
+func (r *Runner) report(planned int) (settling bool) {
 	running, gone := r.swarm.Counts()
 	for _, n := range gone {
 		planned -= n
 	}
+	total := 0
+	for _, n := range running {
+		total += n
+	}
 	r.collector.Users(time.Now(), max(planned, 0), running)
+	return total > planned
 }

@@ -712,3 +712,22 @@ func TestBadConfigurationsAreRefusedWithEveryReason(t *testing.T) {
 		}
 	}
 }
+
+// TestTheSeriesSaysWhenUsersHadStopped: users that finish a task of 20 ms are gone in the second in which
+// the shape sent them away, not in the next one.
+func TestTheSeriesSaysWhenUsersHadStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		class := &UserClass{Name: "A", Tasks: []Task{{Run: func(ctx context.Context, u *User) error {
+			return u.Sleep(ctx, 20*time.Millisecond)
+		}}}}
+		shape := Stages(Stage{Duration: 2 * time.Second, Users: 5, SpawnRate: 10}, Stage{Duration: 2 * time.Second, Users: 1, SpawnRate: 10})
+		s, _ := run(t, Config{Classes: []*UserClass{class}, Shape: shape})
+		var users []int
+		for _, second := range s.Series[:4] {
+			users = append(users, second.Users)
+		}
+		if want := []int{5, 5, 1, 1}; !slices.Equal(users, want) {
+			t.Errorf("users by second %v, want %v", users, want)
+		}
+	})
+}
