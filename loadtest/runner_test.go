@@ -713,15 +713,15 @@ func TestBadConfigurationsAreRefusedWithEveryReason(t *testing.T) {
 	}
 }
 
-// TestTheSeriesSaysWhenUsersHadStopped: users that finish a task of 20 ms are gone in the second in which
+// TestTheSeriesSaysWhenUsersHadStopped: users that finish a task of 300 ms are gone in the second in which
 // the shape sent them away, not in the next one.
 func TestTheSeriesSaysWhenUsersHadStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		class := &UserClass{Name: "A", Tasks: []Task{{Run: func(ctx context.Context, u *User) error {
-			return u.Sleep(ctx, 20*time.Millisecond)
+			return u.Sleep(ctx, 300*time.Millisecond)
 		}}}}
 		shape := Stages(Stage{Duration: 2 * time.Second, Users: 5, SpawnRate: 10}, Stage{Duration: 2 * time.Second, Users: 1, SpawnRate: 10})
-		s, _ := run(t, Config{Classes: []*UserClass{class}, Shape: shape})
+		s, _ := run(t, Config{Classes: []*UserClass{class}, Shape: shape, StopTimeout: time.Second})
 		var users []int
 		for _, second := range s.Series[:4] {
 			users = append(users, second.Users)
