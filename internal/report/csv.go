@@ -2,8 +2,6 @@ package report
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -12,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
 )
@@ -142,7 +139,7 @@ func StatsCSV(s *stats.Snapshot) string {
 // FailuresCSV is the content of Locust's failures file, in the order of Locust's error keys.
 func FailuresCSV(s *stats.Snapshot) string {
 	failures := slices.Clone(s.Errors)
-	slices.SortFunc(failures, func(a, b stats.Error) int { return cmp.Compare(errorKey(&a), errorKey(&b)) })
+	slices.SortFunc(failures, func(a, b stats.Error) int { return cmp.Compare(a.Locust(), b.Locust()) })
 	b := new(strings.Builder)
 	b.WriteString(csvRow([]string{"Method", "Name", "Error", "Occurrences", "First Seen", "Last Seen"}))
 	for i := range failures {
@@ -303,44 +300,5 @@ func csvRow(fields []string) string {
 		b.WriteString(field)
 	}
 	b.WriteString("\r\n")
-	return b.String()
-}
-
-// errorKey is the key under which Locust files an error.
-func errorKey(e *stats.Error) string {
-	sum := sha256.Sum256([]byte(e.Type + "." + e.Name + "." + pythonRepr(e.Text)))
-	return hex.EncodeToString(sum[:])
-}
-
-// pythonRepr quotes a text as Python's repr does.
-func pythonRepr(text string) string {
-	quote := '\''
-	if strings.Contains(text, "'") && !strings.Contains(text, `"`) {
-		quote = '"'
-	}
-	b := new(strings.Builder)
-	b.WriteRune(quote)
-	for _, c := range text {
-		switch {
-		case c == quote || c == '\\':
-			b.WriteRune('\\')
-			b.WriteRune(c)
-		case c == '\n':
-			b.WriteString(`\n`)
-		case c == '\r':
-			b.WriteString(`\r`)
-		case c == '\t':
-			b.WriteString(`\t`)
-		case c == ' ' || unicode.IsPrint(c):
-			b.WriteRune(c)
-		case c <= 0xff:
-			fmt.Fprintf(b, `\x%02x`, c)
-		case c <= 0xffff:
-			fmt.Fprintf(b, `\u%04x`, c)
-		default:
-			fmt.Fprintf(b, `\U%08x`, c)
-		}
-	}
-	b.WriteRune(quote)
 	return b.String()
 }

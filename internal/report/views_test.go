@@ -126,18 +126,6 @@ func TestFailuresAndExceptionsCSV(t *testing.T) {
 	}
 }
 
-func TestErrorKeysAreThoseOfLocust(t *testing.T) {
-	for text, want := range map[string]string{
-		"x":                                "2b021d4e302ad4c44e78026b5f8e51499225d38eeec7202f3385d9a6ac8e71df",
-		"CatchResponseError('bad status')": "120b583fe7dcf86692d21cc36ad4b82330af7c12f4b6f393aa587b2a6a370bb1",
-	} {
-		e := stats.Error{ErrorKey: stats.ErrorKey{Type: "GET", Name: "/x", Text: text}}
-		if got := errorKey(&e); got != want {
-			t.Errorf("key of %q is %s, want %s", text, got, want)
-		}
-	}
-}
-
 func TestCSVNumbers(t *testing.T) {
 	for x, want := range map[float64]string{0: "0.0", 65.84189944134077: "65.84189944134077", 1e-5: "1e-05", 1e15: "1000000000000000.0", 1e16: "1e+16", 0.25: "0.25"} {
 		if got := pythonFloat(x); got != want {

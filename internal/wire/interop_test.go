@@ -528,7 +528,7 @@ func TestErrorKeysEqualLocusts(t *testing.T) {
 	texts := []string{"", "x", "it's", `"both" it's`, "back\\slash", "\n\r\t\x00\x1f\x7f", "é日本😀", "\u00a0\u200b\u2028\ufeff\ue000\U000e0001", "a b"}
 	var want []string
 	for _, text := range texts {
-		want = append(want, ErrorKey("GET", "/x", text))
+		want = append(want, (stats.ErrorKey{Type: "GET", Name: "/x", Text: text}).Locust())
 	}
 	var got []string
 	p.call(t, "error_keys", arguments{"texts": texts}, &got)

@@ -2,16 +2,11 @@ package wire
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
 )
@@ -262,7 +257,7 @@ func (t *Tally) addError(key stats.ErrorKey, end time.Time) {
 		e, ok = t.errors[key]
 	}
 	if !ok {
-		e = &RowError{Key: ErrorKey(key.Type, key.Name, key.Text), Name: key.Name, Method: key.Type, Text: key.Text, First: Timestamp(end)}
+		e = &RowError{Key: key.Locust(), Name: key.Name, Method: key.Type, Text: key.Text, First: Timestamp(end)}
 		t.errors[key] = e
 	}
 	e.Occurrences++
@@ -305,43 +300,4 @@ func sortCounts(counts map[int64]int64) []Count {
 		sorted = append(sorted, Count{key, counts[key]})
 	}
 	return sorted
-}
-
-// ErrorKey returns the key that Locust gives an error with a text: the same on all workers.
-func ErrorKey(method, name, text string) string {
-	sum := sha256.Sum256([]byte(method + "." + name + "." + pythonRepr(text)))
-	return hex.EncodeToString(sum[:])
-}
-
-// pythonRepr quotes a string as Python's repr does.
-func pythonRepr(s string) string {
-	quote := '\''
-	if strings.ContainsRune(s, '\'') && !strings.ContainsRune(s, '"') {
-		quote = '"'
-	}
-	var b strings.Builder
-	b.WriteRune(quote)
-	for _, c := range s {
-		switch {
-		case c == quote || c == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(c)
-		case c == '\n':
-			b.WriteString(`\n`)
-		case c == '\r':
-			b.WriteString(`\r`)
-		case c == '\t':
-			b.WriteString(`\t`)
-		case unicode.IsPrint(c):
-			b.WriteRune(c)
-		case c < 0x100:
-			fmt.Fprintf(&b, `\x%02x`, c)
-		case c < 0x10000:
-			fmt.Fprintf(&b, `\u%04x`, c)
-		default:
-			fmt.Fprintf(&b, `\U%08x`, c)
-		}
-	}
-	b.WriteRune(quote)
-	return b.String()
 }
