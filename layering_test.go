@@ -46,6 +46,7 @@ var allowedImports = map[string][]string{
 	"internal/cli":           {"..."},
 	"bench/peers/sdkloop":    {"limiter", "limiter/dynamostore"},
 	"bench/engine":           {"limiter/dynamostore"},
+	"interop/locust":         {},
 	"bench/master":           {"internal/wire", "loadtest/stats"},
 }
 

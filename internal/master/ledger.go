@@ -213,6 +213,9 @@ func addError(table map[stats.ErrorKey]*stats.Error, e stats.Error, skew time.Du
 // exception adds an uncaught error of a task that a worker tells on its own.
 func (l *ledger) exception(worker, message, traceback string, n int64) {
 	now := time.Now()
+	if e := l.exceptions[traceback]; e != nil {
+		message = e.Message // as Locust does: those of one place are one, under the first one's words
+	}
 	addError(l.tasks, stats.Error{
 		ErrorKey: stats.ErrorKey{Type: "TASK", Text: message}, Occurrences: n, First: now, Last: now, Traceback: traceback,
 	}, 0)
