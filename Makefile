@@ -12,7 +12,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The race detector needs a C compiler; on a machine with Go only the tests still run, without it.
 RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 
-.PHONY: help build test lint bench bench-peers fuzz cover check interop web web-check dist clean
+.PHONY: help build test lint bench bench-engine bench-peers fuzz cover check interop web web-check dist clean
 
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ lint: ## gofmt, vet and staticcheck
 
 bench: ## Go benchmarks of every package (BENCH=regexp, BENCHTIME=1s)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(PKGS)
+
+bench-engine: ## the engine alone on a core, DynamoDB Local beside it
+	./scripts/bench-engine
 
 bench-peers: ## us against Python's zae-limiter and Locust, side by side in one run
 	./scripts/bench-peers
