@@ -15,6 +15,7 @@ func (r *run) aim(t *timers, users int, rate float64, only []string) {
 	r.m.mu.Lock()
 	r.m.state = StateSpawning
 	r.target, r.only, r.ramping = users, only, true
+	r.dealAnew() // to those who joined since, too
 	r.dispatcher.Target(users, rate, only)
 	r.m.mu.Unlock()
 	t.nextStep = time.Now()
@@ -239,16 +240,23 @@ func (r *run) rebalance() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r.classesChanged()
-	// Without any worker, users stay where they are planned: either somebody comes or the run ends.
-	if members := r.wantedMembers(); len(members) > 0 && !slices.Equal(members, r.members) {
-		m.log.Info("users are dealt anew", "workers", len(members), "before", len(r.members))
-		r.members = members
-		r.dispatcher.Rebalance(members)
-		if step, ok := r.dispatcher.Next(); ok {
-			r.deal(&step, false)
-		}
-	}
+	r.dealAnew()
 	r.sync()
+}
+
+// dealAnew deals the users that run if others than before should have them. The lock is held.
+func (r *run) dealAnew() {
+	members := r.wantedMembers()
+	// Without any worker, users stay where they are planned: either somebody comes or the run ends.
+	if len(members) == 0 || slices.Equal(members, r.members) {
+		return
+	}
+	r.m.log.Info("users are dealt anew", "workers", len(members), "before", len(r.members))
+	r.members = members
+	r.dispatcher.Rebalance(members)
+	if step, ok := r.dispatcher.Next(); ok {
+		r.deal(&step, false)
+	}
 }
 
 // classesChanged takes over classes that workers have told of since the run began, where nobody else
