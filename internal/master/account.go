@@ -68,17 +68,17 @@ func (a *account) advance(now time.Time) {
 	}
 }
 
-// gaps returns the seconds in which less ran than was planned, as far as reports reach.
-func (a *account) gaps(series []stats.Second, first, before int64) []stats.Gap {
-	users := make(map[int64]int, len(series))
-	for i := range series {
-		users[series[i].Index] = series[i].Users
-	}
+// gaps returns the seconds in which less ran than was planned, as far as reports reach. users are
+// those that workers account for themselves, by second from the first one.
+func (a *account) gaps(users []int, first, before int64) []stats.Gap {
 	var gaps []stats.Gap
 	for index := first; index < min(before, int64(len(a.atEnd))); index++ {
-		planned, ran := a.atEnd[index].planned, users[index-first]
-		if planned > 0 && float64(ran) < gapBelow*float64(planned) {
-			gaps = append(gaps, stats.Gap{Index: index - first, Ratio: float64(ran) / float64(planned)})
+		end, ran := a.atEnd[index], a.atEnd[index].counted
+		if at := index - first; at < int64(len(users)) {
+			ran += users[at]
+		}
+		if end.planned > 0 && float64(ran) < gapBelow*float64(end.planned) {
+			gaps = append(gaps, stats.Gap{Index: index - first, Ratio: float64(ran) / float64(end.planned)})
 		}
 	}
 	return gaps

@@ -449,7 +449,9 @@ func (r *run) cover(s *stats.Snapshot, now time.Time) {
 			delivered += float64(min(total(n.users), total(n.told))) * max(now.Sub(since).Seconds(), 0)
 		}
 	}
+	users := make([]int, len(s.Series))
 	for i := range s.Series {
+		users[i] = s.Series[i].Users
 		if index := int(s.Series[i].Index + r.ledger.base); index < len(a.atEnd) {
 			s.Series[i].Users += a.atEnd[index].counted
 		}
@@ -461,7 +463,7 @@ func (r *run) cover(s *stats.Snapshot, now time.Time) {
 	s.Coverage = stats.Coverage{
 		PlannedUserSeconds:   a.plannedSeconds,
 		DeliveredUserSeconds: min(delivered, a.plannedSeconds),
-		Gaps:                 a.gaps(s.Series, r.ledger.base, reach),
+		Gaps:                 a.gaps(users, r.ledger.base, reach),
 		LostWorkers:          r.lost,
 		UnaccountedSamples:   r.uncounted,
 		MissingReports:       r.missing,

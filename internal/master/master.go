@@ -306,6 +306,10 @@ func (m *Master) farewell() {
 	for id := range m.nodes {
 		m.send(id, wire.TypeQuit, nil)
 	}
+	for id := range m.leaving {
+		// It is between two runs, and reads this when it has slept for its stop timeout.
+		m.send(id, wire.TypeQuit, nil)
+	}
 	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), farewellTime+m.config.StopTimeout)
 	defer cancel()
@@ -315,7 +319,7 @@ func (m *Master) farewell() {
 				return false
 			}
 		}
-		return true
+		return len(m.leaving) == 0
 	})
 	m.router.Close(ctx)
 	m.mu.Lock()

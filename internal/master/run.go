@@ -264,9 +264,15 @@ func (r *run) close(ctx context.Context) {
 	if r.scenario != nil && r.scenario.Close != nil {
 		errs = append(errs, r.scenario.Close(undo))
 	}
+	err := errors.Join(errs...)
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
-	r.err = errors.Join(append([]error{r.err}, errs...)...)
+	switch {
+	case r.err == nil:
+		r.err = err
+	case err != nil:
+		r.err = errors.Join(r.err, err)
+	}
 }
 
 // users is the part of the run in which users run.
