@@ -56,6 +56,9 @@ type result struct {
 	StopSeconds float64 `json:"stop_seconds"`
 	MasterCPU   float64 `json:"master_cpu_percent"`
 	OwnCPU      float64 `json:"simulator_cpu_percent"`
+	// MasterQueued is how long the master's threads were ready to run but something else did: much of it
+	// means that the core was not the master's alone, and that the times below are too long.
+	MasterQueued float64 `json:"master_queued_percent"`
 	// ReportBytes is the size of one report, ReportRatio the share of the reports due that was sent.
 	ReportBytes int     `json:"report_bytes"`
 	ReportRatio float64 `json:"report_ratio"`

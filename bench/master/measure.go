@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,6 +44,25 @@ func processTime(pid int) time.Duration {
 	user, _ := strconv.Atoi(fields[11])
 	system, _ := strconv.Atoi(fields[12])
 	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// queuedTime returns how long threads of a process were ready to run and did not, because something else
+// ran on their core.
+func queuedTime(pid int) time.Duration {
+	tasks, err := filepath.Glob("/proc/" + process(pid) + "/task/*/schedstat")
+	if err != nil {
+		return 0
+	}
+	sum := int64(0)
+	for _, task := range tasks {
+		if raw, err := os.ReadFile(task); err == nil {
+			if fields := strings.Fields(string(raw)); len(fields) > 1 {
+				ns, _ := strconv.ParseInt(fields[1], 10, 64)
+				sum += ns
+			}
+		}
+	}
+	return time.Duration(sum)
 }
 
 func process(pid int) string {

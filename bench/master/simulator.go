@@ -193,7 +193,7 @@ func (s *simulator) measure(web *api, r *result) error {
 	s.beats = 0
 	s.mu.Unlock()
 	reports, start := s.reports.Load(), time.Now()
-	master, own := processTime(o.masterPID), processTime(0)
+	master, own, queued := processTime(o.masterPID), processTime(0), queuedTime(o.masterPID)
 	var times []time.Duration
 	for time.Since(start) < o.duration {
 		took, err := web.requests()
@@ -209,6 +209,7 @@ func (s *simulator) measure(web *api, r *result) error {
 	}
 	seconds := time.Since(start).Seconds()
 	r.MasterCPU = 100 * (processTime(o.masterPID) - master).Seconds() / seconds
+	r.MasterQueued = 100 * (queuedTime(o.masterPID) - queued).Seconds() / seconds
 	r.OwnCPU = 100 * (processTime(0) - own).Seconds() / seconds
 	r.ReportRatio = float64(s.reports.Load()-reports) / seconds / float64(o.workers)
 	r.ReportBytes = s.reportBytes
