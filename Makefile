@@ -7,12 +7,13 @@ PKGS        ?= ./...
 FUZZTIME    ?= 10s
 BENCHTIME   ?= 1s
 BENCH       ?= .
+SOAK        ?= 10m
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The race detector needs a C compiler; on a machine with Go only the tests still run, without it.
 RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 
-.PHONY: help build test lint bench bench-engine bench-peers fuzz cover check interop web web-check dist clean
+.PHONY: help build test lint bench bench-engine bench-master bench-peers fuzz cover check soak interop web web-check dist clean
 
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,8 +38,14 @@ bench: ## Go benchmarks of every package (BENCH=regexp, BENCHTIME=1s)
 bench-engine: ## the engine alone on a core, DynamoDB Local beside it
 	./scripts/bench-engine
 
+bench-master: ## how many workers a core of our master and of Locust's serves, and how soon they are there
+	./scripts/bench-master
+
 bench-peers: ## us against Python's zae-limiter and Locust, side by side in one run
 	./scripts/bench-peers
+
+soak: ## a cluster at full speed whose workers are replaced all the time, for SOAK (needs Python)
+	./scripts/soak $(SOAK)
 
 fuzz: ## every fuzz target for FUZZTIME each
 	./scripts/fuzz $(FUZZTIME)

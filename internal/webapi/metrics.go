@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"runtime"
+	"runtime/metrics"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +46,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) error {
 	m.sample("zae_limiter_load_coverage_ratio", snapshot.Coverage.Ratio())
 	m.family("zae_limiter_load_saturated_seconds_total", "counter", "Seconds in which the load generator was late.")
 	m.sample("zae_limiter_load_saturated_seconds_total", float64(snapshot.Generator.SaturatedSeconds))
+	m.process()
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	_, _ = w.Write(m.Bytes())
 	return nil
@@ -130,4 +133,14 @@ func truth(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// process writes what this process is like, under the names that Go programs use.
+func (m *metricWriter) process() {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	m.family("go_goroutines", "gauge", "Goroutines of this process.")
+	m.sample("go_goroutines", float64(runtime.NumGoroutine()))
+	m.family("go_gc_heap_live_bytes", "gauge", "Memory that was in use after the last collection.")
+	m.sample("go_gc_heap_live_bytes", float64(live[0].Value.Uint64()))
 }
