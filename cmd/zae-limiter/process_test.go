@@ -125,14 +125,27 @@ func endpoint(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[1], "http://"+host)
 }
 
+// slay FILE TEXT: kills the process whose id follows TEXT in the file.
+func slay(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: slay FILE TEXT")
+	}
+	ts.Check(syscall.Kill(processAfter(ts, args[0], args[1]), syscall.SIGKILL))
+}
+
+func processAfter(ts *testscript.TestScript, file, text string) int {
+	_, rest, _ := strings.Cut(ts.ReadFile(file), text)
+	id, err := strconv.Atoi(strings.Fields(rest + " .")[0])
+	ts.Check(err)
+	return id
+}
+
 // gone FILE TEXT: waits until the process whose id follows TEXT in the file is no more.
 func gone(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: gone FILE TEXT")
 	}
-	_, rest, _ := strings.Cut(ts.ReadFile(args[0]), args[1])
-	id, err := strconv.Atoi(strings.Fields(rest + " .")[0])
-	ts.Check(err)
+	id := processAfter(ts, args[0], args[1])
 	deadline := time.Now().Add(30 * time.Second)
 	for time.Now().Before(deadline) {
 		if errors.Is(syscall.Kill(id, 0), syscall.ESRCH) {

@@ -65,6 +65,8 @@ func TestScripts(t *testing.T) {
 			"until":    until,
 			"address":  address,
 			"gone":     gone,
+			"slay":     slay,
+			"pour":     pour,
 		},
 	})
 }
@@ -267,6 +269,32 @@ func httpCall(ts *testscript.TestScript, neg bool, args []string) {
 	if neg != (status >= http.StatusBadRequest) {
 		ts.Fatalf("%s %s: %d %s", args[1], args[2], status, body)
 	}
+}
+
+// pour URL BYTES STATUS: posts so many bytes as a form; the answer has the status.
+func pour(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: pour URL BYTES STATUS")
+	}
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	request, err := http.NewRequest(http.MethodPost, args[0], io.LimitReader(zeros{}, size))
+	ts.Check(err)
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	response, err := http.DefaultClient.Do(request)
+	ts.Check(err)
+	response.Body.Close()
+	if strconv.Itoa(response.StatusCode) != args[2] {
+		ts.Fatalf("%s, want %s", response.Status, args[2])
+	}
+}
+
+// zeros has no end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 func call(ts *testscript.TestScript, args []string) (status int, body []byte) {

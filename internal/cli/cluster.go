@@ -122,6 +122,9 @@ func (c *cluster) listen(ctx context.Context) (net.Listener, error) {
 	if err != nil {
 		return nil, withHint(fmt.Errorf("listen for workers: %w", err), "another master may run on this machine: end it, or choose another address with --bind (port 0 = a free one)")
 	}
+	if bound := listener.Addr().(*net.TCPAddr).IP; !bound.IsLoopback() && c.secret == nil && !c.flags.allowPlain {
+		c.app.warn("workers of other machines are refused: give --secret-file here and there, or --allow-plain-workers")
+	}
 	return listener, nil
 }
 

@@ -61,6 +61,7 @@ func (a *app) conduct(ctx context.Context, c *cluster, t *troupe, progress *term
 	// What is around the master outlives the end of ctx: it ends after the master, in order.
 	around, leave := context.WithCancel(context.WithoutCancel(ctx))
 	stage.children = newChildren(progress)
+	stage.ended = stage.children.ended
 	a.active.Store(&activeRun{kill: func() { stage.kill(); leave() }, notes: progress})
 	defer a.active.Store(nil)
 	var group sync.WaitGroup
@@ -98,6 +99,7 @@ type stage struct {
 	server   *webapi.Server
 	listener net.Listener
 	children *children
+	ended    <-chan struct{} // closed when a child ended by itself; nil once that was said
 }
 
 // kill ends all processes that were started, at once.
@@ -283,6 +285,12 @@ func (s *stage) gather(ctx context.Context) error {
 	}
 }
 
+// childEnded says, once, that a process ended that should run.
+func (s *stage) childEnded() {
+	s.ended = nil
+	s.app.warn("%v", s.children.failure())
+}
+
 // watch shows the progress of a run until it is over.
 func (s *stage) watch(ctx context.Context, mastered chan error, over <-chan struct{}) error {
 	ticker := time.NewTicker(time.Second)
@@ -291,6 +299,8 @@ func (s *stage) watch(ctx context.Context, mastered chan error, over <-chan stru
 		select {
 		case <-over:
 			return nil
+		case <-s.ended:
+			s.childEnded()
 		case <-ctx.Done():
 			return nil
 		case err := <-mastered:
@@ -321,13 +331,8 @@ func (s *stage) wait(ctx context.Context, mastered chan error, over <-chan struc
 		case err := <-mastered:
 			mastered <- nil
 			return err
-		case <-s.children.ended:
-			if s.troupe.web == nil {
-				return nil
-			}
-			s.app.warn("%v", s.children.failure())
-			<-ctx.Done()
-			return nil
+		case <-s.ended:
+			s.childEnded()
 		case <-over:
 			if later <= 0 {
 				return nil

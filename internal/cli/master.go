@@ -279,7 +279,7 @@ const workersJoinWithin = time.Minute
 // benchmarkOn runs a plan once on the workers of a troupe and prints what was measured.
 func (a *app) benchmarkOn(ctx context.Context, f *benchmarkFlags, plan *runPlan, t *troupe, outputs *outputs, progress *term.Progress) error {
 	plan.level = slog.LevelWarn // workers that come and go are no news here
-	c, err := a.newCluster(plan, &masterFlags{bind: "127.0.0.1:0", expect: t.expect}, &lastLines{out: progress})
+	c, err := a.newCluster(plan, &masterFlags{bind: "127.0.0.1:0", expect: t.expect, rebalancing: true}, &lastLines{out: progress})
 	if err != nil {
 		return errors.Join(err, outputs.abandon())
 	}

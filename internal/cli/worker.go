@@ -110,8 +110,11 @@ func (a *app) runWorker(cmd *cobra.Command, f *workerCommandFlags) error {
 	if a.json {
 		err = a.printJSON(map[string]any{"status": status, "worker_id": config.ID})
 	}
-	if status == worker.StatusMasterUnreachable {
+	switch status {
+	case worker.StatusMasterUnreachable:
 		return errors.Join(err, withHint(fmt.Errorf("no master answers at %s", address), "start one with zae-limiter load master, or name it with --master"))
+	case worker.StatusMasterLost:
+		return errors.Join(err, withHint(fmt.Errorf("the master at %s has not answered for too long", address), "its last numbers may be missing there; --master-timeout says how long to wait for it"))
 	}
 	return err
 }

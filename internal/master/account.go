@@ -15,6 +15,7 @@ type account struct {
 	started time.Time
 	last    time.Time
 	over    bool // nothing is planned any more
+	ended   time.Time
 	// assigned are the users that were dealt to workers, wherever these are; the shares of all workers
 	// are what they make of it.
 	assigned int
@@ -68,11 +69,18 @@ func (a *account) advance(now time.Time) {
 	}
 }
 
-// gaps returns the seconds in which less ran than was planned, as far as reports reach. users are
-// those that workers account for themselves, by second from the first one.
+// stopBlur is how long before the end of a run the clocks of workers may have it.
+const stopBlur = 250 * time.Millisecond
+
+// gaps returns the seconds in which less ran than was planned, as far as reports reach. A second that
+// ends with the run is none: workers have begun to stop their users by then, each by its own clock.
+// users are those that workers account for themselves, by second from the first one.
 func (a *account) gaps(users []int, first, before int64) []stats.Gap {
 	var gaps []stats.Gap
 	for index := first; index < min(before, int64(len(a.atEnd))); index++ {
+		if a.over && a.ended.Sub(a.started.Add(time.Duration(index+1)*time.Second)) < stopBlur {
+			continue
+		}
 		end, ran := a.atEnd[index], a.atEnd[index].counted
 		if at := index - first; at < int64(len(users)) {
 			ran += users[at]

@@ -507,6 +507,7 @@ func (r *run) stopUsers(reason string, ended error) {
 		r.accounts.plannedSeconds += left.Seconds() * float64(r.accounts.planned())
 	}
 	r.stopping, r.accounts.over, r.reason = true, true, reason
+	r.accounts.ended = now
 	m.state = StateStopping
 	for id := range m.nodes {
 		m.send(id, wire.TypeStop, nil)
