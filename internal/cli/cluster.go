@@ -164,7 +164,7 @@ func (c *cluster) open(ctx context.Context, run master.Run) (*master.Scenario, e
 	if err != nil {
 		return nil, errors.Join(err, c.app.closeTarget(ctx, t, run.ID))
 	}
-	scenario := &master.Scenario{Settings: settings, Close: c.close}
+	scenario := &master.Scenario{Settings: settings, OnWarm: t.StartReadings, Close: c.close}
 	if p.file != nil {
 		p.file.Bind(loadclient.New(t.Limiter()))
 		scenario.Events = p.file.Events()

@@ -41,6 +41,7 @@ func (w *workerRun) open(ctx context.Context, run worker.Run) (*worker.Scenario,
 	return &worker.Scenario{
 		Classes: w.classes,
 		Events:  w.file.Events(),
+		OnWarm:  t.StartReadings,
 		Close: func(ctx context.Context) error {
 			return errors.Join(w.tell(t), w.app.closeTarget(ctx, t, run.ID))
 		},

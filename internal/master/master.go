@@ -62,6 +62,9 @@ type Scenario struct {
 	Events loadtest.Events
 	// Settings are JSON values that the workers' program is told, such as the namespace of the run.
 	Settings map[string]any
+	// OnWarm is called from a goroutine of its own when the warm-up of the configuration is over; nil =
+	// nobody wants to know.
+	OnWarm func()
 	// Close gives back what was opened, after the last worker has stopped its users; nil = nothing.
 	Close func(context.Context) error
 }

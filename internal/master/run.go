@@ -307,6 +307,9 @@ func (r *run) users(ctx context.Context) error {
 		r.reckon(n)
 	}
 	m.mu.Unlock()
+	if warm := r.scenario.OnWarm; warm != nil && m.config.Warmup > 0 {
+		defer time.AfterFunc(m.config.Warmup, warm).Stop()
+	}
 	reason, ended := r.loop(ctx)
 	r.stopUsers(reason, ended)
 	return ended

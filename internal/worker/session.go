@@ -67,6 +67,7 @@ type live struct {
 	env       *loadtest.Env
 	collector *stats.Collector
 	swarm     *loadtest.Swarm
+	warm      *time.Timer // nil = nobody is told that the warm-up is over
 	process   *stats.ProcessMeter
 	shift     int64 // seconds of the run before the collector's first one
 	nextIndex int64 // of users that the master gave none
@@ -261,6 +262,9 @@ func (s *session) open(ctx context.Context, received time.Time) (*live, error) {
 		options.Observe = s.worker.tally.Record
 	}
 	l.swarm = loadtest.NewSwarm(context.Background(), l.env, l.collector, options)
+	if left := s.info.Warmup - time.Since(zero); scenario.OnWarm != nil && s.info.Warmup > 0 && left > 0 {
+		l.warm = time.AfterFunc(left, scenario.OnWarm)
+	}
 	return l, nil
 }
 
@@ -422,6 +426,9 @@ func (s *session) close(l *live) {
 		s.count(l)
 	}
 	// What a start made is undone also when there is little time.
+	if l.warm != nil {
+		l.warm.Stop()
+	}
 	undo, cancelUndo := context.WithTimeout(context.Background(), max(s.patience/4, time.Second))
 	defer cancelUndo()
 	if l.scenario != nil {

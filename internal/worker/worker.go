@@ -64,6 +64,9 @@ type Run struct {
 type Scenario struct {
 	Classes []*loadtest.UserClass
 	Events  loadtest.Events
+	// OnWarm is called from a goroutine of its own when the warm-up of the run is over, never when it
+	// was over before this worker joined; nil = nobody wants to know.
+	OnWarm func()
 	// Close gives back what was opened, after the last listener; nil = nothing.
 	Close func(context.Context) error
 }
