@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/zeroae/zae-limiter-go/internal/loadclient"
@@ -254,6 +255,9 @@ func (c *cluster) result() (*report.Result, *stats.Snapshot) {
 	if !c.alone {
 		meta.Run.Mode = report.ModeDistributed
 	}
+	if outcome.Plan.Shape != nil {
+		meta.Run.Users, meta.Run.SpawnRate = nil, nil // it decides
+	}
 	meta.Run.Workers = &outcome.Workers
 	meta.Run.Cores = optionalInt(c.coresOfWorkers())
 	meta.WorkersBySecond = outcome.WorkersBySecond
@@ -263,6 +267,8 @@ func (c *cluster) result() (*report.Result, *stats.Snapshot) {
 	switch {
 	case errors.Is(outcome.Err, master.ErrUnreachable):
 		meta.Aborted = fmt.Sprintf("the target could not be reached for %s: %v", unreachableAfter, outcome.Err)
+	case errors.Is(outcome.Err, master.ErrNoWorkers):
+		meta.Aborted = "no worker has all user classes of the run: " + strings.Join(classNames(c.master.Classes()), ", ")
 	case errors.Is(outcome.Err, master.ErrWorkersLost):
 		meta.Aborted = "the last worker left before the end"
 	}

@@ -191,7 +191,7 @@ func (j *joinFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&j.masterHost, "master-host", "", "the host of --master, under Locust's name")
 	flags.IntVar(&j.masterPort, "master-port", 0, "the port of --master, under Locust's name")
 	flags.StringVar(&j.id, "worker-id", "", "`id` of this worker (default: host name and a random part)")
-	flags.Var(&j.timeout, "master-timeout", "give up after this long without a master; 0 = never")
+	flags.Var(&j.timeout, "master-timeout", "give up after this long without a master; 0 = after 5 minutes, and after 1 minute once it had answered")
 	j.secret.register(flags)
 	flags.BoolVar(&j.workerIgnored, "worker", false, "no effect: Locust's way to ask for a worker")
 	for _, name := range []string{"worker", "master-host", "master-port"} {

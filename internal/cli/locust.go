@@ -29,19 +29,19 @@ type locustFlags struct {
 
 func (l *locustFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&l.command, "locust-command", "", "run the Python locustfile on workers of Locust itself, started with this `command` (locust)")
-	flags.IntVar(&l.workers, "locust-workers", 0, "how many of Locust's workers to start; 0 = one for each core")
+	flags.IntVar(&l.workers, "locust-workers", -1, "how many of Locust's workers to start; -1 = one for each core, 0 = none: others start them")
 }
 
 func (l *locustFlags) validate() error {
-	if l.workers < 0 {
-		return fmt.Errorf("--locust-workers must not be negative, got %d", l.workers)
+	if l.workers < -1 {
+		return fmt.Errorf("--locust-workers must be -1 or more, got %d", l.workers)
 	}
 	return nil
 }
 
 // count is how many workers to start.
 func (l *locustFlags) count() int {
-	if l.workers == 0 {
+	if l.workers < 0 {
 		return defaultLocustWorkers()
 	}
 	return l.workers

@@ -269,7 +269,7 @@ func (a *app) benchmarkLocust(ctx context.Context, f *benchmarkFlags, progress *
 	if err != nil {
 		return usage(err)
 	}
-	t.expect = t.locustWorkers
+	t.expect = max(t.locustWorkers, 1)
 	return a.benchmarkOn(ctx, f, plan, t, outputs, progress)
 }
 

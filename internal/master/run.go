@@ -290,6 +290,7 @@ func (r *run) users(ctx context.Context) error {
 	case errors.Is(err, errStopped):
 		return err
 	case err != nil:
+		m.log.Error("no worker has all user classes of the run", "classes", r.names(r.plan.Classes))
 		return ErrNoWorkers
 	}
 	listening, stopListening := context.WithCancel(context.WithoutCancel(ctx))
