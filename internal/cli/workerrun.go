@@ -43,7 +43,11 @@ func (w *workerRun) open(ctx context.Context, run worker.Run) (*worker.Scenario,
 		Events:  w.file.Events(),
 		OnWarm:  t.StartReadings,
 		Close: func(ctx context.Context) error {
-			return errors.Join(w.tell(t), w.app.closeTarget(ctx, t, run.ID))
+			var err error
+			if !run.Foreign {
+				err = w.tell(t)
+			}
+			return errors.Join(err, w.app.closeTarget(ctx, t, run.ID))
 		},
 	}, nil
 }
@@ -70,8 +74,7 @@ func (w *workerRun) targetConfig(run worker.Run) (target.Config, error) {
 	return config, nil
 }
 
-// tell sends the master what the table was asked. Locust's masters do not know the message and ignore
-// it.
+// tell sends the master what the table was asked.
 func (w *workerRun) tell(t *target.Target) error {
 	data, err := json.Marshal(t.Tally())
 	if err != nil {

@@ -483,7 +483,16 @@ func get(t *testing.T, address string, into any) {
 
 func getText(t *testing.T, address string) string {
 	t.Helper()
-	response, err := http.Get(address)
+	return getTextOf(t, http.MethodGet, address)
+}
+
+func getTextOf(t *testing.T, method, address string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
