@@ -3,6 +3,7 @@
 package webapi_test
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -230,18 +231,64 @@ func TestLoginInTheBrowser(t *testing.T) {
 	p.sees("RUNNING")
 }
 
-func TestManyRowsInTheBrowser(t *testing.T) {
+func TestAnyNumberOfRowsInTheBrowser(t *testing.T) {
+	for rows, want := range map[int]int{0: 1, 1: 2, 700: 501} {
+		t.Run(fmt.Sprint(rows), func(t *testing.T) {
+			run := newTestRun()
+			address := newUIServer(t, run, nil)
+			if err := run.Swarm(t.Context(), webapi.Swarm{Users: 0, SpawnRate: 1}); err != nil {
+				t.Fatal(err)
+			}
+			run.manyRows(rows)
+			p := openBrowser(t, address, "/")
+			p.waits(fmt.Sprintf(`document.querySelectorAll("table tbody tr").length === %d`, want), fmt.Sprintf("for %d rows", want))
+			p.opensTab("Charts")
+			p.waits(`document.querySelectorAll("canvas").length >= 3`, "for three charts")
+			if err := run.Stop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			p.sees("STOPPED")
+		})
+	}
+}
+
+// rateShown is the figure of the page's header.
+const rateShown = `Number(document.querySelector("header").innerText.match(/RPS\s*([0-9.]+)/)?.[1] ?? NaN)`
+
+func TestTheRateInTheBrowserFallsToNothing(t *testing.T) {
 	run := newTestRun()
-	address := newUIServer(t, run, nil)
-	if err := run.Swarm(t.Context(), webapi.Swarm{Users: 1, SpawnRate: 1}); err != nil {
+	p := openBrowser(t, newUIServer(t, run, nil), "/")
+	p.fills("userCount", "10")
+	p.fills("spawnRate", "10")
+	p.presses("Start")
+	p.waits(rateShown+" > 50", "for a rate")
+	if err := run.Swarm(t.Context(), webapi.Swarm{Users: 0, SpawnRate: 10}); err != nil {
 		t.Fatal(err)
 	}
-	<-run.called
-	run.manyRows(700)
-	p := openBrowser(t, address, "/")
-	p.waits(`document.querySelectorAll("table tbody tr").length === 501`, "for 501 rows")
-	if err := run.Stop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	p.waits(rateShown+" === 0", "for the rate to fall")
+	p.sees("RUNNING")
+	p.presses("Stop")
+	p.sees("STOPPED")
+}
+
+func TestAReloadBringsTheChartsBack(t *testing.T) {
+	run := newTestRun()
+	p := openBrowser(t, newUIServer(t, run, nil), "/")
+	p.fills("userCount", "10")
+	p.presses("Start")
+	p.sees("RUNNING", "ACQUIRE")
+	// There is a sample every five seconds; the page has those from before it was loaded.
+	waitUntil(t, func() bool {
+		p.does(chromedp.Reload())
+		ctx, cancel := context.WithTimeout(p.ctx, patience)
+		defer cancel()
+		n, err := chromedp.Run(ctx, chromedp.Evaluate[int](`window.templateArgs?.history?.length ?? 0`))
+		return err == nil && n >= 2
+	})
+	p.waits(`window.templateArgs.history.at(-1).user_count[1] === 10`, "for the users of a sample")
+	p.opensTab("Charts")
+	p.waits(`document.querySelectorAll("canvas").length >= 3`, "for three charts")
+	p.sees("RUNNING")
+	p.presses("Stop")
 	p.sees("STOPPED")
 }
