@@ -225,3 +225,38 @@ func TestWhatUsersDoOnWorkersIsCountedExactly(t *testing.T) {
 		}
 	})
 }
+
+// sharedSeen is what users of a worker saw of the run.
+type sharedSeen struct {
+	mu                sync.Mutex
+	parent, namespace any
+	seed              uint64
+	option            string
+	index, count      int
+	runs, stops       int
+	late              error // of sharing a value on a worker
+}
+
+// sharedWorker starts a worker that notes what it sees in on_worker_start.
+func (c *cluster) sharedWorker() *sharedSeen {
+	seen := &sharedSeen{}
+	c.runWorker(func(config *worker.Config) {
+		config.Open = func(_ context.Context, run worker.Run) (*worker.Scenario, error) {
+			seen.namespace = run.Settings["namespace"]
+			return &worker.Scenario{Classes: c.oracle.classes("A", "B"), Events: loadtest.Events{
+				WorkerStart: func(_ context.Context, env *loadtest.Env) error {
+					seen.mu.Lock()
+					defer seen.mu.Unlock()
+					seen.parent, _ = env.Shared("parent")
+					seen.seed, seen.option = env.Seed(), env.Options()["x"]
+					seen.index, seen.count = env.WorkerIndex(), env.WorkerCount()
+					seen.runs++
+					seen.late = env.Share("late", 1)
+					return nil
+				},
+				WorkerStop: func(context.Context, *loadtest.Env) error { seen.stops++; return nil },
+			}}, nil
+		}
+	})
+	return seen
+}

@@ -22,6 +22,8 @@ const (
 	// changeGrace gathers workers that come and go at the same time, and gives a broken connection the
 	// time to be made again, before users are dealt anew.
 	changeGrace = 300 * time.Millisecond
+	// returnTime is how long, beyond its stop timeout, a worker takes to register after a stop.
+	returnTime = 2 * time.Second
 	// firstWorkerGrace is how long a run waits for workers that are between two runs.
 	firstWorkerGrace = 10 * time.Second
 	// undoTime bounds what listeners do at the end of a run whose master is told to end.
@@ -282,6 +284,9 @@ func (r *run) users(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, firstWorkerGrace+m.config.StopTimeout)
 	defer cancel()
 	waiting, stopWaiting := r.untilStopped(waiting)
+	all, stopWaitingForAll := context.WithTimeout(waiting, m.config.StopTimeout+returnTime)
+	_ = m.await(all, func() bool { return len(m.leaving) == 0 })
+	stopWaitingForAll()
 	err := m.await(waiting, func() bool { return len(m.able(r.names(r.plan.Classes))) > 0 })
 	stopWaiting()
 	switch {
