@@ -46,6 +46,7 @@ type session struct {
 
 	// mu guards what the master wants.
 	mu      sync.Mutex
+	updated bool // since the users were last started and stopped
 	wanted  map[string]int
 	indexes map[string][]int64
 	ramps   []int // users at the end of ramps that listeners are to be told of
@@ -57,6 +58,7 @@ type session struct {
 	unknown map[string]bool
 
 	reporting  sync.Mutex
+	reported   bool // everything, the end included
 	last       *stats.Snapshot
 	exceptions map[stats.ErrorKey]int64
 }
@@ -135,6 +137,7 @@ func textsOf(value any) (texts []string) {
 // update takes over what the master wants from now on.
 func (s *session) update(spawn *wire.Spawn, indexes map[string][]int64) {
 	s.mu.Lock()
+	s.updated = true
 	maps.Copy(s.wanted, spawn.UsersByClass)
 	for class, list := range indexes {
 		s.indexes[class] = append(s.indexes[class], list...)
@@ -307,10 +310,11 @@ func (s *session) loop(l *live) {
 		case <-s.stopped:
 			return
 		case <-s.wake:
-			s.apply(l)
 			s.tellListeners(l)
-			settling = time.Now()
-			settle.Reset(0)
+			if s.apply(l) {
+				settling = time.Now()
+				settle.Reset(0)
+			}
 		case <-settle.C:
 			if !settling.IsZero() && !s.settled(l) && time.Since(settling) < s.stopTimeout+time.Second {
 				settle.Reset(settleEvery)
@@ -327,12 +331,16 @@ func (s *session) loop(l *live) {
 	}
 }
 
-// apply starts and stops the users that make the difference to what is wanted.
-func (s *session) apply(l *live) {
+// apply starts and stops the users that make the difference to what is wanted; it reports false when
+// nothing else is wanted than before.
+func (s *session) apply(l *live) bool {
 	s.mu.Lock()
-	wanted, indexes := maps.Clone(s.wanted), s.indexes
-	s.indexes = map[string][]int64{}
+	updated, wanted, indexes := s.updated, maps.Clone(s.wanted), s.indexes
+	s.updated, s.indexes = false, map[string][]int64{}
 	s.mu.Unlock()
+	if !updated && !s.endUsers.Load() {
+		return false
+	}
 	if s.endUsers.Load() {
 		clear(wanted)
 		for class := range s.told {
@@ -362,6 +370,7 @@ func (s *session) apply(l *live) {
 		}
 	}
 	s.count(l)
+	return true
 }
 
 // settled reports whether no more users run than are wanted.
@@ -471,12 +480,17 @@ func (s *session) report(final bool) {
 	s.reporting.Lock()
 	defer s.reporting.Unlock()
 	l := s.live.Load()
-	if l == nil {
-		if final {
-			s.reportNothing()
-		}
+	switch {
+	case s.reported:
+		return
+	case l == nil && final:
+		s.reported = true
+		s.reportNothing()
+		return
+	case l == nil:
 		return
 	}
+	s.reported = final
 	now := time.Now()
 	snapshot := l.collector.Snapshot(now, final)
 	l.process.Fill(&snapshot.Generator)

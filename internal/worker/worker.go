@@ -533,7 +533,8 @@ func (w *Worker) endSession(within time.Duration) {
 
 // leave stops the users, sees to it that the master has the last numbers, and says goodbye.
 func (w *Worker) leave(within time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	began := time.Now()
+	ctx, cancel := context.WithDeadline(context.Background(), began.Add(within))
 	defer cancel()
 	w.endSession(within * 3 / 4)
 	if !w.isJoined() {
@@ -542,7 +543,9 @@ func (w *Worker) leave(within time.Duration) {
 	if !w.isOwn() {
 		w.reportToLocust()
 	} else if r := w.unconfirmed(); r != nil {
-		w.awaitAcknowledgement(ctx, r)
+		confirming, stop := context.WithDeadline(ctx, began.Add(within*7/8))
+		w.awaitAcknowledgement(confirming, r)
+		stop()
 	}
 	w.send(wire.TypeQuit, nil)
 	if err := w.dealer.Flush(ctx); err != nil {
