@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -69,6 +70,7 @@ func (a *app) conduct(ctx context.Context, c *cluster, t *troupe, progress *term
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go func() { mastered <- c.master.Run(running, workers) }()
+	group.Go(func() { a.saveMemory(running, c) })
 	err = stage.set(around, &group)
 	if err == nil {
 		stage.announce()
@@ -84,6 +86,20 @@ func (a *app) conduct(ctx context.Context, c *cluster, t *troupe, progress *term
 	stage.children.close()
 	group.Wait()
 	return err
+}
+
+// With so many workers a master collects garbage more often: what it keeps for each of them counts more
+// than the processor time of a collection.
+const (
+	manyWorkers   = 1000
+	manyGCPercent = 100
+)
+
+// saveMemory waits until there are many workers; GOGC in the environment wins.
+func (a *app) saveMemory(ctx context.Context, c *cluster) {
+	if a.getenv("GOGC") == "" && c.master.WaitWorkers(ctx, manyWorkers) == nil {
+		debug.SetGCPercent(manyGCPercent)
+	}
 }
 
 // errEnded is the cause of an end that nobody forced.

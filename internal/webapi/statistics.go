@@ -2,6 +2,7 @@ package webapi
 
 import (
 	"cmp"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -89,7 +90,8 @@ type requestsAnswer struct {
 }
 
 func (s *Server) statsRequests(w http.ResponseWriter, _ *http.Request) error {
-	body, err := s.requests.get(func() ([]byte, error) { return encode(s.requestsAnswer()) })
+	// Without indentation, which would take twice as long as the rest with thousands of workers.
+	body, err := s.requests.get(func() ([]byte, error) { return json.Marshal(s.requestsAnswer()) })
 	if err != nil {
 		return err
 	}

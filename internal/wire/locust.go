@@ -88,7 +88,7 @@ func (s *Stats) Delta(now time.Time) *stats.Snapshot {
 		UsersByClass: s.UsersByClass,
 		Entries:      slices.Grow(d.Entries[:0], len(s.Rows)),
 		Series:       d.Series[:0],
-		Generator:    stats.Generator{CPURatio: -1, CPUTime: -1, Late: takeHist()},
+		Generator:    stats.Generator{CPURatio: -1, CPUTime: -1, Late: takeLate()},
 	}
 	for i := range s.Rows {
 		d.Entries = append(d.Entries, s.Rows[i].Entry())

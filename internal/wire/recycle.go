@@ -13,18 +13,22 @@ var (
 	statsPool  = sync.Pool{New: func() any { return new(Stats) }}
 	reportPool = sync.Pool{New: func() any { return &Report{Delta: new(stats.Snapshot)} }}
 	deltaPool  = sync.Pool{New: func() any { return new(stats.Snapshot) }}
-	histPool   = sync.Pool{New: func() any { return new(stats.Histogram) }}
+	// Histograms of lateness have other buckets than those of durations: mixed, all of them would soon
+	// have the buckets of both.
+	histPool = sync.Pool{New: func() any { return new(stats.Histogram) }}
+	latePool = sync.Pool{New: func() any { return new(stats.Histogram) }}
 )
 
 func takeStats() *Stats          { return statsPool.Get().(*Stats) }
 func takeReport() *Report        { return reportPool.Get().(*Report) }
 func takeDelta() *stats.Snapshot { return deltaPool.Get().(*stats.Snapshot) }
 func takeHist() *stats.Histogram { return histPool.Get().(*stats.Histogram) }
+func takeLate() *stats.Histogram { return latePool.Get().(*stats.Histogram) }
 
-func giveHist(h *stats.Histogram) {
+func give(pool *sync.Pool, h *stats.Histogram) {
 	if h != nil {
 		h.Reset()
-		histPool.Put(h)
+		pool.Put(h)
 	}
 }
 
@@ -66,15 +70,15 @@ func (e *Row) emptied() Row {
 func giveSnapshot(s *stats.Snapshot) {
 	for _, entries := range [][]stats.Entry{s.Entries, s.Setup} {
 		for i := range entries {
-			giveHist(entries[i].Hist)
+			give(&histPool, entries[i].Hist)
 		}
 		clear(entries)
 	}
 	for i := range s.Series {
-		giveHist(s.Series[i].Hist)
-		giveHist(s.Series[i].Late)
+		give(&histPool, s.Series[i].Hist)
+		give(&latePool, s.Series[i].Late)
 	}
 	clear(s.Series)
-	giveHist(s.Generator.Late)
+	give(&latePool, s.Generator.Late)
 	*s = stats.Snapshot{Entries: s.Entries[:0], Setup: s.Setup[:0], Series: s.Series[:0]}
 }

@@ -123,8 +123,8 @@ func (r *reader) skipMore(n int) {
 	}
 }
 
-func (r *reader) hist() *stats.Histogram {
-	h := takeHist()
+// hist reads a histogram into the memory of another.
+func (r *reader) hist(h *stats.Histogram) *stats.Histogram {
 	data := r.bytes()
 	if r.err != nil || len(data) == 0 {
 		return h
@@ -164,7 +164,7 @@ func (r *reader) entry() stats.Entry {
 		Untimed:     r.count(),
 		Depth:       r.count(),
 		DepthCount:  r.count(),
-		Hist:        r.hist(),
+		Hist:        r.hist(takeHist()),
 		FirstStart:  r.time(),
 		LastEnd:     r.time(),
 	}
@@ -204,18 +204,18 @@ func (r *reader) second() stats.Second {
 		P99:         r.duration(),
 		LateP99:     r.duration(),
 		Saturated:   r.bool(),
-		Hist:        r.histOrNil(),
-		Late:        r.histOrNil(),
+		Hist:        r.histOrNil(takeHist),
+		Late:        r.histOrNil(takeLate),
 	}
 	r.skipMore(more)
 	return s
 }
 
-func (r *reader) histOrNil() *stats.Histogram {
+func (r *reader) histOrNil(take func() *stats.Histogram) *stats.Histogram {
 	if r.isNil() {
 		return nil
 	}
-	return r.hist()
+	return r.hist(take())
 }
 
 func (r *reader) coverage() stats.Coverage {
@@ -245,7 +245,7 @@ func (r *reader) generator() stats.Generator {
 		CPURatio:         r.float(),
 		CPUTime:          r.duration(),
 		GCPauseMax:       r.duration(),
-		Late:             r.hist(),
+		Late:             r.hist(takeLate()),
 		Seconds:          r.count(),
 		SaturatedSeconds: r.count(),
 	}

@@ -86,8 +86,9 @@ type RouterOptions struct {
 // Router is the socket of a master: it accepts many peers, which it knows by the identity that they
 // give. The newest connection of an identity replaces an older one. It is safe for concurrent use.
 type Router struct {
-	options RouterOptions
-	group   sync.WaitGroup
+	options  RouterOptions
+	group    sync.WaitGroup
+	handlers *handlers
 
 	mu        sync.RWMutex
 	closed    bool
@@ -107,6 +108,7 @@ func NewRouter(options RouterOptions) *Router {
 	options.MaxConnections = cmp.Or(options.MaxConnections, 50_000)
 	return &Router{
 		options:   options,
+		handlers:  newHandlers(),
 		open:      map[*peer]struct{}{},
 		peers:     map[string]*peer{},
 		listeners: map[net.Listener]struct{}{},
@@ -176,7 +178,7 @@ func (r *Router) isClosed() bool {
 
 // admit starts to serve a connection.
 func (r *Router) admit(conn net.Conn) {
-	p := &peer{router: r, conn: conn, remote: conn.RemoteAddr(), done: make(chan struct{})}
+	p := &peer{router: r, conn: conn, remote: conn.RemoteAddr(), done: make(chan struct{}), handled: make(chan struct{}, 1)}
 	p.out.maxMessages, p.out.maxBytes = r.options.MaxQueue, r.options.MaxQueueBytes
 	r.mu.Lock()
 	if r.closed || len(r.open) >= r.options.MaxConnections {
@@ -259,6 +261,7 @@ type peer struct {
 	identity string
 	secure   bool
 	done     chan struct{} // closed once nothing of the peer is left
+	handled  chan struct{} // has an element when a message was handled
 
 	mu        sync.Mutex
 	shaken    bool // hands, that is
@@ -268,16 +271,28 @@ type peer struct {
 
 func (p *peer) serve() {
 	defer p.forget()
+	if p.begin() {
+		p.end(p.read())
+	}
+}
+
+// begin greets the peer and makes it known.
+func (p *peer) begin() bool {
 	if err := p.handshake(); err != nil {
 		p.close(err)
 		p.event(Event{Kind: Refused, Err: p.why(err)})
-		return
+		return false
 	}
 	if !p.register() {
-		return
+		return false
 	}
+	p.router.handlers.enter()
 	p.event(Event{Kind: Connected})
-	err := p.read()
+	return true
+}
+
+func (p *peer) end(err error) {
+	p.router.handlers.leave()
 	p.close(err)
 	p.out.close()
 	p.router.unregister(p)
@@ -394,13 +409,18 @@ func (p *peer) read() error {
 			}
 			return err
 		}
-		m, err := Decode(data)
-		if err != nil {
-			p.event(Event{Kind: Bad, Err: err, Size: len(data)})
-			continue
-		}
-		p.event(Event{Kind: Received, Message: m, Size: len(data)})
+		p.router.handlers.handle(p, data)
 	}
+}
+
+// message decodes one and hands it over.
+func (p *peer) message(data []byte) {
+	m, err := Decode(data)
+	if err != nil {
+		p.event(Event{Kind: Bad, Err: err, Size: len(data)})
+		return
+	}
+	p.event(Event{Kind: Received, Message: m, Size: len(data)})
 }
 
 // send queues a frame and sees to it that somebody writes.
