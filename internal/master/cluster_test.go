@@ -2,6 +2,7 @@ package master_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -260,3 +261,256 @@ func (c *cluster) sharedWorker() *sharedSeen {
 	})
 	return seen
 }
+
+// Users that end themselves leave the plan and are not replaced; a reason to stop ends the run.
+func TestWhatCodeOfUsersDecides(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		m, _ := c.runMaster(master.Config{Classes: weighted("A", 1)})
+		ends := func(config *worker.Config) {
+			config.Open = func(context.Context, worker.Run) (*worker.Scenario, error) {
+				return &worker.Scenario{Classes: []*loadtest.UserClass{{
+					Name: "A", WaitTime: loadtest.Constant(time.Second),
+					Tasks: []loadtest.Task{{Name: "t", Run: func(_ context.Context, u *loadtest.User) error {
+						u.Record(stats.Sample{Type: "CALL", Name: "c", Start: time.Now()})
+						switch {
+						case u.Index() == 3 && u.Env().RunTime() > 3*time.Second:
+							return loadtest.ErrStopUser
+						case u.Index() == 1 && u.Env().RunTime() > 9*time.Second:
+							return loadtest.StopTest("enough")
+						case u.Index() == 2 && u.Env().RunTime() > 5*time.Second && u.State == nil:
+							u.State = true
+							panic("oh")
+						}
+						return nil
+					}}},
+				}}}, nil
+			}
+		}
+		c.runWorker(ends)
+		c.runWorker(ends)
+		c.waitWorkers(2)
+		c.start(master.Plan{Users: 6, SpawnRate: 6})
+		time.Sleep(8 * time.Second)
+		if got := m.Users()["A"]; got != 5 {
+			t.Errorf("%d users, want 5", got)
+		}
+		if err := m.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		o, _ := m.Outcome()
+		if o.Reason != "enough" || o.Err != nil {
+			t.Errorf("ended for %q, %v", o.Reason, o.Err)
+		}
+		if cov := o.Snapshot.Coverage; cov.Ratio() < 0.98 || len(cov.Gaps) > 0 {
+			t.Errorf("coverage %+v", cov)
+		}
+		exceptions := m.Exceptions()
+		if len(exceptions) != 1 || exceptions[0].Count != 1 || exceptions[0].Message != "panic: oh" || len(exceptions[0].Workers) != 1 {
+			t.Errorf("exceptions %+v", exceptions)
+		}
+	})
+}
+
+// The statistics begin anew, and the run goes on; what comes later counts from there.
+func TestResetStatistics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		m, _ := c.runMaster(master.Config{})
+		c.runWorker()
+		c.waitWorkers(1)
+		id := c.start(master.Plan{Users: 10, SpawnRate: 100})
+		time.Sleep(10 * time.Second)
+		before := m.Snapshot().Total.Requests
+		m.ResetStats()
+		if s := m.Snapshot(); s.Total.Requests != 0 || len(s.Series) != 0 || len(s.Entries) != 0 || s.Users != 10 {
+			t.Errorf("after the reset: %+v", s)
+		}
+		time.Sleep(10 * time.Second)
+		o := c.end()
+		s := o.Snapshot
+		if s.Total.Requests+before != c.oracle.calls(id) || s.Total.Requests == 0 || s.Coverage.UnaccountedSamples != 0 {
+			t.Errorf("%d + %d counted, users made %d; %+v", before, s.Total.Requests, c.oracle.calls(id), s.Coverage)
+		}
+		if s.Elapsed() < 8*time.Second || s.Elapsed() > 11*time.Second || s.Coverage.Ratio() < 0.9 {
+			t.Errorf("elapsed %v, coverage %v", s.Elapsed(), s.Coverage.Ratio())
+		}
+		m.ResetStats() // of a run that is over
+		if s := m.Snapshot(); s.Total.Requests != 0 {
+			t.Errorf("%d requests after the last reset", s.Total.Requests)
+		}
+	})
+}
+
+// The current rate follows the traffic and falls to zero after it.
+func TestTheCurrentRateFollowsTheTraffic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		m, _ := c.runMaster(master.Config{})
+		c.runWorker()
+		c.runWorker()
+		c.waitWorkers(2)
+		c.start(master.Plan{Users: 21, SpawnRate: 1000})
+		rate := func(after time.Duration, low, high float64) {
+			t.Helper()
+			time.Sleep(after)
+			if got := m.Snapshot().Total.Current.RPS; got < low || got > high {
+				t.Errorf("after %v: %v requests a second, want %v to %v", after, got, low, high)
+			}
+		}
+		rate(6*time.Second, 190, 210) // 21 users, a call each 105 ms
+		rate(10*time.Second, 190, 210)
+		c.start(master.Plan{Users: 0, SpawnRate: 1000})
+		rate(20*time.Second, 0, 0)
+		if h := m.Snapshot().Total.Current.Hist; h.Count() != 0 {
+			t.Errorf("%d calls in the last ten seconds", h.Count())
+		}
+	})
+}
+
+// A shape is asked each second, also while a ramp goes on, and ends the run.
+func TestShapesOverWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		m, _ := c.runMaster(master.Config{})
+		c.runWorker()
+		c.runWorker()
+		c.waitWorkers(2)
+		began := time.Now()
+		c.start(master.Plan{Shape: loadtest.Stages(
+			loadtest.Stage{Duration: 5 * time.Second, Users: 4, SpawnRate: 4},
+			loadtest.Stage{Duration: 5 * time.Second, Users: 1000, SpawnRate: 2}, // never reached
+			loadtest.Stage{Duration: 5 * time.Second, Users: 2, SpawnRate: 100, Classes: []string{"B"}},
+		)})
+		users := func(after time.Duration, want int) {
+			t.Helper()
+			time.Sleep(after)
+			n := 0
+			for _, count := range m.Users() {
+				n += count
+			}
+			if n != want {
+				t.Errorf("after %v: %d users, want %d", time.Since(began), n, want)
+			}
+		}
+		users(4500*time.Millisecond, 4)
+		users(5*time.Second, 14) // two a second from second five on
+		users(3*time.Second, 2)
+		if err := m.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took < 15*time.Second || took > 17*time.Second {
+			t.Errorf("the run took %v", took)
+		}
+	})
+}
+
+// A run ends when its time is over; that of a later change counts, and none is left for the next run.
+func TestRunTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		m, _ := c.runMaster(master.Config{})
+		c.runWorker()
+		c.waitWorkers(1)
+		began := time.Now()
+		c.start(master.Plan{Users: 2, SpawnRate: 10, RunTime: 10 * time.Second})
+		time.Sleep(5 * time.Second)
+		c.start(master.Plan{Users: 3, SpawnRate: 10, RunTime: 10 * time.Second})
+		if err := m.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took < 15*time.Second || took > 16*time.Second {
+			t.Errorf("the run took %v", took)
+		}
+		o, _ := m.Outcome()
+		if o.Err != nil || o.Snapshot.PeakUsers != 3 {
+			t.Errorf("outcome %v, at most %d users", o.Err, o.Snapshot.PeakUsers)
+		}
+		c.start(master.Plan{Users: 2, SpawnRate: 10, RunTime: 5 * time.Second})
+		time.Sleep(time.Second)
+		c.end()
+		c.start(master.Plan{Users: 2, SpawnRate: 10})
+		time.Sleep(time.Minute)
+		if got := m.State(); got != master.StateRunning {
+			t.Errorf("state %s a minute into a run without end", got)
+		}
+	})
+}
+
+// Of two processes with one id the one that came first has to go.
+func TestTwoProcessesWithOneID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		m, _ := c.runMaster(master.Config{})
+		same := func(config *worker.Config) { config.ID = "h_same" }
+		first := c.runWorker(same)
+		c.waitWorkers(1)
+		id := c.start(master.Plan{Users: 4, SpawnRate: 100})
+		time.Sleep(3 * time.Second)
+		second := c.runWorker(same)
+		time.Sleep(20 * time.Second)
+		select {
+		case <-first.done:
+			if first.status != worker.StatusQuit {
+				t.Errorf("the first one ended with %s", first.status)
+			}
+		default:
+			t.Error("the first one is still there")
+		}
+		select {
+		case <-second.done:
+			t.Errorf("the second one ended with %s", second.status)
+		default:
+		}
+		if workers := m.Workers(); len(workers) != 1 || workers[0].Users != 4 {
+			t.Errorf("workers %+v", workers)
+		}
+		o := c.end()
+		if got, want := o.Snapshot.Total.Requests+o.Snapshot.Coverage.UnaccountedSamples, c.oracle.calls(id); got != want {
+			t.Errorf("%d counted and stated, users made %d: %+v", got, want, o.Parts)
+		}
+	})
+}
+
+// A worker of another master is nobody's loss here: two masters, each with its own.
+func TestTwoMasters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := newCluster(t), newCluster(t)
+		for _, c := range []*cluster{one, two} {
+			c.runMaster(master.Config{})
+			c.runWorker()
+			c.waitWorkers(1)
+		}
+		first := one.start(master.Plan{Users: 3, SpawnRate: 10})
+		second := two.start(master.Plan{Users: 4, SpawnRate: 10})
+		time.Sleep(5 * time.Second)
+		for id, c := range map[string]*cluster{first: one, second: two} {
+			if o := c.end(); o.Snapshot.Total.Requests != c.oracle.calls(id) || o.Snapshot.Coverage.LostWorkers != 0 {
+				t.Errorf("%d counted, users made %d", o.Snapshot.Total.Requests, c.oracle.calls(id))
+			}
+		}
+	})
+}
+
+// A worker on which the run cannot begin ends it, with its own words.
+func TestARunThatCannotBeginOnAWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		m, _ := c.runMaster(master.Config{})
+		c.runWorker()
+		c.runWorker(func(config *worker.Config) {
+			config.Open = func(context.Context, worker.Run) (*worker.Scenario, error) { return nil, errNoTable }
+		})
+		c.waitWorkers(2)
+		c.start(master.Plan{Users: 2, SpawnRate: 10})
+		if err := m.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		o, _ := m.Outcome()
+		if failure, ok := errors.AsType[*master.WorkerError](o.Err); !ok || failure.Worker != "h_2" || failure.Text != "no table" {
+			t.Errorf("ended with %v", o.Err)
+		}
+	})
+}
+
+var errNoTable = errors.New("no table")

@@ -141,6 +141,10 @@ func (m *Master) from(n *node, message *wire.Message) {
 	case wire.TypeClientStopped:
 		m.clientStopped(n)
 	case wire.TypeQuit:
+		if n.evicting {
+			n.evicting = false // the goodbye of the older one of two processes
+			return
+		}
 		m.log.Info("a worker leaves", "worker", n.id)
 		m.left(n)
 	case wire.TypeHello:
@@ -261,7 +265,7 @@ func (m *Master) register(e *wire.Event, ready wire.ClientReady) {
 func (m *Master) hello(n *node, hello wire.Hello) {
 	if m.retired[hello.Process] {
 		m.log.Warn("two workers have the same id: the older one is told to quit", "worker", n.id)
-		m.send(n.id, wire.TypeQuit, nil)
+		n.evicting = m.send(n.id, wire.TypeQuit, nil)
 		return
 	}
 	if n.hello.Process != "" && n.hello.Process != hello.Process {

@@ -19,13 +19,15 @@ type node struct {
 	id    string
 	index int
 	// state is what the worker said last, or missing.
-	state  string
-	heard  time.Time
-	gone   bool // its connection was lost
-	own    bool // a worker of this program
-	hello  wire.Hello
-	remote net.Addr
-	secure bool
+	state string
+	heard time.Time
+	gone  bool // its connection was lost
+	own   bool // a worker of this program
+	// evicting is set while an older process of the same id is told to quit.
+	evicting bool
+	hello    wire.Hello
+	remote   net.Addr
+	secure   bool
 
 	users      map[string]int // that run, as it says
 	cpu        float64
