@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -103,8 +104,11 @@ func (a *app) newCluster(p *runPlan, flags *masterFlags, lines *lastLines) (*clu
 		OnMessage:   c.message,
 		Logger:      newLogger(lines, p.level),
 	}
-	if p.file != nil {
+	switch {
+	case p.file != nil:
 		config.Locustfile, config.Files = p.file.SHA256(), c.files
+	case p.python != "":
+		config.Files = c.pythonFile
 	}
 	c.master, err = master.New(config)
 	return c, err
@@ -132,6 +136,12 @@ func (c *cluster) listen(ctx context.Context) (net.Listener, error) {
 // files are what a worker without a locustfile is given.
 func (c *cluster) files() ([]wire.LocustfileSource, error) {
 	return givenSources(c.plan.file)
+}
+
+// pythonFile is what a worker of Locust without a locustfile is given: as by Locust's master, the file
+// without its modules.
+func (c *cluster) pythonFile() ([]wire.LocustfileSource, error) {
+	return []wire.LocustfileSource{{Filename: filepath.Base(c.plan.python), Contents: c.plan.pythonText}}, nil
 }
 
 // open opens the target of a run.

@@ -315,7 +315,7 @@ func (a *app) locustPlan(ctx context.Context, f *benchmarkFlags, t *troupe, prog
 		return nil, nil, usage(err)
 	}
 	p := &runPlan{
-		python: f.scenario.files[0], pythonSHA256: fmt.Sprintf("%x", sha256.Sum256(text)), scenario: &f.scenario, target: &f.target, options: options,
+		python: f.scenario.files[0], pythonText: string(text), pythonSHA256: fmt.Sprintf("%x", sha256.Sum256(text)), scenario: &f.scenario, target: &f.target, options: options,
 		users: f.users, spawnRate: f.spawnRate, duration: f.duration.duration(),
 		prices: f.target.pricesWanted() || f.thresholds.about("cost"),
 		stop:   f.stop.duration(), warmup: f.warmup.duration(), cores: f.cores, seed: f.scenario.seed,

@@ -38,6 +38,7 @@ const (
 type runPlan struct {
 	file         *locustfile.File // nil for Locust's workers
 	python       string           // their file
+	pythonText   string
 	pythonSHA256 string
 	listeners    *locustListeners // of that file
 	standing     *target.Target   // what all runs drive; nil = each opens its own

@@ -51,11 +51,12 @@ func (e *Row) Median() float64 {
 // Entry returns the row as an entry: its quantiles are as exact as Locust's rounded times.
 func (e *Row) Entry() stats.Entry {
 	entry := stats.Entry{
-		Key:      stats.Key{Type: e.Method, Name: e.Name},
-		Requests: e.Requests,
-		Failures: e.Failures,
-		Untimed:  e.Untimed,
-		Hist:     takeHist(),
+		Key:           stats.Key{Type: e.Method, Name: e.Name},
+		Requests:      e.Requests,
+		Failures:      e.Failures,
+		Untimed:       e.Untimed,
+		ContentLength: max(e.ContentLength, 0),
+		Hist:          takeHist(),
 	}
 	left := e.Timed()
 	for _, c := range e.Times {

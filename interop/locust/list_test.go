@@ -20,7 +20,7 @@ var acceptance = [...]struct {
 	// Workers of Locust on our master.
 	1:  {"a worker started before the master registers, once", "TestLocust01AWorkerStartedBeforeItsMaster"},
 	2:  {"indexes are 0 and 1, and kept over a stop", "TestLocust02IndexesAreKept"},
-	3:  {"-f - is answered, the temporary identity is no worker", "TestLocust03AWorkerThatFetchesItsLocustfile"},
+	3:  {"-f - is answered, the temporary identity is no worker", "TestLocust03AWorkerThatFetchesItsLocustfile TestLocust03OurProgramGivesItsPythonFile"},
 	4:  {"the steps of a ramp, and what each worker runs", "TestLocust04StepsOfARamp"},
 	5:  {"spawn timestamps increase over edits, stops and restarts of the master", "TestLocust05SpawnTimestampsIncrease"},
 	6:  {"weighted and fixed-count classes end as under Locust's master", "TestLocust06WeightsAndFixedCountsEndAsUnderLocust"},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -99,6 +100,42 @@ func TestLocust03AWorkerThatFetchesItsLocustfile(t *testing.T) {
 			t.Error("the identity that only asked for the file was shown as a worker")
 		}
 	})
+}
+
+const plainPython = `
+from locust import User, constant, task
+
+class A(User):
+    wait_time = constant(0.1)
+    @task
+    def a(self):
+        self.environment.events.request.fire(
+            request_type="CALL", name="/a", response_time=1.5, response_length=3, exception=None, context={})
+`
+
+// The program gives its Python file, which its own workers of Locust run, to others that ask.
+func TestLocust03OurProgramGivesItsPythonFile(t *testing.T) {
+	t.Parallel()
+	command := filepath.Join(filepath.Dir(newest(t)), "locust")
+	m := startOurProgram(t, "127.0.0.1:0", "-f", writeFile(t, "given.py", plainPython), "--locust-command", command, "--locust-workers", "1")
+	startLocust(t, older(t), "", nil, "--worker", "--master-host", "127.0.0.1", "--master-port", m.port, "-f", "-")
+	r := untilRequests(t, m.web, "both workers", func(r *requests) bool { return len(r.Workers) == 2 })
+	for _, w := range r.Workers {
+		if strings.Contains(w.ID, "locustfile") {
+			t.Errorf("a worker that only asked: %s", w.ID)
+		}
+	}
+	swarm(t, m.web, 4, 100)
+	r = untilRequests(t, m.web, "four users", func(r *requests) bool { return r.UserCount == 4 && r.State == "running" })
+	for _, w := range r.Workers {
+		if w.Users != 2 {
+			t.Errorf("worker %+v", w)
+		}
+	}
+	m.signal(syscall.SIGTERM)
+	if code := m.exit(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
 }
 
 // steps returns what each spawn told a worker, in text.

@@ -53,6 +53,7 @@ func entriesSince(now, earlier []Entry) []Entry {
 		d.Untimed -= base.Untimed
 		d.Depth -= base.Depth
 		d.DepthCount -= base.DepthCount
+		d.ContentLength -= base.ContentLength
 		d.Hist = e.Hist.Since(base.Hist)
 		changed = append(changed, d)
 	}
