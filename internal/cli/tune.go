@@ -221,7 +221,7 @@ func (f *tuneFlags) document(path string, found tuneOutcome, complete bool) *tun
 		workers := workersFor(users, found.Optimal)
 		doc.Recommendations = append(doc.Recommendations, tuneRecommendation{
 			Users: users, Workers: workers,
-			Command: fmt.Sprintf("zae-limiter load benchmark --name NAME -f %s --users %d --workers %d", path, users, workers),
+			Command: fmt.Sprintf("zae-limiter load benchmark --mode distributed -f %s --users %d --workers %d", path, users, workers),
 		})
 	}
 	return doc
