@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/internal/master"
+	"github.com/zeroae/zae-limiter-go/internal/wire"
 	"github.com/zeroae/zae-limiter-go/internal/wire/wiretest"
 	"github.com/zeroae/zae-limiter-go/internal/worker"
 	"github.com/zeroae/zae-limiter-go/loadtest"
@@ -514,3 +516,57 @@ func TestARunThatCannotBeginOnAWorker(t *testing.T) {
 }
 
 var errNoTable = errors.New("no table")
+
+// Changes of a class reach the workers that are there and those that come, for the next run.
+func TestChangesOfAClassReachTheWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		m, _ := c.runMaster(master.Config{Classes: []*loadtest.UserClass{{Name: "A"}, {Name: "B"}}})
+		task := func(name string) loadtest.Task {
+			return loadtest.Task{Name: name, Run: func(_ context.Context, u *loadtest.User) error {
+				u.Record(stats.Sample{Type: u.Host(), Name: name, Start: time.Now()})
+				return nil
+			}}
+		}
+		twoTasks := func(config *worker.Config) {
+			config.Open = func(context.Context, worker.Run) (*worker.Scenario, error) {
+				var classes []*loadtest.UserClass
+				for _, name := range []string{"A", "B"} {
+					classes = append(classes, &loadtest.UserClass{
+						Name: name, Host: "own", WaitTime: loadtest.Constant(time.Second), Tasks: []loadtest.Task{task("one"), task("two")},
+					})
+				}
+				return &worker.Scenario{Classes: classes}, nil
+			}
+		}
+		c.runWorker(twoTasks)
+		c.waitWorkers(1)
+		update := wire.UpdateUserClass{Class: "A", Attributes: map[string]any{"weight": 3, "host": "elsewhere", "tasks": []any{"two"}}}
+		if err := m.UpdateClass(update); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.UpdateClass(wire.UpdateUserClass{Class: "B", Attributes: map[string]any{"tasks": []any{"gone"}}}); err != nil {
+			t.Fatal(err)
+		}
+		c.runWorker(twoTasks)
+		c.waitWorkers(2)
+		c.start(master.Plan{Users: 8, SpawnRate: 100})
+		time.Sleep(10 * time.Second)
+		if got := m.Users(); got["A"] != 6 || got["B"] != 2 {
+			t.Errorf("users %v", got)
+		}
+		rows := map[stats.Key]bool{}
+		for _, e := range c.end().Snapshot.Entries {
+			rows[e.Key] = true
+		}
+		want := map[stats.Key]bool{{Type: "elsewhere", Name: "two"}: true, {Type: "own", Name: "one"}: true, {Type: "own", Name: "two"}: true}
+		if !maps.Equal(rows, want) {
+			t.Errorf("rows %v, want %v", rows, want)
+		}
+		for _, bad := range []wire.UpdateUserClass{{Class: "Nobody"}, {Class: "A", Attributes: map[string]any{"weight": -1}}} {
+			if err := m.UpdateClass(bad); err == nil {
+				t.Errorf("%+v is accepted", bad)
+			}
+		}
+	})
+}

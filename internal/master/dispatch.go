@@ -270,32 +270,27 @@ func (r *run) classesChanged() {
 // wantedMembers returns the workers that users should be dealt to. The lock is held.
 func (r *run) wantedMembers() []string {
 	m := r.m
-	able := m.able(r.names(r.only))
+	able := map[string]bool{}
+	for _, id := range m.able(r.names(r.only)) {
+		able[id] = true
+	}
 	patient := !r.ramping && !m.config.Rebalance
 	var kept []string
 	running := false
 	for _, id := range r.members {
 		n := m.nodes[id]
 		switch {
-		case slices.Contains(able, id):
+		case able[id]:
 			kept, running = append(kept, id), true
+			delete(able, id)
 		case patient && n != nil && n.state == StateMissing:
 			kept = append(kept, id)
 		}
 	}
-	if patient && running {
+	if patient && running || len(able) == 0 {
 		return kept
 	}
-	var joined []string
-	for _, id := range able {
-		if !slices.Contains(kept, id) {
-			joined = append(joined, id)
-		}
-	}
-	if len(joined) == 0 {
-		return kept
-	}
-	return loadtest.SortWorkers(append(kept, joined...))
+	return loadtest.SortWorkers(slices.AppendSeq(kept, maps.Keys(able)))
 }
 
 // sync tells workers again that may not have heard what they were told. The lock is held.

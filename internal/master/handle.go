@@ -16,6 +16,8 @@ const (
 	returnGrace = 30 * time.Second
 	// maxLearned bounds the classes that workers can tell of.
 	maxLearned = 1000
+	// maxLogs bounds the workers whose log lines are kept.
+	maxLogs = 5000
 	// maxFiles bounds the files that are sent to workers, in bytes.
 	maxFiles = 16 << 20
 )
@@ -165,15 +167,17 @@ func (m *Master) tell(id string, message *wire.Message) {
 			r.ledger.exception(id, exception.Message, exception.Traceback, 1)
 		}
 	case wire.TypeLogs:
-		if logs, ok := message.Data.(wire.Logs); ok {
+		if logs, ok := message.Data.(wire.Logs); ok && (m.logs[id] != nil || len(m.logs) < maxLogs) {
 			m.logs[id] = logs.Lines
 		}
 	case wire.TypeStopTest:
-		if reason, ok := message.Data.(string); ok && r != nil {
+		if reason, ok := message.Data.(string); ok && r != nil && r.ids[id] != nil {
 			r.stop(reason)
 		}
 	case wire.TypeRunFailed:
-		m.runFailed(id, message.Data)
+		if r != nil && r.ids[id] != nil {
+			m.runFailed(id, message.Data)
+		}
 	}
 }
 
@@ -290,7 +294,17 @@ func (m *Master) hello(n *node, hello wire.Hello) {
 		n.classes[class] = true
 	}
 	m.learn(n)
+	m.sendUpdates(n)
 	m.workersChanged()
+}
+
+// sendUpdates tells a worker how its classes were changed before it came. The lock is held.
+func (m *Master) sendUpdates(n *node) {
+	for _, update := range m.updates {
+		if n.has(update.Class) {
+			m.send(n.id, wire.TypeUpdateUserClass, update)
+		}
+	}
 }
 
 // learn takes over class names that only workers know. The lock is held.
@@ -360,6 +374,7 @@ func (m *Master) knows(n *node, users map[string]int) {
 	}
 	if len(n.classes) != before {
 		m.learn(n)
+		m.sendUpdates(n)
 		m.workersChanged()
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -191,6 +192,7 @@ type Master struct {
 	logs      map[string][]string
 	learned   map[string]bool // classes that workers told of
 	weights   map[string]*loadtest.UserClass
+	updates   map[string]wire.UpdateUserClass // by class, for workers that come later
 	lastSpawn float64
 	active    *run          // conducted or about to be
 	latest    *run          // active, or the last one that was
@@ -227,6 +229,7 @@ func New(config Config) (*Master, error) {
 		logs:    map[string][]string{},
 		learned: map[string]bool{},
 		weights: map[string]*loadtest.UserClass{},
+		updates: map[string]wire.UpdateUserClass{},
 		changed: make(chan struct{}),
 	}
 	for _, c := range config.Classes {
@@ -476,12 +479,23 @@ func (m *Master) UpdateClass(update wire.UpdateUserClass) error {
 		return fmt.Errorf("user class %q: weight and fixed count must not be negative", update.Class)
 	}
 	m.weights[update.Class] = c
+	m.updates[update.Class] = merged(m.updates[update.Class], update)
 	for id, n := range m.nodes {
 		if n.has(update.Class) {
 			m.send(id, wire.TypeUpdateUserClass, update)
 		}
 	}
 	return nil
+}
+
+// merged returns the sum of two changes of a class.
+func merged(old, update wire.UpdateUserClass) wire.UpdateUserClass {
+	attributes := maps.Clone(old.Attributes)
+	if attributes == nil {
+		attributes = map[string]any{}
+	}
+	maps.Copy(attributes, update.Attributes)
+	return wire.UpdateUserClass{Class: update.Class, Attributes: attributes}
 }
 
 func numberOf(value any) (float64, bool) {

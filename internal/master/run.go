@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -151,10 +152,16 @@ func (m *Master) conduct(ctx context.Context, r *run) {
 	if err == nil {
 		err = r.users(ctx)
 	}
+	reason := ""
 	if errors.Is(err, errStopped) {
 		err = nil
+		select {
+		case reason = <-r.stops:
+		default:
+		}
 	}
 	m.mu.Lock()
+	r.reason = cmp.Or(r.reason, reason)
 	r.stopping = true
 	if r.err == nil {
 		r.err = err
@@ -327,6 +334,7 @@ func (r *run) names(only []string) []string { return dealt(r.m.classes(), only) 
 // timers are what the loop of a run waits for.
 type timers struct {
 	step, settle, over, rebalance *time.Timer
+	gathering                     bool // changes, until rebalance fires
 	nextStep                      time.Time
 	rampEnded                     time.Time
 	shape                         loadtest.ShapeStep
@@ -370,11 +378,15 @@ func (r *run) loop(ctx context.Context) (reason string, ended error) {
 		case <-t.settle.C:
 			r.settle(t)
 		case <-r.changed:
-			t.rebalance.Reset(changeGrace)
+			if !t.gathering {
+				t.gathering = true
+				t.rebalance.Reset(changeGrace)
+			}
 			if r.workersGone() {
 				return "", ErrWorkersLost
 			}
 		case <-t.rebalance.C:
+			t.gathering = false
 			r.rebalance()
 		case <-ticker.C:
 			if done, err := r.tick(t); done {
@@ -540,12 +552,11 @@ func (r *run) stopUsers(reason string, ended error) {
 
 // awaitParts waits until every worker that took part has told everything, or is lost.
 func (r *run) awaitParts(ctx context.Context) {
-	ticker := time.NewTicker(100 * time.Millisecond)
+	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for !r.allTold(time.Now()) {
 		select {
 		case <-ticker.C:
-		case <-r.changed:
 		case <-ctx.Done():
 			r.m.log.Warn("not every worker has stopped in time")
 			return

@@ -259,7 +259,7 @@ func (s *session) open(ctx context.Context, received time.Time) (*live, error) {
 		}
 	}
 	options := loadtest.SwarmOptions{
-		Classes: scenario.Classes, Tags: s.run.Tags, ExcludeTags: s.run.ExcludeTags, Cores: cores, StopTimeout: s.stopTimeout,
+		Classes: s.worker.changed(scenario.Classes), Tags: s.run.Tags, ExcludeTags: s.run.ExcludeTags, Cores: cores, StopTimeout: s.stopTimeout,
 	}
 	if !s.own {
 		options.Observe = s.worker.tally.Record

@@ -132,6 +132,7 @@ type Worker struct {
 	master  *wire.MasterInfo // nil = one of Locust, or not known yet
 	index   int
 	session *session
+	changes map[string]classChange
 	reports *reports  // of the latest run under a master of this program; it may be over
 	heard   time.Time // when the master last said anything
 
@@ -176,6 +177,7 @@ func New(config Config) (*Worker, error) {
 		tally:   wire.NewTally(time.Now()),
 		joined:  make(chan struct{}),
 		again:   make(chan struct{}, 1),
+		changes: map[string]classChange{},
 		warned:  map[string]bool{},
 	}
 	w.dealer = wire.NewDealer(wire.DealerOptions{
@@ -362,13 +364,62 @@ func (w *Worker) handle(m *wire.Message) (quit bool) {
 	case wire.TypeReconnect:
 		w.dealer.Reconnect()
 	case wire.TypeUpdateUserClass:
-		// Weights are the master's business; hosts and tasks come with the locustfile.
+		if update, ok := m.Data.(wire.UpdateUserClass); ok {
+			w.update(update)
+		}
 	default:
 		if w.config.OnMessage != nil {
 			w.config.OnMessage(*m)
 		}
 	}
 	return false
+}
+
+// update takes over a change of a user class for later runs. Weights are the master's business.
+func (w *Worker) update(update wire.UpdateUserClass) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change := w.changes[update.Class]
+	if host, ok := update.Attributes["host"].(string); ok {
+		change.host = host
+	}
+	if tasks, ok := update.Attributes["tasks"]; ok {
+		change.tasks, change.chosen = textsOf(tasks), true
+	}
+	w.changes[update.Class] = change
+}
+
+// classChange is what the master changed of a class.
+type classChange struct {
+	host   string
+	tasks  []string // to keep
+	chosen bool
+}
+
+// changed returns the classes as the master has changed them. A class that is left no task stays as it
+// is.
+func (w *Worker) changed(classes []*loadtest.UserClass) []*loadtest.UserClass {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	changed := slices.Clone(classes)
+	for i, c := range changed {
+		change, ok := w.changes[c.Name]
+		if !ok {
+			continue
+		}
+		copied := *c
+		copied.Host = cmp.Or(change.host, c.Host)
+		if change.chosen {
+			kept := slices.DeleteFunc(slices.Clone(c.Tasks), func(task loadtest.Task) bool { return !slices.Contains(change.tasks, task.Name) })
+			if len(kept) > 0 {
+				copied.Tasks = kept
+			} else {
+				w.log.Warn("none of the tasks that were chosen is there", "class", c.Name, "tasks", change.tasks)
+			}
+		}
+		changed[i] = &copied
+	}
+	return changed
 }
 
 // sayReady asks to be registered.
