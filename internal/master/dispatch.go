@@ -253,7 +253,7 @@ func (r *run) dealAnew() {
 	}
 	r.m.log.Info("users are dealt anew", "workers", len(members), "before", len(r.members))
 	r.members = members
-	r.dispatcher.Rebalance(members)
+	r.dispatcher.Move(members)
 	if step, ok := r.dispatcher.Next(); ok {
 		r.deal(&step, false)
 	}

@@ -168,7 +168,7 @@ func TestUsersAreDealtAnewWhenWorkersComeAndGo(t *testing.T) {
 			synctest.Wait()
 			one.kill()
 			time.Sleep(2 * time.Second)
-			expectRuns(t, "after a leave", "A4 | A2B2", two, three)
+			expectRuns(t, "after a leave", "A3B1 | A3B1", two, three)
 			for _, w := range []*peer{two, three} {
 				if n := len(w.spawns); n > 3 {
 					t.Errorf("%s was told %d times", w.id, n)
