@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -143,5 +144,41 @@ U = user_class(acquire)
 				t.Errorf("%d writes sent for %d counted acquires, want about the same, of 2 seconds", sent, counted)
 			}
 		})
+	}
+}
+
+// With a seed each user draws the same numbers, whichever process runs it and however many there are.
+func TestSequencesDoNotDependOnTheWorkers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	scenario := `
+def on_start(user):
+    for i in range(5):
+        record("DRAWN", "%d: %d %d" % (user.index, i, user.random.randint(0, 1000000000)), seconds=0.001)
+def idle(user):
+    sleep(0.05)
+A = user_class(idle, on_start=on_start)
+B = user_class(idle, on_start=on_start)
+`
+	if err := os.WriteFile(filepath.Join(dir, "u.star"), []byte(scenario), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	drawn := func(options ...string) string {
+		doc := benchmarkDocument(t, append(options, "-C", dir, "-f", "u.star", "--users", "6", "--spawn-rate", "100",
+			"--duration", "2", "--seed", "7")...)
+		var names []string
+		for _, e := range doc.Entries {
+			names = append(names, e.Name)
+		}
+		return strings.Join(names, "\n")
+	}
+	want := drawn()
+	if n := strings.Count(want, "\n") + 1; n != 30 {
+		t.Fatalf("%d numbers were drawn, want 30:\n%s", n, want)
+	}
+	for _, workers := range []string{"1", "3"} {
+		if got := drawn("--workers", workers); got != want {
+			t.Errorf("over %s workers:\n%s\nin one process:\n%s", workers, got, want)
+		}
 	}
 }
