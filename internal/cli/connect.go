@@ -32,9 +32,6 @@ target, the embedded engine, all in this process. Ctrl+C ends all of it. Other w
 			if given := f.aws.given(cmd.Flags()); len(given) > 0 && f.name == "" {
 				err = errors.Join(err, fmt.Errorf("%s: only with --name", strings.Join(given, ", ")))
 			}
-			if f.processes < -1 {
-				err = errors.Join(err, fmt.Errorf("--processes must be -1 or more, got %d", f.processes))
-			}
 			if f.standalone && (f.processes != 0 || f.locust.command != "") {
 				err = errors.Join(err, errors.New("--standalone is without workers: it does not go with --processes and --locust-command"))
 			}
@@ -56,17 +53,10 @@ target, the embedded engine, all in this process. Ctrl+C ends all of it. Other w
 }
 
 func (a *app) connect(cmd *cobra.Command, f *clusterCommandFlags) error {
-	processes := f.processes
-	if processes < 0 {
-		processes = defaultLocustWorkers()
-	}
-	args := []string{"-f", strings.Join(f.scenario.files, ",")}
-	if f.scenario.dir != "" {
-		args = append(args, "-C", f.scenario.dir)
-	}
+	processes := f.workerProcesses()
 	t := &troupe{
 		web: &f.web, inside: processes == 0 && f.locust.command == "",
-		processes: processes, workerArgs: args,
+		processes: processes, workerArgs: f.workerArgs(),
 		start: f.autostart, end: f.autoquit >= 0, expect: max(1, processes), expectMax: workersJoinWithin,
 		browser: !f.noBrowser && a.hasDesktop(),
 	}

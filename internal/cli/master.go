@@ -92,6 +92,7 @@ the engine embedded in this process.`,
 	flags := cmd.Flags()
 	f.registerCluster(flags)
 	flags.BoolVar(&f.headless, "headless", false, "no web UI: start at once and end with the run")
+	flags.IntVar(&f.processes, "processes", 0, "start so many worker `processes` on this machine too; -1 = one for each core")
 	flags.SortFlags = false
 	return cmd
 }
@@ -112,6 +113,12 @@ func (f *clusterCommandFlags) registerCluster(flags *pflag.FlagSet) {
 }
 
 func (f *clusterCommandFlags) validateCluster(flags *pflag.FlagSet) error {
+	if f.processes < -1 {
+		return fmt.Errorf("--processes must be -1 or more, got %d", f.processes)
+	}
+	if f.processes != 0 && f.locust.command != "" {
+		return errors.New("--processes starts workers of this program: with --locust-command give --locust-workers")
+	}
 	errs := []error{f.validateLoad(flags), f.master.validate(), f.locust.validate()}
 	if f.name != "" {
 		errs = append(errs, fmt.Errorf("--name %w; leave it out to run on this machine", errNotYet))
@@ -129,6 +136,14 @@ func (f *clusterCommandFlags) validateCluster(flags *pflag.FlagSet) error {
 		errs = append(errs, missingLocustfile(f.scenario.dir))
 	}
 	return errors.Join(errs...)
+}
+
+// workerProcesses is how many processes to start.
+func (f *clusterCommandFlags) workerProcesses() int {
+	if f.processes < 0 {
+		return defaultLocustWorkers()
+	}
+	return f.processes
 }
 
 // missingLocustfile asks for one and names those that there are.
@@ -179,7 +194,11 @@ func (a *app) runMaster(cmd *cobra.Command, f *clusterCommandFlags) error {
 	if !f.headless {
 		t.web = &f.web
 	}
-	if a.standsAlone(f.master.masterIgnored) {
+	t.workerArgs, t.processes = f.workerArgs(), f.workerProcesses()
+	if t.processes > 0 && !cmd.Flags().Changed("expect-workers") {
+		t.expect = t.processes
+	}
+	if a.standsAlone(f.master.masterIgnored || f.processes != 0) {
 		f.alone, t.inside, t.expect = true, true, 1
 	}
 	return a.runCluster(cmd, f, t, progress)
@@ -245,13 +264,18 @@ func (a *app) finishCluster(c *cluster, thresholds *thresholdFlags, outputs *out
 	return a.finish(done, outputs)
 }
 
-// benchmarkDistributed runs the users on worker processes of this machine.
-func (a *app) benchmarkDistributed(ctx context.Context, f *benchmarkFlags, plan *runPlan, outputs *outputs, progress *term.Progress) error {
+// workerArgs tell worker processes on this machine where the locustfile is.
+func (f *benchmarkFlags) workerArgs() []string {
 	args := []string{"-f", strings.Join(f.scenario.files, ",")}
 	if f.scenario.dir != "" {
 		args = append(args, "-C", f.scenario.dir)
 	}
-	return a.benchmarkOn(ctx, f, plan, &troupe{processes: f.workers, workerArgs: args, expect: f.workers}, outputs, progress)
+	return args
+}
+
+// benchmarkDistributed runs the users on worker processes of this machine.
+func (a *app) benchmarkDistributed(ctx context.Context, f *benchmarkFlags, plan *runPlan, outputs *outputs, progress *term.Progress) error {
+	return a.benchmarkOn(ctx, f, plan, &troupe{processes: f.workers, workerArgs: f.workerArgs(), expect: f.workers}, outputs, progress)
 }
 
 // benchmarkLocust runs a Python locustfile on workers of Locust itself.
