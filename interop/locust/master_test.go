@@ -45,7 +45,7 @@ func callers(calls *atomic.Int64, names ...string) []*loadtest.UserClass {
 	return list
 }
 
-// oneWorker waits until a master of Locust has so many workers.
+// workers waits until a master of Locust has so many workers.
 func (m *locustMaster) workers(n int) {
 	m.t.Helper()
 	untilRequests(m.t, m.web, fmt.Sprintf("%d workers", n), func(r *requests) bool { return len(r.Workers) == n })
@@ -559,8 +559,12 @@ func TestLocust34AMixedFleet(t *testing.T) {
 			for {
 				select {
 				case <-ticker.C:
+					state := "ready"
 					if len(b.got(wire.TypeSpawn)) > 0 {
-						_ = b.Send(&wire.Message{Type: wire.TypeHeartbeat, Data: map[string]any{"state": "running", "current_cpu_usage": 0.0}, NodeID: b.id})
+						state = "running"
+					}
+					if len(b.got(wire.TypeAck)) > 0 {
+						_ = b.Send(&wire.Message{Type: wire.TypeHeartbeat, Data: map[string]any{"state": state, "current_cpu_usage": 0.0}, NodeID: b.id})
 					}
 				case <-beats:
 					return
