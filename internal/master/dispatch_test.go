@@ -170,7 +170,7 @@ func TestUsersAreDealtAnewWhenWorkersComeAndGo(t *testing.T) {
 			time.Sleep(2 * time.Second)
 			expectRuns(t, "after a leave", "A3B1 | A3B1", two, three)
 			for _, w := range []*peer{two, three} {
-				if n := len(w.spawns); n > 3 {
+				if n := w.spawnCount(); n > 3 {
 					t.Errorf("%s was told %d times", w.id, n)
 				}
 			}
@@ -211,10 +211,10 @@ func TestUsersAreDealtAnewWhenWorkersComeAndGo(t *testing.T) {
 			one, two, three := p.join("h_1"), p.join("h_2"), p.join("h_3")
 			p.start(master.Plan{Users: 9, SpawnRate: 3})
 			time.Sleep(5 * time.Second)
-			before := len(one.spawns)
+			before := one.spawnCount()
 			three.setSilent(true)
 			time.Sleep(60 * time.Second)
-			if got := len(one.spawns); got != before || p.states() != "running running missing" {
+			if got := one.spawnCount(); got != before || p.states() != "running running missing" {
 				t.Errorf("told %d times more, states %s", got-before, p.states())
 			}
 			time.Sleep(10 * time.Second)
@@ -225,7 +225,7 @@ func TestUsersAreDealtAnewWhenWorkersComeAndGo(t *testing.T) {
 			for _, n := range p.master.Users() {
 				total += n
 			}
-			if n := len(one.spawns) - before; total != 9 || n != 1 {
+			if n := one.spawnCount() - before; total != 9 || n != 1 {
 				t.Errorf("%d users after %d spawns, want 9 after one", total, n)
 			}
 			_ = two

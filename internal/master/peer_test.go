@@ -232,6 +232,13 @@ func (w *peer) told() []string {
 	return types
 }
 
+// spawnCount returns how often the worker was told what to run.
+func (w *peer) spawnCount() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.spawns)
+}
+
 // runs returns what the worker runs, such as "A2 B1".
 func (w *peer) runs() string {
 	w.mu.Lock()
