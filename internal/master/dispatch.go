@@ -2,7 +2,9 @@ package master
 
 import (
 	"maps"
+	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/internal/wire"
@@ -179,11 +181,27 @@ func (r *run) parsedOptions() map[string]any {
 		options["host"] = r.plan.Host
 	}
 	for name, value := range r.plan.Options {
-		options[name] = value
+		options[name] = typed(value)
 	}
 	maps.Copy(options, r.plan.ParsedOptions)
 	options["tags"], options["exclude_tags"] = listOrNil(r.plan.Tags), listOrNil(r.plan.ExcludeTags)
 	return options
+}
+
+// typed returns the value that a text is in Python where it is a number or a truth value as we write
+// them: Locust's workers take values as they come, whatever type the file's argument has.
+func typed(text string) any {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && strconv.FormatInt(n, 10) == text {
+		return n
+	}
+	if x, err := strconv.ParseFloat(text, 64); err == nil && strconv.FormatFloat(x, 'g', -1, 64) == text && !math.IsNaN(x) && !math.IsInf(x, 0) {
+		return x
+	}
+	switch text {
+	case "true", "false":
+		return text == "true"
+	}
+	return text
 }
 
 func listOrNil(list []string) any {

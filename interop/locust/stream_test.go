@@ -214,10 +214,14 @@ const withOptions = `
 def options(parser):
     parser.add_argument("--color", default="red")
     parser.add_argument("--shade", default="dark")
+    parser.add_argument("--level", type=int, default=1)
+    parser.add_argument("--share", type=float, default=0.5)
+    parser.add_argument("--loud", action="store_true")
 
 @events.test_start.add_listener
 def begin(environment, **_):
-    counts["tasks"]["%s %s" % (environment.parsed_options.color, environment.parsed_options.shade)] = 1
+    o = environment.parsed_options
+    counts["tasks"]["%r %r %r %r %r" % (o.color, o.shade, o.level, o.share, o.loud)] = 1
 
 class A(Counted):
     @tag("fast")
@@ -233,14 +237,15 @@ class A(Counted):
 
 func TestLocust16OptionsAndTagsReachTheWorkers(t *testing.T) {
 	eachLocust(t, func(t *testing.T, python string) {
-		m := startOurProgram(t, "127.0.0.1:0", "-f", writeFile(t, "a.star", oneUserOf), "--set", "color=red", "--set", "shade=pale")
+		m := startOurProgram(t, "127.0.0.1:0", "-f", writeFile(t, "a.star", oneUserOf),
+			"--set", "color=red", "--set", "shade=pale", "--set", "level=1", "--set", "share=0.25", "--set", "loud=false")
 		w := startWorker(t, python, m.port, withOptions)
 		untilRequests(t, m.web, "a worker", func(r *requests) bool { return len(r.Workers) == 1 })
-		swarm(t, m.web, 1, 1, "color", "blue")
+		swarm(t, m.web, 1, 1, "color", "blue", "level", "7")
 		untilRequests(t, m.web, "a user", func(r *requests) bool { return r.UserCount == 1 })
 		w.awaits("out", "stats", len(w.passed("out", "stats"))+1)
 		m.signal(syscall.SIGTERM)
-		if c := w.counted(); c.Tasks["blue pale"] != 1 || c.Tasks["quick"] == 0 || c.Tasks["slow"] == 0 {
+		if c := w.counted(); c.Tasks["'blue' 'pale' 7 0.25 False"] != 1 || c.Tasks["quick"] == 0 || c.Tasks["slow"] == 0 {
 			t.Errorf("options and tasks %v", c.Tasks)
 		}
 		m.exit()
