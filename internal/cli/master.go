@@ -230,8 +230,12 @@ func (a *app) runCluster(cmd *cobra.Command, f *clusterCommandFlags, t *troupe, 
 		return errors.Join(err, outputs.abandon())
 	}
 	done := c.finished()
-	if done.result == nil {
-		return outputs.abandon()
+	if done.result == nil { // there was no run
+		err := outputs.abandon()
+		if a.json {
+			err = errors.Join(err, a.printJSON(map[string]any{"run": nil}))
+		}
+		return err
 	}
 	done.result.Evaluate(f.thresholds.parsed)
 	// Ctrl+C is the normal end of a master, whatever the run was like.
