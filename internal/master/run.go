@@ -218,10 +218,13 @@ func (r *run) untilStopped(ctx context.Context) (context.Context, context.Cancel
 
 // open makes what the run needs and tells the listeners that it begins.
 func (r *run) open(ctx context.Context) error {
-	r.setup = stats.NewCollector(1, time.Now(), 0)
+	setup := stats.NewCollector(1, time.Now(), 0)
+	r.m.mu.Lock()
+	r.setup = setup // snapshots are taken from now on
+	r.m.mu.Unlock()
 	r.env = loadtest.NewEnv(loadtest.EnvOptions{
 		RunID: r.run.ID, Seed: r.run.Seed, Host: r.run.Host, Options: r.run.Options,
-		Setup: r.setup.Setup(), StopTest: r.stop, Logger: r.m.log,
+		Setup: setup.Setup(), StopTest: r.stop, Logger: r.m.log,
 	})
 	r.scenario = &Scenario{}
 	opening, cancel := r.untilStopped(ctx)
