@@ -157,3 +157,36 @@ func TestClocksOfWorkersAreSetRight(t *testing.T) {
 		}
 	})
 }
+
+// Workers of Locust are counted by their rows: totals, rates, seconds and user seconds.
+func TestReportsInLocustsTerms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeers(t, master.Config{Classes: weighted("A", 1)})
+		one, two := p.join("h_1"), p.join("h_2")
+		p.start(master.Plan{Users: 2, SpawnRate: 10})
+		time.Sleep(time.Millisecond) // calls are not at the edges of seconds
+		for range 200 {              // 20 s
+			one.record("c", 20*time.Millisecond)
+			two.record("c", 40*time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := p.master.Snapshot().Total.Current.RPS; got < 19 || got > 21 {
+			t.Errorf("%v requests a second, want 20", got)
+		}
+		two.setSilent(true)
+		time.Sleep(10 * time.Second)
+		s := p.master.Snapshot()
+		// Both have run for 20 s, one of them for ten more; nobody knows what the other did then.
+		if cov := s.Coverage; cov.PlannedUserSeconds < 59.9 || cov.DeliveredUserSeconds < 49.5 || cov.DeliveredUserSeconds > 50.5 || len(cov.Gaps) < 6 {
+			t.Errorf("coverage %+v", cov)
+		}
+		o := p.end()
+		if got := o.Snapshot.Total.Requests; got < 380 || got > 400 || o.Snapshot.Coverage.LostWorkers != 1 {
+			t.Errorf("%d requests, %+v", got, o.Snapshot.Coverage)
+		}
+		second := o.Snapshot.Series[10]
+		if second.Requests < 19 || second.Requests > 21 || second.Users != 2 || second.P99 < 39*time.Millisecond || second.P99 > 41*time.Millisecond {
+			t.Errorf("second %+v", second)
+		}
+	})
+}
