@@ -396,8 +396,8 @@ func TestShapesOverWorkers(t *testing.T) {
 			}
 		}
 		users(4500*time.Millisecond, 4)
-		users(5*time.Second, 14) // two a second from second five on
-		users(3*time.Second, 2)
+		users(5250*time.Millisecond, 14) // two a second from second five on, looked at between two of them
+		users(2750*time.Millisecond, 2)
 		if err := m.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
