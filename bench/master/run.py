@@ -285,22 +285,22 @@ def until(web, condition, within=30):
 
 # What a master adds to the cost of a request.
 
-def part_relay(options, rounds=5, seconds=6):
+def part_relay(options, rounds=8, seconds=5):
     engine = Child(1, options.binary, "local", "--port", "0")
-    alone, under = [], []
+    rounds_of_both = []
     try:
         endpoint = engine.find(r"(http://127\.0\.0\.1:\d+)")
-        # A round of each first, so that the table is there and the engine is warm.
+        # A round of each first, so that the table is there and the engine is warm; then in turns.
         for i in range(rounds + 1):
-            pair = cost_alone(options, endpoint, seconds), cost_under_master(options, endpoint, seconds)
+            pair = [cost(options, endpoint, seconds) for cost in (CONTENDERS if i % 2 else CONTENDERS[::-1])]
             if i > 0:
-                alone.append(pair[0])
-                under.append(pair[1])
+                rounds_of_both.append(pair if i % 2 else pair[::-1])
     finally:
         engine.end()
-    a, b = statistics.median(alone), statistics.median(under)
-    print(f"\nan acquire on one core: {a:.1f} us CPU alone, {b:.1f} us on a worker of a master ({100 * (b / a - 1):+.1f} %; "
-          f"medians of {rounds}, from {min(alone):.1f} to {max(alone):.1f} and {min(under):.1f} to {max(under):.1f})", flush=True)
+    alone, under = zip(*rounds_of_both)
+    added = [100 * (b / a - 1) for a, b in rounds_of_both]
+    print(f"\nan acquire on one core: {statistics.median(alone):.1f} us CPU alone, {statistics.median(under):.1f} us on a worker of a master; "
+          f"it adds {statistics.median(added):+.1f} % (median of {rounds} pairs, from {min(added):+.1f} to {max(added):+.1f} %)", flush=True)
 
 
 def run_options(endpoint, seconds):
@@ -330,6 +330,8 @@ def cost_under_master(options, endpoint, seconds):
     master.wait()
     return worker.usage / requests_of(master.text()) * 1e6
 
+
+CONTENDERS = [cost_alone, cost_under_master]
 
 if __name__ == "__main__":
     begun = time.monotonic()
