@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -32,8 +34,13 @@ var (
 	limiterValues = item{":m0": n("-1000"), ":v0": n("1000"), ":wm": n("-1000"), ":w": n("1000"), ":s": n("1800000000"), ":m": n("1800000000000")}
 )
 
+// limiterTable makes the limiter's table with a number of buckets. Garbage is collected as often as in
+// the program, and not for the filling of the table in the time that is measured.
 func limiterTable(tb testing.TB, e *dynamolocal.Engine, items int) {
 	tb.Helper()
+	old := debug.SetGCPercent(400)
+	tb.Cleanup(func() { debug.SetGCPercent(old) })
+	defer runtime.GC()
 	var definitions, global, local []string
 	for _, name := range []string{"PK", "SK", "GSI1PK", "GSI1SK", "GSI2PK", "GSI2SK", "GSI3PK", "GSI3SK", "GSI4PK", "GSI4SK", "LSI1SK", "LSI2SK", "LSI3SK", "LSI4SK", "LSI5SK"} {
 		definitions = append(definitions, `{"AttributeName":"`+name+`","AttributeType":"S"}`)

@@ -126,8 +126,12 @@ func (c *Client) PutItem(ctx context.Context, in *dynamodb.PutItemInput, _ ...op
 
 // UpdateItem implements the operation.
 func (c *Client) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, _ ...option) (*dynamodb.UpdateItemOutput, error) {
-	r := &wire.Request{
-		Table: text(in.TableName), Condition: text(in.ConditionExpression), Update: text(in.UpdateExpression),
+	x := exchanges.Get().(*exchange)
+	defer exchanges.Put(x)
+	x.reset()
+	r := &x.request
+	*r = wire.Request{
+		Names: r.Names, Values: r.Values, Table: text(in.TableName), Condition: text(in.ConditionExpression), Update: text(in.UpdateExpression),
 		ReturnValues: enumText(in.ReturnValues), ReturnCapacity: enumText(in.ReturnConsumedCapacity),
 		ReturnMetrics: enumText(in.ReturnItemCollectionMetrics), ReturnOnFailure: enumText(in.ReturnValuesOnConditionCheckFailure),
 	}

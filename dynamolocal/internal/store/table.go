@@ -230,7 +230,9 @@ func (c *Cell) Put(item *attr.Map) {
 	} else {
 		c.slot.item.Store(item)
 	}
-	c.table.bytes.Add(int64(item.Size() - old.Size()))
+	if grown := int64(item.Size() - old.Size()); grown != 0 { // a counter that all cores share
+		c.table.bytes.Add(grown)
+	}
 	for _, index := range c.table.Indexes() {
 		index.move(c.slot, old, item)
 	}
