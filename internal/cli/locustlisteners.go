@@ -69,13 +69,13 @@ func (l *locustListeners) start(ctx context.Context, env *loadtest.Env) error {
 	l.mu.Lock()
 	l.launcher = launcher
 	l.mu.Unlock()
-	ctx, cancel := context.WithTimeoutCause(ctx, locustQuestionTime, fmt.Errorf("Locust has not run the listeners within %s", locustQuestionTime))
+	ctx, cancel := context.WithTimeoutCause(ctx, locustQuestionTime, fmt.Errorf("the listeners were not run by Locust within %s", locustQuestionTime))
 	defer cancel()
 	select {
 	case <-ready.seen:
 		return nil
 	case err := <-ended:
-		return errors.Join(errors.New("Locust ended before the listeners of the locustfile had run"), err)
+		return errors.Join(errors.New("before the listeners of the locustfile had run, Locust ended"), err)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -246,7 +246,8 @@ func (m *Master) register(e *wire.Event, ready wire.ClientReady) {
 	switch {
 	case n == nil:
 		n = m.add(e.Identity)
-		m.log.Info("a worker has joined", "worker", n.id, "index", n.index, "version", ready.Version, "from", e.Remote)
+		// One of this program tells its version in its hello, which comes later.
+		m.log.Info("a worker has joined", "worker", n.id, "index", n.index, "from", e.Remote)
 	case !n.own && (total(n.told) > 0 || total(n.users) > 0):
 		// One of this program that is another process says so in its hello.
 		m.log.Warn("a worker begins anew", "worker", n.id)
