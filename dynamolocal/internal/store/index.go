@@ -84,6 +84,21 @@ func (x *Index) Holds(item *attr.Map) bool {
 	return ok
 }
 
+// current returns the present version of an entry's item under a HASH value; nil when the item is gone
+// or, in an index, has another key there by now: a writer stores the item first and then changes the
+// indexes. A nil index stands for the table.
+func (x *Index) current(e entry, hash string) *attr.Map {
+	item := e.slot.item.Load()
+	if item == nil || x == nil {
+		return item
+	}
+	itemHash, itemRange, ok := x.keys(item)
+	if !ok || itemHash.Key() != hash || x.schema.Key.Range != "" && !attr.Equal(itemRange, e.rng) {
+		return nil
+	}
+	return item
+}
+
 // move changes the entry of a slot from its old version to the new one.
 func (x *Index) move(slot *Slot, old, item *attr.Map) {
 	oldHash, oldRange, was := x.keys(old)

@@ -59,7 +59,7 @@ func (c *Cursor) First(index *Index) attr.Value {
 // the lock of their collection: yield must not call back into the table.
 func (t *Table) Query(index *Index, hash attr.Value, bounds Bounds, backward bool, after *Cursor, yield func(*attr.Map) bool) {
 	visit := func(e entry) bool {
-		item := e.slot.item.Load()
+		item := index.current(e, hash.Key())
 		return item == nil || yield(item)
 	}
 	if index == nil {
@@ -213,7 +213,7 @@ func (t *Table) scanStripe(index *Index, i int, after *Cursor, yield func(*attr.
 		}
 		goOn := true
 		walk(c.list, Bounds{}, false, resume, func(e entry) bool {
-			item := e.slot.item.Load()
+			item := index.current(e, c.key)
 			goOn = item == nil || yield(item)
 			return goOn
 		})

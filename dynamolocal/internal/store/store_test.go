@@ -199,6 +199,34 @@ func TestConcurrentWritesKeepTheIndexes(t *testing.T) {
 	}
 }
 
+// Between the change of an item and that of an index, the index must not show the item under the key
+// that it no longer has.
+func TestAnIndexNeverShowsAnItemUnderAnotherKey(t *testing.T) {
+	table := NewTable(KeySchema{Hash: "P", Range: "S"}, byNumber)
+	index := table.Indexes()[0]
+	key := func(name string) attr.Attr { return attr.Attr{Name: "G", Value: attr.String(name)} }
+	number := attr.Attr{Name: "N", Value: attr.Int(1)}
+	put := func(attrs ...attr.Attr) {
+		cell := table.Open(attr.String("p"), attr.Int(1))
+		cell.Put(newItem("p", 1, attrs...))
+		cell.Close()
+	}
+	put(key("a"), number)
+	// What a reader sees that comes in between, made by hand: the entry of the old version, the slot with
+	// the new one.
+	e := index.shards[Stripe(attr.String("a"))].colls[attr.String("a").Key()].blocks[0][0]
+	for _, later := range [][]attr.Attr{{key("b"), number}, {number}, {key("a"), {Name: "N", Value: attr.Int(2)}}} {
+		put(later...)
+		if item := index.current(e, attr.String("a").Key()); item != nil {
+			t.Errorf("an entry under G = a, N = 1 shows G = %q, N = %v", item.Get("G").Text(), item.Get("N").NumberText())
+		}
+	}
+	put(key("a"), number)
+	if index.current(e, attr.String("a").Key()) == nil {
+		t.Error("an entry does not show the item that it is of")
+	}
+}
+
 func TestWhatAnIndexShows(t *testing.T) {
 	table := NewTable(KeySchema{Hash: "P", Range: "S"}, byNumber)
 	item := newItem("p", 1, attr.Attr{Name: "G", Value: attr.String("g")}, attr.Attr{Name: "N", Value: attr.Int(2)}, attr.Attr{Name: "v", Value: attr.String("v")}, attr.Attr{Name: "w", Value: attr.String("w")})
