@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"slices"
@@ -333,7 +334,7 @@ func (c *cluster) finished() *finishedRun {
 
 // lastLines keeps the last lines that were written, and passes them on.
 type lastLines struct {
-	out interface{ Write([]byte) (int, error) }
+	out io.Writer
 
 	mu    sync.Mutex
 	lines []string
@@ -345,7 +346,7 @@ const keptLines = 500
 // Write implements io.Writer; each call is one line, as loggers write them.
 func (l *lastLines) Write(p []byte) (int, error) {
 	l.mu.Lock()
-	l.lines = append(l.lines, trimNewline(p))
+	l.lines = append(l.lines, strings.TrimSuffix(string(p), "\n"))
 	if len(l.lines) > keptLines {
 		l.lines = slices.Delete(l.lines, 0, len(l.lines)-keptLines)
 	}
@@ -358,11 +359,4 @@ func (l *lastLines) last() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.lines)
-}
-
-func trimNewline(p []byte) string {
-	if n := len(p); n > 0 && p[n-1] == '\n' {
-		p = p[:n-1]
-	}
-	return string(p)
 }
