@@ -40,6 +40,11 @@ var allowedImports = map[string][]string{
 	"internal/orchestrator": {"internal/autoscale"},
 	"internal/workerproc":   {},
 
+	"internal/account": {},
+
+	"internal/awsfake/protocol": {},
+	"internal/awsfake/resource": {},
+
 	"internal/wire/wiretest": {},
 	"internal/worker":        {"internal/wire", "loadtest", "loadtest/stats"},
 	"internal/master":        {"internal/wire", "loadtest", "loadtest/stats"},

@@ -73,6 +73,7 @@ func (a *app) conduct(ctx context.Context, c *cluster, t *troupe, progress *term
 	group.Go(func() { a.saveMemory(running, c) })
 	err = stage.set(around, &group)
 	if err == nil {
+		stage.awaitInside(running)
 		stage.announce()
 		err = stage.play(running, mastered)
 	}
@@ -198,6 +199,20 @@ func (s *stage) startInside(ctx context.Context, group *sync.WaitGroup) error {
 		}
 	})
 	return nil
+}
+
+// insideJoinsWithin bounds how long a worker of this process is waited for; it takes milliseconds.
+const insideJoinsWithin = 5 * time.Second
+
+// awaitInside waits for the worker of this process: who reads the address of the web UI may start a run
+// at once. When it does not come the run says so.
+func (s *stage) awaitInside(ctx context.Context) {
+	if !s.troupe.inside {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, insideJoinsWithin)
+	defer cancel()
+	_ = s.cluster.master.WaitWorkers(ctx, 1)
 }
 
 // startProcesses starts worker processes of this program.

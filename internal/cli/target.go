@@ -84,4 +84,6 @@ func fillReadings(meta *report.Meta, r target.Readings) {
 }
 
 // isCredentials tells errors of missing or expired credentials from others.
-func isCredentials(err error) bool { return errors.Is(err, target.ErrCredentials) }
+func isCredentials(err error) bool {
+	return errors.Is(err, target.ErrCredentials) || isAccountCredentials(err)
+}
