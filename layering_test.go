@@ -43,6 +43,7 @@ var allowedImports = map[string][]string{
 	"internal/account": {},
 
 	"internal/awsrun/functions": {"internal/invocation", "internal/orchestrator"},
+	"internal/awsrun/metadata":  {},
 	"internal/lambdaworker":     {"internal/invocation", "internal/report"},
 
 	"internal/awsfake/lambda":   {"internal/awsfake/protocol", "internal/awsfake/resource"},
