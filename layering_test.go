@@ -46,9 +46,10 @@ var allowedImports = map[string][]string{
 	"internal/awsrun/metadata":  {},
 	"internal/lambdaworker":     {"internal/invocation", "internal/report"},
 
-	"internal/awsfake/lambda":   {"internal/awsfake/protocol", "internal/awsfake/resource"},
-	"internal/awsfake/protocol": {},
-	"internal/awsfake/resource": {},
+	"internal/awsfake/lambda":                {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/protocol":              {},
+	"internal/awsfake/protocol/protocoltest": {"internal/awsfake/protocol"},
+	"internal/awsfake/resource":              {},
 
 	"internal/wire/wiretest": {},
 	"internal/worker":        {"internal/wire", "loadtest", "loadtest/stats"},
