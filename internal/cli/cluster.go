@@ -102,6 +102,7 @@ func (a *app) newCluster(p *runPlan, flags *masterFlags, lines *lastLines) (*clu
 	c := &cluster{app: a, plan: p, flags: flags, secret: secret, lines: lines, tallies: map[string]*target.Tally{}}
 	config := master.Config{
 		Version:     readBuild().Version,
+		Build:       a.getenv(buildIDVariable),
 		Link:        wire.RouterOptions{Secret: secret, AllowPlain: flags.allowPlain},
 		Classes:     p.classes,
 		Open:        c.open,
