@@ -187,7 +187,7 @@ func (c *cluster) open(ctx context.Context, run master.Run) (*master.Scenario, e
 		PoolConnections: p.target.poolConnections, ConsumedAll: p.target.consumed == "all",
 	}.settings()
 	if err != nil {
-		return nil, errors.Join(err, c.app.closeTarget(ctx, t, run.ID))
+		return nil, errors.Join(err, c.close(ctx))
 	}
 	scenario := &master.Scenario{Settings: settings, OnWarm: t.StartReadings, Close: c.close}
 	if p.file != nil {
