@@ -207,7 +207,7 @@ func (f *orchestratorFlags) workerArgs(config invocation.Config, id string) []st
 
 // orchestrate runs the loop until a signal or the idle timeout ends it.
 func (a *app) orchestrate(ctx context.Context, f *orchestratorFlags) error {
-	master, err := orchestrator.NewHTTPMaster(f.masterURL, f.token)
+	master, err := orchestrator.NewHTTPMaster(a.urlInTask(f.masterURL), f.token)
 	if err != nil {
 		return usage(err)
 	}
