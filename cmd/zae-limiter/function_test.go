@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -139,4 +140,23 @@ func invoke(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s: %s", args[1], out.Payload)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Payload, 0o600))
+}
+
+// task HOST:PORT: a task metadata endpoint for a task at the host. $METADATA is its URL, $PORT the port.
+func task(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: task HOST:PORT")
+	}
+	host, port, err := net.SplitHostPort(args[0])
+	ts.Check(err)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v4/1/task" {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = fmt.Fprintf(w, `{"Containers": [{"Networks": [{"NetworkMode": "awsvpc", "IPv4Addresses": [%q]}]}]}`, host)
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv("METADATA", server.URL+"/v4/1")
+	ts.Setenv("PORT", port)
 }

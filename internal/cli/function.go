@@ -98,7 +98,7 @@ func (f *function) Headless(ctx context.Context, config invocation.Config) (*rep
 	if decoding != nil {
 		return nil, errors.Join(err, decoding)
 	}
-	return result, err
+	return result, explained(err)
 }
 
 // Worker is load worker.
@@ -176,9 +176,12 @@ func typed(err error) error {
 	return &lambdaworker.Error{Type: kind, Err: explained(err)}
 }
 
-// explained adds the call stack of a locustfile, and what to try, to an error's text: the caller of a
-// function sees nothing else.
+// explained adds the call stack of a locustfile, and what to try, to the text of an error, nil included:
+// the caller of a function sees nothing else.
 func explained(err error) error {
+	if err == nil {
+		return nil
+	}
 	for _, more := range []string{sourceStack(err), hintOf(err)} {
 		if more != "" {
 			err = fmt.Errorf("%w\n%s", err, strings.TrimRight(more, "\n"))

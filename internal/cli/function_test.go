@@ -12,10 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
 	"github.com/zeroae/zae-limiter-go/internal/invocation"
 	"github.com/zeroae/zae-limiter-go/internal/lambdaworker"
 	"github.com/zeroae/zae-limiter-go/internal/report"
+	"github.com/zeroae/zae-limiter-go/internal/worker"
 )
 
 // watchedLog is a function's stderr: it calls seen once, when a text was written.
@@ -121,6 +124,26 @@ func TestTheTimeLimitEndsARunInGoodOrder(t *testing.T) {
 	}
 	if *result.Run.DurationSeconds >= 600 || result.Verdict.State == report.Valid || result.Run.Mode != report.ModeLambda {
 		t.Errorf("mode %s, %v s, verdict %s; want it to end early and to say so", result.Run.Mode, *result.Run.DurationSeconds, result.Verdict.State)
+	}
+}
+
+// Locust's master tells its workers no target: a function then drives that of its own environment.
+func TestAFunctionHasATargetOfItsOwnUnderALocustMaster(t *testing.T) {
+	own, home := &targetFlags{}, &targetFlags{}
+	own.register(pflag.NewFlagSet("", pflag.ContinueOnError))
+	home.register(pflag.NewFlagSet("", pflag.ContinueOnError))
+	home.kind, home.table = targetDynamoDB, "my-limiter"
+	run := &workerRun{app: &app{home: home}, flags: own}
+	config, err := run.targetConfig(worker.Run{Foreign: true})
+	if err != nil || !config.AWS || config.Table != "my-limiter" {
+		t.Errorf("under Locust's master: %+v, %v", config, err)
+	}
+	settings, err := sharedTarget{Endpoint: "http://127.0.0.1:1", Table: "masters", PoolConnections: 1000}.settings()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config, err = run.targetConfig(worker.Run{Settings: settings}); err != nil || config.AWS || config.Table != "masters" {
+		t.Errorf("under a master of this program: %+v, %v", config, err)
 	}
 }
 

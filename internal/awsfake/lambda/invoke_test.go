@@ -98,6 +98,13 @@ func itoa(n int) string {
 	return string(text)
 }
 
+func TestAnEnvironmentThatIsNotCalledEnds(t *testing.T) {
+	b := newBench(t, func(c *lambda.Config) { c.IdleTime = time.Millisecond })
+	b.make(nil)
+	pid := b.call(order{}).PID
+	until(t, "the process ends", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+}
+
 func TestAnUpdateReplacesTheEnvironment(t *testing.T) {
 	b := newBench(t, nil)
 	b.make(nil)
