@@ -42,8 +42,9 @@ var allowedImports = map[string][]string{
 
 	"internal/account": {},
 
-	"internal/awsfake/protocol": {},
-	"internal/awsfake/resource": {},
+	"internal/awsfake/protocol":              {},
+	"internal/awsfake/protocol/protocoltest": {"internal/awsfake/protocol"},
+	"internal/awsfake/resource":              {},
 
 	"internal/wire/wiretest": {},
 	"internal/worker":        {"internal/wire", "loadtest", "loadtest/stats"},
