@@ -211,7 +211,7 @@ func (s *Service) createRepository(_ context.Context, call *protocol.Call, in *e
 	if err := s.create(r); err != nil {
 		return nil, err
 	}
-	return &ecr.CreateRepositoryOutput{Repository: aws.Ptr(s.describe(r))}, nil
+	return &ecr.CreateRepositoryOutput{Repository: new(s.describe(r))}, nil
 }
 
 func (s *Service) deleteRepository(_ context.Context, call *protocol.Call, in *ecr.DeleteRepositoryInput) (*ecr.DeleteRepositoryOutput, error) {
