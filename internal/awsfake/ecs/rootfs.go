@@ -56,14 +56,18 @@ func Unpack(img v1.Image, dir string) (err error) {
 	defer func() { err = errors.Join(err, files.Close()) }()
 	for archive := tar.NewReader(files); ; {
 		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil {
+		ended := errors.Is(err, io.EOF)
+		if ended {
+			// The archive ends also where a layer has an error, which comes after it.
+			_, err = io.Copy(io.Discard, files)
+		} else if err == nil {
 			err = unpackEntry(root, header, archive)
 		}
 		if err != nil {
 			return fmt.Errorf("image layer: %w", err)
+		}
+		if ended {
+			return nil
 		}
 	}
 }
