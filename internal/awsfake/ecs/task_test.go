@@ -253,7 +253,11 @@ func TestCloseLeavesNoProcess(t *testing.T) {
 	if err := c.service.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(got.PID, 0); !errors.Is(err, syscall.ESRCH) {
+	process, err := os.FindProcess(got.PID)
+	if err == nil {
+		err = process.Signal(syscall.Signal(0))
+	}
+	if !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("process %d after Close: %v", got.PID, err)
 	}
 	if left, err := os.ReadDir(c.dir); err != nil || slices.ContainsFunc(left, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), "task-") }) {
