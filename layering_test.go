@@ -42,6 +42,10 @@ var allowedImports = map[string][]string{
 
 	"internal/account": {},
 
+	"internal/awsfake/ecr":                   {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/ecs":                   {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/logs":                  {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/metrics":               {"internal/awsfake/protocol"},
 	"internal/awsfake/protocol":              {},
 	"internal/awsfake/protocol/protocoltest": {"internal/awsfake/protocol"},
 	"internal/awsfake/resource":              {},
