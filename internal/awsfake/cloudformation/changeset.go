@@ -256,7 +256,7 @@ func (s *Service) executeChangeSet(ctx context.Context, call *protocol.Call, in 
 	st.ChangeSets = []*changeSet{set} // the others are of a stack that was
 	st.ChangeSetID = set.ID
 	if set.Type == types.ChangeSetTypeUpdate {
-		s.beginUpdate(ctx, st, set.Definition, in.ClientRequestToken)
+		s.beginUpdate(ctx, call, st, set.Definition, in.ClientRequestToken)
 		return &cloudformation.ExecuteChangeSetOutput{}, nil
 	}
 	st.Definition = set.Definition
@@ -267,7 +267,7 @@ func (s *Service) executeChangeSet(ctx context.Context, call *protocol.Call, in 
 		st.OnFailure = types.OnFailureDoNothing
 	}
 	s.setStatus(st, types.StackStatusCreateInProgress, "User Initiated", in.ClientRequestToken)
-	s.begin(ctx, st, in.ClientRequestToken, runCreate)
+	s.begin(ctx, call, st, in.ClientRequestToken, runCreate)
 	return &cloudformation.ExecuteChangeSetOutput{}, nil
 }
 

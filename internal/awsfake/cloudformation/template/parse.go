@@ -57,7 +57,11 @@ func parseJSON(body string) (any, error) {
 		err = errors.New("more than one document")
 	}
 	if err != nil {
-		line := 1 + strings.Count(body[:min(int(decoder.InputOffset()), len(body))], "\n")
+		offset := decoder.InputOffset()
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+			offset = syntax.Offset
+		}
+		line := 1 + strings.Count(body[:min(int(offset), len(body))], "\n")
 		return nil, Errorf("Template format error: JSON not well-formed. (line %d: %s)", line, err)
 	}
 	return document, noNulls(document, "", 0)
