@@ -48,6 +48,9 @@ var allowedImports = map[string][]string{
 
 	"internal/awsfake/protocol": {},
 	"internal/awsfake/resource": {},
+	"internal/awsfake/protocol":              {},
+	"internal/awsfake/protocol/protocoltest": {"internal/awsfake/protocol"},
+	"internal/awsfake/resource":              {},
 
 	"internal/wire/wiretest": {},
 	"internal/worker":        {"internal/wire", "loadtest", "loadtest/stats"},
