@@ -46,8 +46,6 @@ var allowedImports = map[string][]string{
 	"internal/awsdeploy/stack":    {},
 	"internal/awsdeploy/artifact": {},
 
-	"internal/awsfake/protocol": {},
-	"internal/awsfake/resource": {},
 	"internal/awsfake/protocol":              {},
 	"internal/awsfake/protocol/protocoltest": {"internal/awsfake/protocol"},
 	"internal/awsfake/resource":              {},
