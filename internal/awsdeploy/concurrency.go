@@ -21,7 +21,7 @@ type ConcurrencyAPI interface {
 const leastUnreserved = 100
 
 // ErrConcurrency says that the account cannot reserve what is wanted.
-var ErrConcurrency = errors.New("Lambda concurrency")
+var ErrConcurrency = errors.New("reserved concurrency")
 
 // CheckConcurrency refuses a reservation that the account has no room for, which would end in a roll-back
 // after minutes. Without a reservation it returns a warning when the account's limit is less than
