@@ -137,22 +137,17 @@ var ErrOutside = errors.New("not in the folder that is shipped")
 // As everywhere a path is relative to the folder; one that is not there is tried relative to the working
 // directory. A .py file stands for its .star twin.
 func (f *Files) Inside(file string) (string, error) {
-	candidates := []string{file}
+	twin := file
 	if filepath.Ext(file) == ".py" {
-		candidates = []string{strings.TrimSuffix(file, ".py") + ".star", file}
+		twin = strings.TrimSuffix(file, ".py") + ".star"
 	}
-	var tried []string
-	for _, candidate := range candidates {
-		name := filepath.ToSlash(filepath.Clean(candidate))
-		if f.Has(name) {
-			return name, nil
-		}
-		tried = append(tried, filepath.Join(f.Dir, candidate))
-		if relative, ok := f.relative(candidate); ok && f.Has(relative) {
-			return relative, nil
-		}
+	if name := filepath.ToSlash(filepath.Clean(twin)); f.Has(name) {
+		return name, nil
 	}
-	return "", fmt.Errorf("locustfile %s: %w; tried %s", file, ErrOutside, strings.Join(tried, ", "))
+	if relative, ok := f.relative(twin); ok && f.Has(relative) {
+		return relative, nil
+	}
+	return "", fmt.Errorf("locustfile %s: %w; tried %s", file, ErrOutside, filepath.Join(f.Dir, twin))
 }
 
 func (f *Files) relative(file string) (string, bool) {
