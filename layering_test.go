@@ -42,6 +42,10 @@ var allowedImports = map[string][]string{
 
 	"internal/account": {},
 
+	"internal/awsdeploy":          {"internal/awsdeploy/stack", "internal/awsdeploy/artifact"},
+	"internal/awsdeploy/stack":    {},
+	"internal/awsdeploy/artifact": {},
+
 	"internal/awsfake/protocol":              {},
 	"internal/awsfake/protocol/protocoltest": {"internal/awsfake/protocol"},
 	"internal/awsfake/resource":              {},

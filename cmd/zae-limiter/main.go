@@ -27,6 +27,7 @@ func main() {
 		Args:      os.Args[1:],
 		Getenv:    os.Getenv,
 		LookupEnv: os.LookupEnv,
+		Stdin:     os.Stdin,
 		Stdout:    os.Stdout,
 		Stderr:    os.Stderr,
 		Signals:   signals,

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -116,4 +117,18 @@ func decodeScalar(path string, property any, into reflect.Value) error {
 
 func mismatch(path string, property any, wanted string) error {
 	return fmt.Errorf("property %s: %v is not %s", path, property, wanted)
+}
+
+// AllTags returns the tags of the stack with those of the resource's own property Tags, which win.
+func (r *Resource) AllTags() (map[string]string, error) {
+	var own []struct{ Key, Value string }
+	if err := Decode(r.Properties["Tags"], &own); err != nil {
+		return nil, fmt.Errorf("tags: %w", err)
+	}
+	tags := map[string]string{}
+	maps.Copy(tags, r.Tags)
+	for _, tag := range own {
+		tags[tag.Key] = tag.Value
+	}
+	return tags, nil
 }
