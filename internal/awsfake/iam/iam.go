@@ -339,8 +339,8 @@ type saved struct {
 	Keys         map[string]*accessKey
 }
 
-// Save returns users, roles, policies and keys as JSON.
-func (i *IAM) Save() ([]byte, error) {
+// MarshalJSON returns users, roles, policies and keys as JSON.
+func (i *IAM) MarshalJSON() ([]byte, error) {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	out := saved{Users: i.users, Roles: i.roles, Policies: map[string]*policy{}, Keys: map[string]*accessKey{}}
@@ -357,8 +357,8 @@ func (i *IAM) Save() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// Load replaces the account's content by what Save returned.
-func (i *IAM) Load(data []byte) error {
+// UnmarshalJSON replaces the account's content by what MarshalJSON returned.
+func (i *IAM) UnmarshalJSON(data []byte) error {
 	var in saved
 	if err := json.Unmarshal(data, &in); err != nil {
 		return err

@@ -325,12 +325,12 @@ func TestTheAccountIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := w.iam.Save()
+	data, err := w.iam.MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
 	}
 	again := newWorld(t)
-	if err := again.iam.Load(data); err != nil {
+	if err := again.iam.UnmarshalJSON(data); err != nil {
 		t.Fatal(err)
 	}
 	if before, _ := w.iam.Admin(); before == "" {
