@@ -46,11 +46,13 @@ var allowedImports = map[string][]string{
 	"internal/awsdeploy/stack":    {},
 	"internal/awsdeploy/artifact": {},
 
-	"internal/awsfake/protocol":              {},
-	"internal/awsfake/protocol/protocoltest": {"internal/awsfake/protocol"},
-	"internal/awsfake/network":               {"internal/awsfake/protocol", "internal/awsfake/resource"},
-	"internal/awsfake/iam":                   {"internal/awsfake/protocol", "internal/awsfake/resource"},
-	"internal/awsfake/resource":              {},
+	"internal/awsfake/protocol":                {},
+	"internal/awsfake/protocol/protocoltest":   {"internal/awsfake/protocol"},
+	"internal/awsfake/cloudformation/template": {},
+	"internal/awsfake/cloudformation":          {"internal/awsfake/cloudformation/template", "internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/network":                 {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/iam":                     {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/resource":                {},
 
 	"internal/wire/wiretest": {},
 	"internal/worker":        {"internal/wire", "loadtest", "loadtest/stats"},

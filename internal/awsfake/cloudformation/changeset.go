@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/cloudformation/template"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol"
 )
 
@@ -132,7 +133,7 @@ func (s *Service) compute(ctx context.Context, st *stack, set *changeSet) {
 		changes, err = s.plan(st, set.Definition, true)
 	}
 	if err == nil && changes.empty() {
-		err = errors.New(noChanges)
+		err = template.Error(noChanges)
 	}
 	if err != nil {
 		set.Status, set.Reason = types.ChangeSetStatusFailed, reason(err)

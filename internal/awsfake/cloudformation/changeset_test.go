@@ -113,7 +113,9 @@ func TestFailedChangeSets(t *testing.T) {
 	_, err = w.client.UpdateStack(t.Context(), &cfn.UpdateStackInput{StackName: aws.String("s"), UsePreviousTemplate: aws.Bool(true)})
 	wantAPIError(t, err, "ValidationError", "No updates are to be performed.")
 
-	w.service.options.Exists = func(_ context.Context, _, _, kind, value string) bool { return kind == "AWS::EC2::VPC::Id" && value == "vpc-1" }
+	w.service.options.Exists = func(_ context.Context, _, _, kind, value string) bool {
+		return kind == "AWS::EC2::VPC::Id" && value == "vpc-1"
+	}
 	withVPC := "Parameters: {V: {Type: 'AWS::EC2::VPC::Id', Default: %s}}\nResources: {A: {Type: 'Test::Thing', Properties: {V: !Ref V}}}"
 	set = w.changeSet("vpc", "bad", fmt.Sprintf(withVPC, "vpc-2"), forCreate)
 	if want := "Parameter validation failed: parameter value vpc-2 for parameter name V does not exist"; aws.ToString(set.StatusReason) != want {

@@ -216,13 +216,13 @@ func (s *Service) checkOpen() error {
 	return nil
 }
 
-// StackTags are the tags of the stacks of a region that are there, by ARN, for the tagging API.
-func (s *Service) StackTags(region string) map[string]map[string]string {
+// StackTags are the tags of the stacks that are there, by ARN, for the tagging API.
+func (s *Service) StackTags() map[string]map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tags := map[string]map[string]string{}
 	for _, st := range s.stacks {
-		if st.Region == region && !st.deleted() && st.Definition != nil {
+		if !st.deleted() && st.Definition != nil {
 			tags[st.ID] = st.Definition.Tags
 		}
 	}

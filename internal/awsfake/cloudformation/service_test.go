@@ -48,7 +48,9 @@ func (s *shelf) Create(ctx context.Context, r *resource.Resource) (*resource.Phy
 func (s *shelf) put(what, id string, r *resource.Resource) *resource.Physical {
 	s.items[id], s.tags[id] = r.Properties, r.Tags
 	s.log = append(s.log, what+" "+r.LogicalID)
-	return &resource.Physical{ID: id, Attributes: map[string]string{"Arn": "arn:" + id, "Name": id}}
+	return &resource.Physical{ID: id, Attributes: map[string]string{
+		"Arn": "arn:" + id, "Name": id, "RepositoryUri": "registry/" + id, "StreamArn": "arn:" + id + "/stream",
+	}}
 }
 
 func (s *shelf) Update(_ context.Context, old *resource.Physical, _, to *resource.Resource) (*resource.Physical, error) {
@@ -248,7 +250,7 @@ func TestCreateStack(t *testing.T) {
 			t.Errorf("tag %s of the resource is %q, want %q", key, tags[key], want)
 		}
 	}
-	if got := w.service.StackTags(protocoltest.Region)[id]["team"]; got != "blue" {
+	if got := w.service.StackTags()[id]["team"]; got != "blue" {
 		t.Errorf("StackTags has team=%q, want blue", got)
 	}
 	resource, err := w.client.DescribeStackResource(t.Context(), &cfn.DescribeStackResourceInput{StackName: aws.String("one"), LogicalResourceId: aws.String("A")})

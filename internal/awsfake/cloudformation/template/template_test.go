@@ -163,6 +163,9 @@ func TestRefusedTemplates(t *testing.T) {
 			"Unresolved resource dependencies [A] in the Resources block of the template"},
 		{"parameter without type", "Parameters: {P: {Default: x}}\nResources: {A: {Type: T}}", "Every Parameters object must contain a Type member."},
 		{"parameter of an unknown type", "Parameters: {P: {Type: Text}}\nResources: {A: {Type: T}}", "Unrecognized parameter type: Text"},
+		{"rule without assertions", "Rules: {R: {}}\nResources: {A: {Type: T}}", "Every Rules object must contain a list of Assertions."},
+		{"resource in a rule", "Rules: {R: {Assertions: [{Assert: !Equals [!Ref A, x]}]}}\nResources: {A: {Type: T}}", "Cannot reference resources in the Rules block"},
+		{"function of rules elsewhere", "Resources: {A: {Type: T, Properties: {P: !Contains [[a], a]}}}", "Unrecognized function Fn::Contains in the Resources block"},
 		{"policy", "Resources: {A: {Type: T, DeletionPolicy: Keep}}", "Unrecognized DeletionPolicy Keep"},
 		{"depth", "Resources: {A: {Type: T, Properties: {B: " + strings.Repeat("[", 200) + strings.Repeat("]", 200) + "}}}", "nested too deeply"},
 	}
@@ -280,6 +283,39 @@ Resources: {A: {Type: T}}
 				t.Errorf("value %q, want %q", values["P"], tt.want)
 			}
 		})
+	}
+}
+
+func TestRules(t *testing.T) {
+	const body = `
+Parameters:
+  Kind: {Type: String, Default: small}
+  Sizes: {Type: CommaDelimitedList, Default: 'a,b'}
+Rules:
+  Small:
+    RuleCondition: !Equals [!Ref Kind, small]
+    Assertions:
+      - {Assert: !Contains [[a, b], !Select [0, !Ref Sizes]], AssertDescription: begins with a or b}
+      - {Assert: !EachMemberIn [!Ref Sizes, [a, b]], AssertDescription: only a and b}
+      - Assert: !Not [!EachMemberEquals [!Ref Sizes, b]]
+Resources: {A: {Type: T}}
+`
+	tests := []struct{ kind, sizes, want string }{
+		{"small", "a,b", ""},
+		{"small", "c", "begins with a or b"},
+		{"small", "a,c", "only a and b"},
+		{"small", "b,b", "Rule Small is not satisfied"},
+		{"large", "c", ""},
+	}
+	tmpl, err := Parse(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range tests {
+		_, err := tmpl.Instantiate(environment(), map[string]string{"Kind": tt.kind, "Sizes": tt.sizes})
+		if got := fmt.Sprint(err); got != tt.want && !(err == nil && tt.want == "") {
+			t.Errorf("%s with %s: %v, want %q", tt.kind, tt.sizes, err, tt.want)
+		}
 	}
 }
 
