@@ -45,6 +45,9 @@ var allowedImports = map[string][]string{
 	"internal/awsfake/protocol":              {},
 	"internal/awsfake/protocol/protocoltest": {"internal/awsfake/protocol"},
 	"internal/awsfake/network":               {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/dynamo":                {"dynamolocal", "internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/tagging":               {"internal/awsfake/protocol"},
+	"internal/awsfake/quotas":                {"internal/awsfake/protocol"},
 	"internal/awsfake/iam":                   {"internal/awsfake/protocol", "internal/awsfake/resource"},
 	"internal/awsfake/resource":              {},
 
