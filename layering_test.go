@@ -42,6 +42,11 @@ var allowedImports = map[string][]string{
 
 	"internal/account": {},
 
+	"internal/awsrun/functions": {"internal/invocation", "internal/orchestrator"},
+	"internal/awsrun/metadata":  {},
+	"internal/lambdaworker":     {"internal/invocation", "internal/report"},
+
+	"internal/awsfake/lambda":                {"internal/awsfake/protocol", "internal/awsfake/resource"},
 	"internal/awsfake/protocol":              {},
 	"internal/awsfake/protocol/protocoltest": {"internal/awsfake/protocol"},
 	"internal/awsfake/network":               {"internal/awsfake/protocol", "internal/awsfake/resource"},
