@@ -44,6 +44,7 @@ var allowedImports = map[string][]string{
 
 	"internal/awsfake/protocol": {},
 	"internal/awsfake/resource": {},
+	"internal/awsfake/ssm":      {"internal/awsfake/protocol"},
 
 	"internal/wire/wiretest": {},
 	"internal/worker":        {"internal/wire", "loadtest", "loadtest/stats"},
