@@ -42,9 +42,11 @@ var allowedImports = map[string][]string{
 
 	"internal/account": {},
 
-	"internal/awsfake/protocol": {},
-	"internal/awsfake/resource": {},
-	"internal/awsfake/ssm":      {"internal/awsfake/protocol"},
+	"internal/awsfake/protocol":              {},
+	"internal/awsfake/protocol/protocoltest": {"internal/awsfake/protocol"},
+	"internal/awsfake/iam":                   {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/resource":              {},
+	"internal/awsfake/ssm":                   {"internal/awsfake/protocol"},
 
 	"internal/wire/wiretest": {},
 	"internal/worker":        {"internal/wire", "loadtest", "loadtest/stats"},
