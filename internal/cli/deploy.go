@@ -313,7 +313,7 @@ func (s *stacker) deployLoad(ctx context.Context, f *deployFlags, locustfileGive
 		Stack: request.Name, BuildID: shipped.build.ID, Architecture: o.Architecture, Locustfile: optional(o.Locustfile),
 		Function: awsdeploy.WorkerFunction(name), Endpoints: plan.Notes,
 	}
-	if err := s.applyAndShip(ctx, request, before, shipped, document); err != nil {
+	if err := s.applyAndShip(ctx, name, request, before, shipped, document); err != nil {
 		return err
 	}
 	return s.printDeployed(name, document)
@@ -441,12 +441,16 @@ func (s *stacker) defaultLocustfile(f *deployFlags, files *artifact.Files, befor
 	return usage(o.Validate())
 }
 
-// applyAndShip applies the stack and sends image and code. The image goes first where there is a
-// repository, so that no task definition names one that is not there yet.
-func (s *stacker) applyAndShip(ctx context.Context, request *stack.Request, before *stack.Stack, shipped *shipment, document *deployedDocument) error {
-	early := !request.DryRun && before != nil && before.Outputs["LocustRepositoryUri"] != ""
+// applyAndShip applies the stack of a limiter's load test and sends image and code. The image goes first
+// where there is a repository, so that no task definition names one that is not there yet.
+func (s *stacker) applyAndShip(ctx context.Context, name string, request *stack.Request, before *stack.Stack, shipped *shipment, document *deployedDocument) error {
+	early := !request.DryRun && before != nil
 	if early {
-		if err := s.pushImage(ctx, before, shipped, document); err != nil {
+		err := s.pushImage(ctx, name, shipped, document)
+		if errors.Is(err, artifact.ErrNoRepository) {
+			early, err = false, nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -460,7 +464,7 @@ func (s *stacker) applyAndShip(ctx context.Context, request *stack.Request, befo
 	}
 	s.tell("stack %s: %s", request.Name, result.Action)
 	if !early {
-		if err := s.pushImage(ctx, result.Stack, shipped, document); err != nil {
+		if err := s.pushImage(ctx, name, shipped, document); err != nil {
 			return err
 		}
 	}

@@ -43,10 +43,10 @@ type limiterDeployFlags struct {
 // Switches of deploy that say yes or no, and what of the Python tool this version does not have: the
 // functions and their options.
 var (
-	functionOptions = []string{
-		"enable-aggregator", "enable-provisioner", "snapshot-windows", "usage-retention-days", "audit-retention-days",
-		"log-retention-days", "lambda-timeout", "lambda-memory", "lambda-duration-threshold-pct", "enable-audit-archival",
-		"audit-archive-glacier-days", "enable-tracing", "aggregator-role-arn",
+	functionSwitches = []string{"enable-aggregator", "enable-provisioner", "enable-audit-archival", "enable-tracing"}
+	functionOptions  = []string{
+		"snapshot-windows", "usage-retention-days", "audit-retention-days", "log-retention-days", "lambda-timeout", "lambda-memory",
+		"lambda-duration-threshold-pct", "audit-archive-glacier-days", "aggregator-role-arn",
 	}
 	withoutFunctions = []string{"no-aggregator", "no-provisioner", "no-audit-archival", "no-tracing"}
 )
@@ -96,9 +96,12 @@ func (f *limiterDeployFlags) register(a *app, flags *pflag.FlagSet) {
 	flags.Bool("wait", true, "register the namespace default when the stack is ready")
 	flags.BoolVar(&f.noWait, "no-wait", false, "leave the table empty; whoever opens it first registers what it needs")
 	f.account.register(flags)
+	for _, name := range functionSwitches {
+		flags.Bool(name, false, "not in this version")
+		_ = flags.MarkHidden(name)
+	}
 	for _, name := range functionOptions {
 		flags.String(name, "", "not in this version")
-		flags.Lookup(name).NoOptDefVal = "true"
 		_ = flags.MarkHidden(name)
 	}
 	for _, name := range withoutFunctions {
@@ -128,7 +131,7 @@ func (f *limiterDeployFlags) switches() []limiterSwitch {
 
 func (f *limiterDeployFlags) complete(flags *pflag.FlagSet) error {
 	var errs []error
-	if asked := changed(flags, functionOptions); len(asked) > 0 {
+	if asked := changed(flags, slices.Concat(functionSwitches, functionOptions)); len(asked) > 0 {
 		errs = append(errs, fmt.Errorf("%s: aggregator and provisioner are not there yet in this version", strings.Join(asked, ", ")))
 	}
 	for _, s := range f.switches() {

@@ -71,7 +71,7 @@ func (s *stacker) push(ctx context.Context, given string, ship *shipFlags) error
 		Locustfile: optional(before.Parameters["Locustfile"]), Function: awsdeploy.WorkerFunction(name),
 	}
 	request := &stack.Request{Name: before.Name, Parameters: map[string]string{"ImageDigest": shipped.digest, "BuildId": shipped.build.ID}}
-	if err := s.applyAndShip(ctx, request, before, shipped, document); err != nil {
+	if err := s.applyAndShip(ctx, name, request, before, shipped, document); err != nil {
 		return err
 	}
 	return s.printDeployed(name, document)
@@ -96,9 +96,9 @@ func (s *stacker) deployedStack(ctx context.Context, name string) (*stack.Stack,
 	return before, nil
 }
 
-// pushImage puts the image into the stack's repository.
-func (s *stacker) pushImage(ctx context.Context, in *stack.Stack, shipped *shipment, document *deployedDocument) error {
-	pushed, err := artifact.PushImage(ctx, ecr.NewFromConfig(s.account.Config), in.Outputs["LocustRepositoryUri"], shipped.build.ID, shipped.image)
+// pushImage puts the image into the repository of a limiter's load test.
+func (s *stacker) pushImage(ctx context.Context, name string, shipped *shipment, document *deployedDocument) error {
+	pushed, err := artifact.PushImage(ctx, ecr.NewFromConfig(s.account.Config), awsdeploy.Repository(name), shipped.build.ID, shipped.image)
 	if err != nil {
 		return err
 	}
