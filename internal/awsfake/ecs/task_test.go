@@ -189,7 +189,7 @@ func TestContainersStartAndStopInTheOrderOfTheirDependencies(t *testing.T) {
 
 func TestTasksThatCannotStartSayWhy(t *testing.T) {
 	for name, test := range map[string]struct {
-		break_ func(c *cloud, d *ecs.RegisterTaskDefinitionInput)
+		spoil  func(c *cloud, d *ecs.RegisterTaskDefinitionInput)
 		reason string
 	}{
 		"image": {func(_ *cloud, d *ecs.RegisterTaskDefinitionInput) {
@@ -212,7 +212,7 @@ func TestTasksThatCannotStartSayWhy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newCloud(t)
 			definition := definitionOf(containerOf("main", "wait"))
-			test.break_(c, definition)
+			test.spoil(c, definition)
 			c.register(t, definition)
 			task := c.await(t, c.run(t, runOf()), isStopped)
 			if task.StopCode != types.TaskStopCodeTaskFailedToStart || !strings.HasPrefix(*task.StoppedReason, test.reason) {
@@ -223,13 +223,13 @@ func TestTasksThatCannotStartSayWhy(t *testing.T) {
 }
 
 func TestAgentIsNotReadyWithoutItsPermissions(t *testing.T) {
-	for name, break_ := range map[string]func(c *cloud){
+	for name, spoil := range map[string]func(c *cloud){
 		"fault": func(c *cloud) { c.service.SetFaults(fake.Faults{AgentPending: true}) },
 		"role":  func(c *cloud) { c.roles.guard = deny{"ssmmessages:OpenDataChannel"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCloud(t)
-			break_(c)
+			spoil(c)
 			c.register(t, definitionOf(containerOf("main", "wait")))
 			task := c.await(t, c.run(t, runOf()), isRunning)
 			if status := *task.Containers[0].ManagedAgents[0].LastStatus; status != "PENDING" {
