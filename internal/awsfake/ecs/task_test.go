@@ -129,7 +129,7 @@ func TestEssentialContainerStopsItsTask(t *testing.T) {
 func TestContainerThatDoesNotEndIsKilled(t *testing.T) {
 	c := newCloud(t)
 	main := containerOf("main", "ignore")
-	main.StopTimeout = aws.Int32(1)
+	main.StopTimeout = aws.Int32(2)
 	c.register(t, definitionOf(main))
 	arn := c.run(t, runOf())
 	c.says(t, arn, "main", "ready")
