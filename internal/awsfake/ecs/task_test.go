@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,6 +93,10 @@ func TestTaskRunsItsContainersAsProcesses(t *testing.T) {
 	if got.Task["TaskARN"] != arn || got.Task["Family"] != "master" || networks["IPv4Addresses"].([]any)[0] != address {
 		t.Errorf("metadata %v", got.Task)
 	}
+	measured := statsOf(t, got.Env["ECS_CONTAINER_METADATA_URI_V4"]+"/task/stats")[*container.RuntimeId]
+	if measured.Memory.Usage <= 0 || measured.Memory.Limit != 1024<<20 {
+		t.Errorf("stats %+v", measured)
+	}
 	if targetARN, at, connected, found := c.service.Target("load", taskID(arn), *container.RuntimeId); !found || !connected || at != address || targetARN != arn {
 		t.Errorf("target: %s at %s, connected %t, found %t", targetARN, at, connected, found)
 	}
@@ -112,6 +117,26 @@ func TestTaskRunsItsContainersAsProcesses(t *testing.T) {
 	if len(task.Tags) != 1 || *task.Tags[0].Value != "test" {
 		t.Errorf("tags %v", task.Tags)
 	}
+}
+
+// stats are what the metadata endpoint measures of a container.
+type stats struct {
+	Memory struct{ Usage, Limit int64 } `json:"memory_stats"`
+}
+
+// statsOf asks the metadata endpoint, by runtime id.
+func statsOf(t *testing.T, url string) map[string]stats {
+	t.Helper()
+	answer, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var all map[string]stats
+	if err := json.NewDecoder(answer.Body).Decode(&all); err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 func TestEssentialContainerStopsItsTask(t *testing.T) {
