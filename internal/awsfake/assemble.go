@@ -94,6 +94,8 @@ func (c *Cloud) assemble(o Options, fail *failures) (http.Handler, error) {
 
 // list are the parts that stacks are made of.
 func (c *Cloud) list() []part {
+	tables := c.Tables.API()
+	tables.Handle = c.Metrics.ObserveTables(tables.Handle)
 	return []part{
 		{
 			name: "iam", services: c.IAM.Services(), providers: c.IAM.Providers(), save: c.IAM.MarshalJSON, load: c.IAM.UnmarshalJSON,
@@ -104,7 +106,7 @@ func (c *Cloud) list() []part {
 			save: c.Network.MarshalJSON, load: c.Network.UnmarshalJSON,
 		},
 		{
-			name: "tables", services: []protocol.Service{c.Tables.API()}, providers: c.Tables.Providers(), tagged: c.Tables.Tagged,
+			name: "tables", services: []protocol.Service{tables}, providers: c.Tables.Providers(), tagged: c.Tables.Tagged,
 			save: c.Tables.MarshalJSON, load: c.Tables.UnmarshalJSON,
 		},
 		{

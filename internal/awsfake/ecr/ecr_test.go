@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,19 +34,32 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/resource"
 )
 
-type clock struct{ at time.Time }
+// clock is moved by the test.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
 
-func (c *clock) now() time.Time { return c.at }
+func (c *clock) now() time.Time { return c.move(0) }
 
-// caller is the only identity of an account; what it may not do is in denied.
-type caller struct{ denied []string }
+func (c *clock) move(by time.Duration) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(by)
+	return c.at
+}
+
+// caller is the only identity of an account, which may not do what is denied.
+type caller struct{ denied atomic.Pointer[[]string] }
+
+func (c *caller) deny(actions ...string) { c.denied.Store(&actions) }
 
 func (c *caller) Find(string, string) (*protocol.Identity, error) {
 	return &protocol.Identity{Principal: "arn:aws:iam::123456789012:user/tester", Account: protocoltest.Account, Guard: c}, nil
 }
 
 func (c *caller) Allow(action, resource string, _ map[string]string) error {
-	if slices.Contains(c.denied, action) {
+	if denied := c.denied.Load(); denied != nil && slices.Contains(*denied, action) {
 		return protocol.Errorf("AccessDeniedException", "User: tester is not authorized to perform: %s on resource: %s", action, resource)
 	}
 	return nil
@@ -60,7 +75,7 @@ type registry struct {
 }
 
 func newRegistry(t *testing.T) *registry {
-	r := &registry{clock: &clock{time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, caller: &caller{}}
+	r := &registry{clock: &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, caller: &caller{}}
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -83,7 +98,7 @@ func (r *registry) token(t *testing.T) remote.Option {
 		t.Fatal(err)
 	}
 	data := out.AuthorizationData[0]
-	if *data.ProxyEndpoint != "http://"+r.host || !data.ExpiresAt.Equal(r.clock.at.Add(12*time.Hour)) {
+	if *data.ProxyEndpoint != "http://"+r.host || !data.ExpiresAt.Equal(r.clock.now().Add(12*time.Hour)) {
 		t.Errorf("endpoint %s until %s", *data.ProxyEndpoint, data.ExpiresAt)
 	}
 	text, err := base64.StdEncoding.DecodeString(*data.AuthorizationToken)
@@ -232,13 +247,13 @@ func TestRegistryRefuses(t *testing.T) {
 		t.Errorf("with a wrong token: %v", err)
 	}
 	for _, action := range []string{"ecr:BatchCheckLayerAvailability", "ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage"} {
-		r.caller.denied = []string{action}
+		r.caller.deny(action)
 		if err := push("fixed:three", token); status(err) != http.StatusForbidden {
 			t.Errorf("push without %s: %v", action, err)
 		}
 	}
-	r.caller.denied = nil
-	r.clock.at = r.clock.at.Add(13 * time.Hour)
+	r.caller.deny()
+	r.clock.move(13 * time.Hour)
 	if err := push("fixed:two", token); status(err) != http.StatusForbidden {
 		t.Errorf("with an old token: %v", err)
 	}

@@ -3,8 +3,10 @@ package ecs_test
 import (
 	"archive/tar"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,6 +181,62 @@ func TestStackResources(t *testing.T) {
 	}
 	if err := providers["AWS::ECS::Cluster"].Delete(t.Context(), cluster, resourceOf("AWS::ECS::Cluster", nil)); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestStackUpdates(t *testing.T) {
+	c := newCloud(t)
+	c.register(t, definitionOf(containerOf("main", "wait")))
+	providers := c.service.Providers()
+	properties := func(change map[string]any) *resource.Resource {
+		all := map[string]any{
+			"ServiceName": "keeper", "Cluster": "load", "TaskDefinition": "master", "DesiredCount": "1",
+			"NetworkConfiguration": map[string]any{"AwsvpcConfiguration": map[string]any{"Subnets": []any{"subnet-a"}}},
+		}
+		maps.Copy(all, change)
+		return resourceOf("AWS::ECS::Service", all)
+	}
+	made, err := providers["AWS::ECS::Service"].Create(t.Context(), properties(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tasks := func() []string {
+		t.Helper()
+		out, err := c.ListTasks(t.Context(), &ecs.ListTasksInput{Cluster: aws.String("load"), ServiceName: aws.String("keeper")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.TaskArns
+	}
+	first := tasks()
+	update := func(to *resource.Resource) {
+		t.Helper()
+		if _, err := providers["AWS::ECS::Service"].Update(t.Context(), made, properties(nil), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	update(properties(map[string]any{"EnableExecuteCommand": "true", "Tags": []any{map[string]any{"Key": "a", "Value": "b"}}}))
+	if got := tasks(); !slices.Equal(got, first) {
+		t.Errorf("tasks %v were replaced by %v although nothing of theirs changed", first, got)
+	}
+	if tags := c.service.Tagged()[made.ID]; tags["a"] != "b" || tags["ManagedBy"] != "zae-limiter" {
+		t.Errorf("tags %v", tags)
+	}
+	c.register(t, definitionOf(containerOf("main", "wait")))
+	update(properties(nil))
+	if got := tasks(); len(got) != 1 || got[0] == first[0] {
+		t.Errorf("tasks %v after a new revision, before %v", got, first)
+	}
+	if err := providers["AWS::ECS::Service"].Delete(t.Context(), made, properties(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if left := resources(t, c.dir, "task-*"); len(left) > 0 {
+		t.Errorf("left behind when the service was gone: %v", left)
+	}
+	for kind, property := range map[string]string{"AWS::ECS::TaskDefinition": "Cpu", "AWS::ECS::Cluster": "ClusterName", "AWS::ECS::Service": "Cluster"} {
+		if got := providers[kind].Replaces(property, nil, nil); got != resource.Always {
+			t.Errorf("a change of %s of %s: replacement %s", property, kind, got)
+		}
 	}
 }
 

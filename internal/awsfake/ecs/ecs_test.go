@@ -217,6 +217,7 @@ func newCloud(t *testing.T) *cloud {
 	c.service = fake.New(fake.Config{
 		Account: protocoltest.Account, Region: protocoltest.Region, Endpoint: "http://127.0.0.1:4566", Dir: c.dir,
 		Images: images{"registry/app": img}, Roles: c.roles, Logs: c.logs, Metrics: c.metrics,
+		SampleEvery: time.Hour, // tests measure when they want to
 	})
 	t.Cleanup(func() {
 		if err := c.service.Close(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,6 +93,10 @@ func TestTaskRunsItsContainersAsProcesses(t *testing.T) {
 	if got.Task["TaskARN"] != arn || got.Task["Family"] != "master" || networks["IPv4Addresses"].([]any)[0] != address {
 		t.Errorf("metadata %v", got.Task)
 	}
+	measured := statsOf(t, got.Env["ECS_CONTAINER_METADATA_URI_V4"]+"/task/stats")[*container.RuntimeId]
+	if measured.Memory.Usage <= 0 || measured.Memory.Limit != 1024<<20 {
+		t.Errorf("stats %+v", measured)
+	}
 	if targetARN, at, connected, found := c.service.Target("load", taskID(arn), *container.RuntimeId); !found || !connected || at != address || targetARN != arn {
 		t.Errorf("target: %s at %s, connected %t, found %t", targetARN, at, connected, found)
 	}
@@ -114,6 +119,26 @@ func TestTaskRunsItsContainersAsProcesses(t *testing.T) {
 	}
 }
 
+// stats are what the metadata endpoint measures of a container.
+type stats struct {
+	Memory struct{ Usage, Limit int64 } `json:"memory_stats"`
+}
+
+// statsOf asks the metadata endpoint, by runtime id.
+func statsOf(t *testing.T, url string) map[string]stats {
+	t.Helper()
+	answer, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var all map[string]stats
+	if err := json.NewDecoder(answer.Body).Decode(&all); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
 func TestEssentialContainerStopsItsTask(t *testing.T) {
 	c := newCloud(t)
 	c.register(t, definitionOf(containerOf("main", "exit3"), containerOf("other", "wait")))
@@ -129,7 +154,7 @@ func TestEssentialContainerStopsItsTask(t *testing.T) {
 func TestContainerThatDoesNotEndIsKilled(t *testing.T) {
 	c := newCloud(t)
 	main := containerOf("main", "ignore")
-	main.StopTimeout = aws.Int32(1)
+	main.StopTimeout = aws.Int32(2)
 	c.register(t, definitionOf(main))
 	arn := c.run(t, runOf())
 	c.says(t, arn, "main", "ready")
@@ -189,7 +214,7 @@ func TestContainersStartAndStopInTheOrderOfTheirDependencies(t *testing.T) {
 
 func TestTasksThatCannotStartSayWhy(t *testing.T) {
 	for name, test := range map[string]struct {
-		break_ func(c *cloud, d *ecs.RegisterTaskDefinitionInput)
+		spoil  func(c *cloud, d *ecs.RegisterTaskDefinitionInput)
 		reason string
 	}{
 		"image": {func(_ *cloud, d *ecs.RegisterTaskDefinitionInput) {
@@ -212,7 +237,7 @@ func TestTasksThatCannotStartSayWhy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newCloud(t)
 			definition := definitionOf(containerOf("main", "wait"))
-			test.break_(c, definition)
+			test.spoil(c, definition)
 			c.register(t, definition)
 			task := c.await(t, c.run(t, runOf()), isStopped)
 			if task.StopCode != types.TaskStopCodeTaskFailedToStart || !strings.HasPrefix(*task.StoppedReason, test.reason) {
@@ -223,13 +248,13 @@ func TestTasksThatCannotStartSayWhy(t *testing.T) {
 }
 
 func TestAgentIsNotReadyWithoutItsPermissions(t *testing.T) {
-	for name, break_ := range map[string]func(c *cloud){
+	for name, spoil := range map[string]func(c *cloud){
 		"fault": func(c *cloud) { c.service.SetFaults(fake.Faults{AgentPending: true}) },
 		"role":  func(c *cloud) { c.roles.guard = deny{"ssmmessages:OpenDataChannel"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCloud(t)
-			break_(c)
+			spoil(c)
 			c.register(t, definitionOf(containerOf("main", "wait")))
 			task := c.await(t, c.run(t, runOf()), isRunning)
 			if status := *task.Containers[0].ManagedAgents[0].LastStatus; status != "PENDING" {

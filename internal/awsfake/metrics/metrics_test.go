@@ -1,10 +1,15 @@
 package metrics_test
 
 import (
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +19,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/metrics"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol/protocoltest"
 )
 
@@ -132,6 +138,43 @@ func TestStatisticsOfAPeriod(t *testing.T) {
 		if got := out.Datapoints[0].ExtendedStatistics[name]; math.Abs(got-want) > want*0.01 {
 			t.Errorf("%s = %g, want %g within 1 %%", name, got, want)
 		}
+	}
+}
+
+// The command line client of other generations asks by form and reads XML.
+func TestStatisticsAreAskedForByForm(t *testing.T) {
+	s, _, _ := newService(t)
+	s.Record("ECS/ContainerInsights", "CpuUtilized", "None", map[string]string{"ClusterName": "limiter-load"}, 512)
+	server := httptest.NewServer(&protocol.Front{Account: protocoltest.Account, Region: protocoltest.Region, Services: []protocol.Service{s.API()}})
+	t.Cleanup(server.Close)
+	form := url.Values{
+		"Action": {"GetMetricStatistics"}, "Version": {"2010-08-01"}, "Namespace": {"ECS/ContainerInsights"}, "MetricName": {"CpuUtilized"},
+		"Dimensions.member.1.Name": {"ClusterName"}, "Dimensions.member.1.Value": {"limiter-load"}, "Period": {"60"}, "Statistics.member.1": {"Average"},
+		"StartTime": {begin.Format(time.RFC3339)}, "EndTime": {begin.Add(time.Minute).Format(time.RFC3339)},
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AKIDTEST/20260301/us-east-1/monitoring/aws4_request, SignedHeaders=host, Signature=0")
+	answer, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var got struct {
+		Points []struct {
+			Timestamp time.Time
+			Average   float64
+			Unit      string
+		} `xml:"GetMetricStatisticsResult>Datapoints>member"`
+	}
+	if err := xml.NewDecoder(answer.Body).Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Points) != 1 || got.Points[0].Average != 512 || !got.Points[0].Timestamp.Equal(begin) || got.Points[0].Unit != "None" {
+		t.Errorf("status %d, points %+v", answer.StatusCode, got.Points)
 	}
 }
 
