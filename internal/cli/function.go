@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/spf13/pflag"
 
 	"github.com/zeroae/zae-limiter-go/internal/invocation"
@@ -46,10 +45,14 @@ const (
 // bootstrap, which has no arguments.
 func IsFunction(p Process) bool { return len(p.Args) == 0 && p.Getenv(runtimeAPIVariable) != "" }
 
-// Function serves invocations until the platform ends the process. It does not return.
-func Function(p Process) {
+// Function serves invocations until the platform ends the process. It returns the exit code only when
+// something is wrong.
+func Function(p Process) int {
 	useShare(p.Getenv)
-	lambda.Start(newFunctionHandler(p))
+	if err := newFunctionHandler(p).Serve(context.Background(), p.Getenv(runtimeAPIVariable)); err != nil {
+		fmt.Fprintln(p.Stderr, "error: "+err.Error())
+	}
+	return report.ExitError
 }
 
 func newFunctionHandler(p Process) *lambdaworker.Handler {

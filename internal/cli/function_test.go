@@ -78,7 +78,7 @@ func TestNothingOfACallOutlivesIt(t *testing.T) {
 	handler := newFunctionHandler(functionProcess(t, &watchedLog{}))
 	before := 0
 	for call := range 3 {
-		answer, err := handler.Invoke(t.Context(), []byte(`{"config": {"users": 5, "spawn_rate": 100, "duration_seconds": 1}}`))
+		answer, err := handler.Invoke(t.Context(), "0123456789abcdef", []byte(`{"config": {"users": 5, "spawn_rate": 100, "duration_seconds": 1}}`))
 		if err != nil {
 			t.Fatal(err)
 		}
