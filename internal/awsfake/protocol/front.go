@@ -219,6 +219,7 @@ func (x *exchange) decode(into any) error {
 }
 
 func (x *exchange) answer(output any) {
+	withLists(output)
 	switch x.speaks {
 	case speaksCBOR:
 		x.write(http.StatusOK, "application/cbor", cbor.Encode(cborOf(treeOf(output.(smithy.Serializable)))))
@@ -238,6 +239,17 @@ func (x *exchange) answer(output any) {
 			writeXML(&b, ec2Tree(reflect.ValueOf(output).Elem()))
 		})
 		x.write(http.StatusOK, "text/xml", b.Bytes())
+	}
+}
+
+// withLists makes lists of the answer empty that are absent: services answer so.
+func withLists(output any) {
+	structure := reflect.ValueOf(output).Elem()
+	for i := range structure.NumField() {
+		field := structure.Field(i)
+		if field.Kind() == reflect.Slice && field.Type() != bytesType && field.IsNil() && field.CanSet() {
+			field.Set(reflect.MakeSlice(field.Type(), 0, 0))
+		}
 	}
 }
 
