@@ -36,6 +36,9 @@ const (
 	DefaultRegion  = "us-east-1"
 )
 
+// ErrRule is an error of a rule in Options.Fail.
+var ErrRule = errors.New("failure rule")
+
 // Options configure a cloud. The zero value is an empty account on a free port.
 type Options struct {
 	// Port is the port on the loopback interface; 0 = that of the state folder, else a free one.

@@ -70,7 +70,7 @@ func parseRule(text string) (*rule, error) {
 	head, message, ok := strings.Cut(text, "=")
 	match := ruleHead.FindStringSubmatch(head)
 	if !ok || match == nil || message == "" {
-		return nil, fmt.Errorf("failure rule %q: want SERVICE:ACTION[*TIMES][@PROBABILITY]=[CODE: ]MESSAGE, such as ecs:RunTask*2=ThrottlingException: Rate exceeded", text)
+		return nil, fmt.Errorf("%w %q: want SERVICE:ACTION[*TIMES][@PROBABILITY]=[CODE: ]MESSAGE, such as ecs:RunTask*2=ThrottlingException: Rate exceeded", ErrRule, text)
 	}
 	r := &rule{service: match[1], action: match[2], left: -1, probability: 1}
 	if name := familiar[r.service]; name != "" {
@@ -79,12 +79,12 @@ func parseRule(text string) (*rule, error) {
 	var err error
 	if match[3] != "" {
 		if r.left, err = strconv.Atoi(match[3]); err != nil || r.left < 1 {
-			return nil, fmt.Errorf("failure rule %q: the number of times must be 1 or more, got %s", text, match[3])
+			return nil, fmt.Errorf("%w %q: the number of times must be 1 or more, got %s", ErrRule, text, match[3])
 		}
 	}
 	if match[4] != "" {
 		if r.probability, err = strconv.ParseFloat(match[4], 64); err != nil || r.probability > 1 {
-			return nil, fmt.Errorf("failure rule %q: the probability must be between 0 and 1, got %s", text, match[4])
+			return nil, fmt.Errorf("%w %q: the probability must be between 0 and 1, got %s", ErrRule, text, match[4])
 		}
 	}
 	r.err = &protocol.Error{Status: http.StatusBadRequest, Code: "ClientException", Message: message}
@@ -116,10 +116,10 @@ func (f *failures) known(services []protocol.Service) error {
 		case r.service == resourceRules:
 		case r.service == taskRules:
 			if !slices.Contains(taskActions, r.action) {
-				return fmt.Errorf("failure rule task:%s: a task knows %s", r.action, strings.Join(taskActions, ", "))
+				return fmt.Errorf("%w task:%s: a task knows %s", ErrRule, r.action, strings.Join(taskActions, ", "))
 			}
 		case !slices.ContainsFunc(services, func(s protocol.Service) bool { return s.Name == r.service }):
-			return fmt.Errorf("failure rule %s:%s: there is no service %s", r.service, r.action, r.service)
+			return fmt.Errorf("%w %s:%s: there is no service %s", ErrRule, r.service, r.action, r.service)
 		}
 	}
 	return nil
