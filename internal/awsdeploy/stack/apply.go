@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	cfn "github.com/aws/aws-sdk-go-v2/service/cloudformation"
@@ -300,10 +301,14 @@ func saysNoChange(reason string) bool {
 	return strings.Contains(reason, "didn't contain changes") || strings.Contains(reason, "No updates are to be performed")
 }
 
+// discardWithin bounds the removal of a change set and of an empty stack, which takes seconds.
+const discardWithin = time.Minute
+
 // discard removes a change set, and with one for a creation the shell of the stack. It does so also
 // when the command was interrupted.
 func (c *Client) discard(ctx context.Context, set *changeSet) error {
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardWithin)
+	defer cancel()
 	_, err := c.API.DeleteChangeSet(ctx, &cfn.DeleteChangeSetInput{ChangeSetName: aws.String(set.name), StackName: aws.String(set.stackID)})
 	if err != nil {
 		return fmt.Errorf("delete change set %s: %w", set.name, err)
@@ -311,10 +316,7 @@ func (c *Client) discard(ctx context.Context, set *changeSet) error {
 	if !set.create {
 		return nil
 	}
-	if _, err := c.API.DeleteStack(ctx, &cfn.DeleteStackInput{StackName: aws.String(set.stackID)}); err != nil {
-		return fmt.Errorf("delete the empty stack: %w", err)
-	}
-	return nil
+	return c.Delete(ctx, &Deletion{Name: set.stackID})
 }
 
 func (c *Client) execute(ctx context.Context, r *Request, set *changeSet) (*Stack, error) {
