@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/smithy-go"
 )
 
 // ConcurrencyAPI is the part of Lambda's client that tells how many functions may run.
@@ -25,9 +26,12 @@ var ErrConcurrency = errors.New("reserved concurrency")
 
 // CheckConcurrency refuses a reservation that the account has no room for, which would end in a roll-back
 // after minutes. Without a reservation it returns a warning when the account's limit is less than
-// maxWorkers and their replacements need.
+// maxWorkers and their replacements need, or cannot be read.
 func CheckConcurrency(ctx context.Context, api ConcurrencyAPI, function string, reserve, maxWorkers int) (warning string, err error) {
 	settings, err := api.GetAccountSettings(ctx, &lambda.GetAccountSettingsInput{})
+	if refused, ok := errors.AsType[smithy.APIError](err); ok && reserve == 0 {
+		return fmt.Sprintf("whether the account may run %d workers was not checked: %s: %s", maxWorkers, refused.ErrorCode(), refused.ErrorMessage()), nil
+	}
 	if err != nil {
 		return "", fmt.Errorf("account settings of Lambda: %w", err)
 	}

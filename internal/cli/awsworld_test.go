@@ -42,6 +42,7 @@ type awsWorld struct {
 	url     string
 	env     map[string]string
 	iam     *fakeiam.IAM
+	config  aws.Config
 	stacks  *cloudformation.Client
 	dir     string // the folder that is shipped
 	program string // what is shipped as this program
@@ -75,7 +76,7 @@ func newAWSWorld(t *testing.T) *awsWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	providers := resource.Providers{"AWS::CloudWatch::Alarm": alarms{}}
+	providers := resource.Providers{"AWS::CloudWatch::Alarm": shelf{}, "AWS::SQS::Queue": shelf{}, "AWS::S3::Bucket": shelf{}, "AWS::Lambda::EventSourceMapping": shelf{}}
 	for _, more := range []resource.Providers{w.iam.Providers(), net.Providers(), registry.Providers(), log.Providers(), tasks.Providers(), functions.Providers(), tables.Providers()} {
 		for name, provider := range more {
 			if providers[name] == nil {
@@ -99,7 +100,8 @@ func newAWSWorld(t *testing.T) *awsWorld {
 
 	key, secret := w.iam.Admin()
 	w.env = map[string]string{"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_REGION": region, "AWS_ENDPOINT_URL": w.url, "AWS_EC2_METADATA_DISABLED": "true"}
-	w.stacks = cloudformation.NewFromConfig(aws.Config{Region: region, BaseEndpoint: &w.url, Credentials: credentials.NewStaticCredentialsProvider(key, secret, "")})
+	w.config = aws.Config{Region: region, BaseEndpoint: &w.url, Credentials: credentials.NewStaticCredentialsProvider(key, secret, "")}
+	w.stacks = cloudformation.NewFromConfig(w.config)
 	for name, value := range w.env {
 		t.Setenv(name, value) // the SDK reads the process's own
 	}
@@ -254,19 +256,16 @@ type noLogs struct{}
 func (noLogs) Write(string, string, time.Time, string)                              {}
 func (noLogs) Record(string, string, map[string]string, time.Time, float64, string) {}
 
-// alarms provides alarms: nothing rings here.
-type alarms struct{}
+// shelf provides what of a limiter's stack does nothing here: alarms, and the surroundings of the Python
+// tool's functions.
+type shelf struct{}
 
-func (alarms) Create(_ context.Context, r *resource.Resource) (*resource.Physical, error) {
-	return &resource.Physical{ID: fmt.Sprint(r.Properties["AlarmName"])}, nil
+func (shelf) Create(_ context.Context, r *resource.Resource) (*resource.Physical, error) {
+	name := r.Stack + "-" + r.LogicalID
+	return &resource.Physical{ID: name, Attributes: map[string]string{"Arn": "arn:aws:x:us-east-1:123456789012:" + name, "QueueName": name}}, nil
 }
-func (alarms) Update(_ context.Context, old *resource.Physical, _, _ *resource.Resource) (*resource.Physical, error) {
+func (shelf) Update(_ context.Context, old *resource.Physical, _, _ *resource.Resource) (*resource.Physical, error) {
 	return old, nil
 }
-func (alarms) Delete(context.Context, *resource.Physical, *resource.Resource) error { return nil }
-func (alarms) Replaces(property string, _, _ any) resource.Replacement {
-	if property == "AlarmName" {
-		return resource.Always
-	}
-	return resource.Never
-}
+func (shelf) Delete(context.Context, *resource.Physical, *resource.Resource) error { return nil }
+func (shelf) Replaces(string, any, any) resource.Replacement                       { return resource.Never }

@@ -230,6 +230,9 @@ func (s *stacker) pack(f *shipFlags, arch string) (*shipment, error) {
 	return p, nil
 }
 
+// listOf is a list that JSON shows as one also when it is empty.
+func listOf[T any](list []T) []T { return append([]T{}, list...) }
+
 func megabytes(n int64) float64 { return float64(n) / (1 << 20) }
 
 // abridged is the beginning of a list.
@@ -311,7 +314,7 @@ func (s *stacker) deployLoad(ctx context.Context, f *deployFlags, locustfileGive
 	}
 	document := &deployedDocument{
 		Stack: request.Name, BuildID: shipped.build.ID, Architecture: o.Architecture, Locustfile: optional(o.Locustfile),
-		Function: awsdeploy.WorkerFunction(name), Endpoints: plan.Notes,
+		Function: awsdeploy.WorkerFunction(name), Endpoints: listOf(plan.Notes),
 	}
 	if err := s.applyAndShip(ctx, name, request, before, shipped, document); err != nil {
 		return err
@@ -492,7 +495,7 @@ func (s *stacker) stackFailure(err error, name string) error {
 }
 
 func (s *stacker) printDeployed(name string, d *deployedDocument) error {
-	d.Warnings = s.warnings
+	d.Warnings, d.Changes = listOf(s.warnings), listOf(d.Changes)
 	if s.app.json {
 		return s.app.printJSON(d)
 	}

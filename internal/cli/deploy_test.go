@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -9,8 +10,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
+	"github.com/zeroae/zae-limiter-go/internal/awsdeploy"
 	"github.com/zeroae/zae-limiter-go/internal/awsdeploy/stack"
+	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 )
 
 func TestDeployPushDelete(t *testing.T) {
@@ -325,4 +329,82 @@ func TestLimiterCommands(t *testing.T) {
 	}
 	w.must("delete", "--name", "my-limiter", "--yes")
 	w.refused(1, "", "status", "--name", "my-limiter")
+}
+
+// Limiters of old releases: their policies lack an action, the oldest tables local indexes, and most have
+// the functions of the Python tool.
+func TestUpgradeOfOldReleases(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		indexes   bool
+		functions bool
+	}{
+		{"0.16 without functions", true, false}, {"0.16 with functions", true, true}, {"0.10 without functions", false, false}, {"0.10 with functions", false, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newAWSWorld(t)
+			w.makeOldLimiter(test.indexes, test.functions)
+			before := w.physical("my-limiter")
+
+			status := w.must("status", "--name", "my-limiter")
+			if status.doc["policies"] != "before 0.17" || status.doc["local_indexes"] != test.indexes {
+				t.Errorf("status: %s", status.stdout)
+			}
+			advice := "without --lambda-only"
+			if !test.indexes {
+				advice = "Python's upgrade refuses to replace it"
+			}
+			if o := w.must(w.deploy("--dry-run")...); !strings.Contains(o.stderr, advice) {
+				t.Errorf("load deploy does not say %q:\n%s", advice, o.stderr)
+			}
+			if test.functions {
+				w.refused(1, "which this version would remove", "deploy", "--name", "my-limiter")
+			}
+			upgraded := w.must("upgrade", "--name", "my-limiter")
+			if upgraded.doc["action"] != "updated" {
+				t.Errorf("upgrade: %s", upgraded.stdout)
+			}
+			if again := w.must("upgrade", "--name", "my-limiter"); again.doc["action"] != "unchanged" {
+				t.Errorf("upgrade again: %s", again.stdout)
+			}
+			after := w.physical("my-limiter")
+			if !maps.Equal(before, after) {
+				t.Errorf("resources were %v and are %v", before, after)
+			}
+			status = w.must("status", "--name", "my-limiter")
+			if status.doc["policies"] != "current" || status.doc["local_indexes"] != test.indexes {
+				t.Errorf("status: %s", status.stdout)
+			}
+		})
+	}
+}
+
+// makeOldLimiter makes the stack of a limiter as a release before 0.17 does, with its version record.
+func (w *awsWorld) makeOldLimiter(indexes, functions bool) {
+	w.t.Helper()
+	template, err := awsdeploy.LimiterTemplate(indexes)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	template = strings.ReplaceAll(template, "- dynamodb:ConditionCheckItem\n", "- dynamodb:TransactWriteItems\n")
+	if functions {
+		template += `  AggregatorDLQUrl:
+    Value: !Ref AggregatorDLQ
+    Export: {Name: !Sub '${AWS::StackName}-DLQUrl'}
+`
+		template = strings.Replace(template, "Resources:\n", "Resources:\n  AggregatorDLQ: {Type: AWS::SQS::Queue}\n", 1)
+	}
+	_, err = w.stacks.CreateStack(w.t.Context(), &cloudformation.CreateStackInput{
+		StackName: aws.String("my-limiter"), TemplateBody: &template, Capabilities: []types.Capability{types.CapabilityCapabilityNamedIam},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if s, err := (&stack.Client{API: w.stacks, Poll: time.Millisecond}).Settled(w.t.Context(), "my-limiter", nil); err != nil || !s.Usable() {
+		w.t.Fatalf("%+v, %v", s, err)
+	}
+	table := dynamostore.OpenTable(dynamodb.NewFromConfig(w.config), "my-limiter", dynamostore.TableOptions{})
+	if err := table.EnsureVersion(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
 }

@@ -270,7 +270,7 @@ func (s *stacker) registerDefault(ctx context.Context, name string, document *li
 }
 
 func (s *stacker) printLimiter(d *limiterDocument, next string) error {
-	d.Warnings = s.warnings
+	d.Warnings, d.Changes = listOf(s.warnings), listOf(d.Changes)
 	if s.app.json {
 		return s.app.printJSON(d)
 	}

@@ -77,7 +77,7 @@ const (
 )
 
 func (s *stacker) limiterStatus(ctx context.Context, name string) error {
-	d := &limiterStatusDocument{Name: name, Region: s.account.Region(), Client: dynamostore.WireVersion, Policies: policiesUnknown, Usable: true}
+	d := &limiterStatusDocument{Name: name, Region: s.account.Region(), Client: dynamostore.WireVersion, Policies: policiesUnknown, Roles: []string{}, Usable: true}
 	start := time.Now()
 	out, err := s.tables().DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: aws.String(name)})
 	if err != nil {

@@ -68,7 +68,7 @@ func (s *stacker) push(ctx context.Context, given string, ship *shipFlags) error
 	}
 	document := &deployedDocument{
 		Stack: before.Name, BuildID: shipped.build.ID, Architecture: shipped.build.Arch,
-		Locustfile: optional(before.Parameters["Locustfile"]), Function: awsdeploy.WorkerFunction(name),
+		Locustfile: optional(before.Parameters["Locustfile"]), Function: awsdeploy.WorkerFunction(name), Endpoints: []string{},
 	}
 	request := &stack.Request{Name: before.Name, Parameters: map[string]string{"ImageDigest": shipped.digest, "BuildId": shipped.build.ID}}
 	if err := s.applyAndShip(ctx, name, request, before, shipped, document); err != nil {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	cfn "github.com/aws/aws-sdk-go-v2/service/cloudformation"
@@ -109,7 +110,11 @@ func (c *Client) Apply(ctx context.Context, r *Request) (*Result, error) {
 	if r.Planned != nil {
 		r.Planned(changes)
 	}
-	after, err := c.execute(ctx, r, set)
+	was := string(types.StackStatusReviewInProgress)
+	if before != nil {
+		was = before.Status
+	}
+	after, err := c.execute(ctx, r, set, was)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +176,7 @@ func (c *Client) Settled(ctx context.Context, name string, tell func(Event)) (*S
 }
 
 func (c *Client) follow(ctx context.Context, id string, tell func(Event)) error {
-	w, err := c.watch(ctx, id, tell)
+	w, err := c.watch(ctx, id, "", tell)
 	if err != nil {
 		return err
 	}
@@ -300,10 +305,14 @@ func saysNoChange(reason string) bool {
 	return strings.Contains(reason, "didn't contain changes") || strings.Contains(reason, "No updates are to be performed")
 }
 
+// discardWithin bounds the removal of a change set and of an empty stack, which takes seconds.
+const discardWithin = time.Minute
+
 // discard removes a change set, and with one for a creation the shell of the stack. It does so also
 // when the command was interrupted.
 func (c *Client) discard(ctx context.Context, set *changeSet) error {
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardWithin)
+	defer cancel()
 	_, err := c.API.DeleteChangeSet(ctx, &cfn.DeleteChangeSetInput{ChangeSetName: aws.String(set.name), StackName: aws.String(set.stackID)})
 	if err != nil {
 		return fmt.Errorf("delete change set %s: %w", set.name, err)
@@ -311,14 +320,16 @@ func (c *Client) discard(ctx context.Context, set *changeSet) error {
 	if !set.create {
 		return nil
 	}
-	if _, err := c.API.DeleteStack(ctx, &cfn.DeleteStackInput{StackName: aws.String(set.stackID)}); err != nil {
-		return fmt.Errorf("delete the empty stack: %w", err)
-	}
-	return nil
+	return c.Delete(ctx, &Deletion{Name: set.stackID})
 }
 
-func (c *Client) execute(ctx context.Context, r *Request, set *changeSet) (*Stack, error) {
-	w, err := c.watch(ctx, set.stackID, r.Event)
+// applyWithin bounds how long a stack may take to be made or changed.
+const applyWithin = time.Hour
+
+func (c *Client) execute(ctx context.Context, r *Request, set *changeSet, was string) (*Stack, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, applyWithin, fmt.Errorf("stack %s: not ready within %s; it goes on without us", r.Name, applyWithin))
+	defer cancel()
+	w, err := c.watch(ctx, set.stackID, was, r.Event)
 	if err != nil {
 		return nil, err
 	}
@@ -328,22 +339,14 @@ func (c *Client) execute(ctx context.Context, r *Request, set *changeSet) (*Stac
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("execute change set %s: %w", set.name, err), c.discard(ctx, set))
 	}
-	for {
-		s, err := w.settle(ctx)
-		if err != nil {
-			return nil, err
-		}
-		switch types.StackStatus(s.Status) {
-		case types.StackStatusReviewInProgress: // accepted, not begun
-			if err := c.pause(ctx); err != nil {
-				return nil, err
-			}
-		case types.StackStatusCreateComplete, types.StackStatusUpdateComplete:
-			return s, nil
-		default:
-			return nil, w.failure(s)
-		}
+	s, err := w.settle(ctx)
+	if err != nil {
+		return nil, err
 	}
+	if s.Status != string(types.StackStatusCreateComplete) && s.Status != string(types.StackStatusUpdateComplete) {
+		return nil, w.failure(s)
+	}
+	return s, nil
 }
 
 func changeFromSDK(r *types.ResourceChange) Change {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	cfn "github.com/aws/aws-sdk-go-v2/service/cloudformation"
@@ -22,6 +23,9 @@ type Deletion struct {
 	Event  func(Event) // may be nil
 }
 
+// deleteWithin bounds how long a stack may take to go.
+const deleteWithin = 45 * time.Minute
+
 // Delete deletes a stack and waits for it. A stack that does not exist is no error. When resources
 // could not be deleted the *FailedError names them in Stuck; a second Delete may retain them.
 func (c *Client) Delete(ctx context.Context, d *Deletion) error {
@@ -32,7 +36,9 @@ func (c *Client) Delete(ctx context.Context, d *Deletion) error {
 	if err != nil {
 		return err
 	}
-	w, err := c.watch(ctx, s.ID, d.Event)
+	ctx, cancel := context.WithTimeoutCause(ctx, deleteWithin, fmt.Errorf("stack %s: not gone within %s; its deletion goes on without us", s.Name, deleteWithin))
+	defer cancel()
+	w, err := c.watch(ctx, s.ID, s.Status, d.Event)
 	if err != nil {
 		return err
 	}

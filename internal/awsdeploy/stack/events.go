@@ -58,14 +58,17 @@ func (e *FailedError) Error() string {
 type watcher struct {
 	client *Client
 	id     string // the ARN: it still works when the stack is gone
+	was    string // the status before the operation; "" when it is under way already
 	last   string // id of the newest event seen
+	ended  bool   // an event said that the operation is over
 	tell   func(Event)
 	failed []Event
 }
 
-// watch begins after the events that are there already.
-func (c *Client) watch(ctx context.Context, id string, tell func(Event)) (*watcher, error) {
-	w := &watcher{client: c, id: id, tell: tell}
+// watch begins after the events that are there already. was is the status of the stack before the
+// operation that is going to begin.
+func (c *Client) watch(ctx context.Context, id, was string, tell func(Event)) (*watcher, error) {
+	w := &watcher{client: c, id: id, was: was, tell: tell}
 	out, err := c.API.DescribeStackEvents(ctx, &cfn.DescribeStackEventsInput{StackName: aws.String(id)})
 	if err != nil {
 		return nil, fmt.Errorf("events of stack %s: %w", id, err)
@@ -106,6 +109,9 @@ func (w *watcher) catchUp(ctx context.Context) error {
 		if e.Failed() {
 			w.failed = append(w.failed, e)
 		}
+		if e.PhysicalID == w.id && e.Done() {
+			w.ended = true
+		}
 		if w.tell != nil {
 			w.tell(e)
 		}
@@ -113,8 +119,8 @@ func (w *watcher) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// settle follows the stack until no operation is under way, and returns it as it stands then; a stack
-// that is gone has status DELETE_COMPLETE.
+// settle follows the stack until the operation is over, and returns it as it stands then; a stack that is
+// gone has status DELETE_COMPLETE. For a moment after its begin an operation may not show yet.
 func (w *watcher) settle(ctx context.Context) (*Stack, error) {
 	for {
 		// The stack first and the events after it, or the last events would be missed.
@@ -125,7 +131,7 @@ func (w *watcher) settle(ctx context.Context) (*Stack, error) {
 		if err := w.catchUp(ctx); err != nil {
 			return nil, err
 		}
-		if !s.Busy() {
+		if !s.Busy() && (w.ended || s.Status != w.was) {
 			return s, nil
 		}
 		if err := w.client.pause(ctx); err != nil {
