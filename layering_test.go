@@ -41,6 +41,7 @@ var allowedImports = map[string][]string{
 	"internal/workerproc":   {},
 
 	"internal/account": {},
+	"internal/tunnel":  {"internal/account"},
 
 	"internal/awsfake/protocol":              {},
 	"internal/awsfake/protocol/protocoltest": {"internal/awsfake/protocol"},
