@@ -41,6 +41,7 @@ var allowedImports = map[string][]string{
 	"internal/workerproc":   {},
 
 	"internal/account": {},
+	"internal/tunnel":  {"internal/account"},
 
 	"internal/awsrun/functions": {"internal/invocation", "internal/orchestrator"},
 	"internal/awsrun/metadata":  {},
