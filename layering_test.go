@@ -41,6 +41,8 @@ var allowedImports = map[string][]string{
 	"internal/workerproc":   {},
 
 	"internal/account": {},
+	"internal/awsrun":  {},
+	"internal/cost":    {},
 
 	"internal/awsfake/protocol": {},
 	"internal/awsfake/resource": {},
