@@ -129,7 +129,7 @@ func (s *stage) kill() {
 
 // openWeb opens the web UI.
 func (a *app) openWeb(ctx context.Context, c *cluster, t *troupe) (*webapi.Server, net.Listener, error) {
-	b := readBuild()
+	b := a.build()
 	server, err := webapi.NewServer(webapi.Config{
 		Controller: &controller{c},
 		CSV:        webapi.CSV{Requests: report.StatsCSV, Failures: report.FailuresCSV, Exceptions: report.ExceptionsCSV},
@@ -141,7 +141,7 @@ func (a *app) openWeb(ctx context.Context, c *cluster, t *troupe) (*webapi.Serve
 	if err != nil {
 		return nil, nil, usage(err)
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", t.web.address())
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.inTask(t.web.address()))
 	if err != nil {
 		return nil, nil, withHint(fmt.Errorf("listen for the web UI: %w", err), "choose another port with --web-port (0 = a free one)")
 	}
@@ -152,7 +152,7 @@ func (a *app) openWeb(ctx context.Context, c *cluster, t *troupe) (*webapi.Serve
 func (s *stage) url() string {
 	address := s.listener.Addr().(*net.TCPAddr)
 	host := "localhost"
-	if !address.IP.IsLoopback() && !address.IP.IsUnspecified() {
+	if !address.IP.IsUnspecified() && !address.IP.Equal(net.IPv4(127, 0, 0, 1)) && !address.IP.Equal(net.IPv6loopback) {
 		host = address.IP.String()
 	}
 	return fmt.Sprintf("http://%s%s", net.JoinHostPort(host, fmt.Sprint(address.Port)), s.troupe.web.basePath)

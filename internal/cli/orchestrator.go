@@ -212,7 +212,7 @@ func (a *app) orchestrate(ctx context.Context, f *orchestratorFlags) error {
 	if err != nil {
 		return usage(err)
 	}
-	master, err := orchestrator.NewHTTPMaster(f.masterURL, f.token)
+	master, err := orchestrator.NewHTTPMaster(a.urlInTask(f.masterURL), f.token)
 	if err != nil {
 		return usage(err)
 	}

@@ -47,7 +47,7 @@ func (a *app) versionCommand() *cobra.Command {
 		Example: "  zae-limiter version --json",
 		Args:    positional,
 		RunE: func(*cobra.Command, []string) error {
-			b := readBuild()
+			b := a.build()
 			if a.json {
 				return a.printJSON(b)
 			}

@@ -95,7 +95,7 @@ func (a *app) runWorker(cmd *cobra.Command, f *workerCommandFlags) error {
 	}
 	run := &workerRun{
 		app: a, file: file, classes: f.scenario.runnable(file), flags: &f.target,
-		ownTarget: cmd.Flags().Changed("endpoint-url") || cmd.Flags().Changed("table"),
+		ownTarget: cmd.Flags().Changed("endpoint-url") || cmd.Flags().Changed("target") || cmd.Flags().Changed("table"),
 	}
 	config.ClassNames, config.Locustfile, config.Options = classNames(run.classes), file.SHA256(), options
 	config.NewRunID = newRunID

@@ -65,7 +65,7 @@ func (w *workerRun) targetConfig(run worker.Run) (target.Config, error) {
 	if err != nil || !ok {
 		return config, err
 	}
-	config.Endpoint, config.Region, config.Table = shared.Endpoint, shared.Region, shared.Table
+	config.AWS, config.Endpoint, config.Region, config.Table = shared.AWS, shared.Endpoint, shared.Region, shared.Table
 	config.Namespace, config.KeepData, config.CreateTable = shared.Namespace, shared.KeepData, false
 	config.NoSpeculation = !shared.Speculative
 	config.RejectionCache = time.Duration(shared.RejectionCacheSeconds * float64(time.Second))
