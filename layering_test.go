@@ -44,6 +44,10 @@ var allowedImports = map[string][]string{
 	"internal/awsrun":  {},
 	"internal/cost":    {},
 
+	"internal/awsdeploy":          {"internal/awsdeploy/stack", "internal/awsdeploy/artifact"},
+	"internal/awsdeploy/stack":    {},
+	"internal/awsdeploy/artifact": {},
+
 	"internal/awsfake/protocol": {},
 	"internal/awsfake/resource": {},
 
