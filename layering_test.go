@@ -48,6 +48,10 @@ var allowedImports = map[string][]string{
 	"internal/awsdeploy/stack":    {},
 	"internal/awsdeploy/artifact": {},
 
+	"internal/awsrun/functions": {"internal/invocation", "internal/orchestrator"},
+	"internal/lambdaworker":     {"internal/invocation", "internal/report"},
+
+	"internal/awsfake/lambda":   {"internal/awsfake/protocol", "internal/awsfake/resource"},
 	"internal/awsfake/protocol": {},
 	"internal/awsfake/resource": {},
 

@@ -45,6 +45,10 @@ type app struct {
 	stderr *term.Stream
 	json   bool
 	config configured
+	// home is what a worker drives under a master that names no target; nil = its own options.
+	home *targetFlags
+	// endsAt is when the platform ends the process, whatever it does; zero = never.
+	endsAt time.Time
 	active atomic.Pointer[activeRun]
 }
 

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -193,7 +192,6 @@ func (f *orchestratorFlags) invocation() (invocation.Config, error) {
 // workerArgs are the arguments of a worker process.
 func (f *orchestratorFlags) workerArgs(config invocation.Config, id string) []string {
 	config.WorkerID = id
-	args := config.WorkerArgs()
 	var more []string
 	if f.dir != "" {
 		more = append(more, "-C", f.dir)
@@ -201,9 +199,7 @@ func (f *orchestratorFlags) workerArgs(config invocation.Config, id string) []st
 	if f.secretFile != "" {
 		more = append(more, "--secret-file", f.secretFile)
 	}
-	// Before the class names, which come last.
-	at := len(args) - len(config.Classes())
-	return slices.Insert(args, at, append(more, f.args...)...)
+	return config.WorkerArgs(append(more, f.args...)...)
 }
 
 // orchestrate runs the loop until a signal or the idle timeout ends it.

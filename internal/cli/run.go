@@ -28,6 +28,8 @@ const (
 	openTimeout = 9 * time.Second
 	// closeTimeout bounds the purge of what a run left on the table.
 	closeTimeout = 2 * time.Minute
+	// answerTime is what is left for the rest where the platform ends the process.
+	answerTime = time.Second
 	// quietCleanUp is how long that may take without a word.
 	quietCleanUp = 3 * time.Second
 	// progressInterval is the time between lines of progress without a terminal.
@@ -168,7 +170,11 @@ func (a *app) openTarget(ctx context.Context, p *runPlan, runID string) (*target
 
 // closeTarget cleans up even when the run was interrupted.
 func (a *app) closeTarget(ctx context.Context, t *target.Target, runID string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	limit := time.Now().Add(closeTimeout)
+	if last := a.endsAt.Add(-answerTime); !a.endsAt.IsZero() && last.Before(limit) {
+		limit = last // beyond it the result would be lost, too
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	note := time.AfterFunc(quietCleanUp, func() {
 		fmt.Fprintln(a.stderr, "removing what the run left on the table")

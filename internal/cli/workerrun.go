@@ -53,7 +53,11 @@ func (w *workerRun) open(ctx context.Context, run worker.Run) (*worker.Scenario,
 }
 
 func (w *workerRun) targetConfig(run worker.Run) (target.Config, error) {
-	config, err := w.app.targetConfig(w.flags)
+	flags := w.flags
+	if run.Foreign && !w.ownTarget && w.app.home != nil {
+		flags = w.app.home
+	}
+	config, err := w.app.targetConfig(flags)
 	if err != nil {
 		return config, err
 	}
