@@ -49,11 +49,13 @@ var allowedImports = map[string][]string{
 	"internal/awsdeploy/artifact": {},
 
 	"internal/awsrun/functions": {"internal/invocation", "internal/orchestrator"},
+	"internal/awsrun/metadata":  {},
 	"internal/lambdaworker":     {"internal/invocation", "internal/report"},
 
-	"internal/awsfake/lambda":   {"internal/awsfake/protocol", "internal/awsfake/resource"},
-	"internal/awsfake/protocol": {},
-	"internal/awsfake/resource": {},
+	"internal/awsfake/lambda":                {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/protocol":              {},
+	"internal/awsfake/protocol/protocoltest": {"internal/awsfake/protocol"},
+	"internal/awsfake/resource":              {},
 
 	"internal/wire/wiretest": {},
 	"internal/worker":        {"internal/wire", "loadtest", "loadtest/stats"},

@@ -103,6 +103,9 @@ type Service struct {
 	Operations map[string]Operation
 	// Handle serves a REST service. It answers errors with WriteRESTError.
 	Handle func(w http.ResponseWriter, r *http.Request, call *Call)
+	// ActionOf names the operation that a REST request is for ("" = none known), which the call then
+	// carries. May be nil.
+	ActionOf func(r *http.Request) string
 }
 
 // Error is an error that a service answers.
