@@ -90,9 +90,7 @@ func runShell(t *testing.T, dir, block string) {
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		err := cmd.Run()
-		// A busy machine makes the generator late, which the verdict rightly says; it is no fault of
-		// the document.
-		if err != nil && !strings.Contains(out.String(), "the load generator was late") {
+		if err := unlessBusy(err, out.String()); err != nil {
 			t.Errorf("%v in\n%s\n%s", err, line, out.String())
 		}
 	}

@@ -24,7 +24,8 @@ func TestAPythonLocustfileOnLocustsWorkers(t *testing.T) {
 		"-C", "testdata", "-f", "upstream.py", "--users", "8", "--spawn-rate", "100", "--duration", "6")
 	var out, trouble bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &trouble
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	if err := unlessBusy(err, trouble.String()); err != nil {
 		t.Fatalf("%v\n%s", err, trouble.String())
 	}
 	var doc struct {

@@ -65,7 +65,7 @@ func TestLocalRunAsksNobodyForCredentials(t *testing.T) {
 		"http_proxy=http://" + address, "https_proxy=http://" + address,
 	}
 	out, err := cmd.CombinedOutput()
-	if err != nil {
+	if err := unlessBusy(err, string(out)); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if n := touched.Load(); n != 0 {

@@ -96,22 +96,28 @@ func sig(ts *testscript.TestScript, neg bool, args []string) {
 
 // ended NAME CODE WITHIN: waits for a started process, which must end with the code in time.
 func ended(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 {
-		ts.Fatalf("usage: ended NAME CODE WITHIN")
+	p, want := awaitEnd(ts, neg, args)
+	if got := p.cmd.ProcessState.ExitCode(); got != want {
+		ts.Fatalf("%s ended with code %d, want %d; stderr:\n%s", args[0], got, want, ts.ReadFile(args[0]+".err"))
 	}
-	want, err := strconv.Atoi(args[1])
+}
+
+// awaitEnd waits for the process of `ended NAME CODE WITHIN` and returns it with the code.
+func awaitEnd(ts *testscript.TestScript, neg bool, args []string) (p *process, code int) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: ended NAME CODE WITHIN, or measured")
+	}
+	code, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	limit, err := time.ParseDuration(args[2])
 	ts.Check(err)
-	p := processesOf(ts).named(ts, args[0])
+	p = processesOf(ts).named(ts, args[0])
 	select {
 	case <-p.done:
 	case <-time.After(limit):
 		ts.Fatalf("%s still runs after %v", args[0], limit)
 	}
-	if got := p.cmd.ProcessState.ExitCode(); got != want {
-		ts.Fatalf("%s ended with code %d, want %d; stderr:\n%s", args[0], got, want, ts.ReadFile(args[0]+".err"))
-	}
+	return p, code
 }
 
 // endpoint NAME VAR: waits for a started `zae-limiter local` and sets VAR to its URL.
@@ -146,12 +152,12 @@ func gone(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: gone FILE TEXT")
 	}
 	id := processAfter(ts, args[0], args[1])
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
 		if errors.Is(syscall.Kill(id, 0), syscall.ESRCH) {
 			return
 		}
 		time.Sleep(10 * time.Millisecond) // polls another process, which cannot signal us
 	}
-	ts.Fatalf("process %d is still there after 30 s", id)
+	ts.Fatalf("process %d is still there after %v", id, patience)
 }

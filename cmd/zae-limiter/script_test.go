@@ -2,14 +2,12 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,6 +16,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
+
+// patience is how long anything may take on a busy machine; a script goes on as soon as it has happened.
+const patience = 2 * time.Minute
 
 func TestMain(m *testing.M) {
 	// Most of a load test's time is waiting, so more of them than there are cores run side by side.
@@ -49,6 +50,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":    exits,
+			"measures": measures,
+			"measured": measured,
 			"within":   within,
 			"jsonfld":  jsonField,
 			"await":    await,
@@ -78,13 +81,8 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	err = ts.Exec(args[1], args[2:]...)
-	got := 0
-	if e, ok := errors.AsType[*exec.ExitError](err); ok {
-		got = e.ExitCode()
-	} else if err != nil {
-		ts.Fatalf("%v", err)
-	}
+	got, err := exitCode(ts.Exec(args[1], args[2:]...))
+	ts.Check(err)
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
@@ -187,7 +185,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: await FILE TEXT")
 	}
 	path := ts.MkAbs(args[0])
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
 		data, err := os.ReadFile(path)
 		if err == nil && strings.Contains(string(data), args[1]) {
@@ -195,7 +193,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(10 * time.Millisecond) // polls another process, which cannot signal us
 	}
-	ts.Fatalf("%s does not contain %q after 30 s", args[0], args[1])
+	ts.Fatalf("%s does not contain %q after %v", args[0], args[1], patience)
 }
 
 // refused VAR: sets VAR to the URL of a port on which nobody listens.
@@ -331,7 +329,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 4 {
 		ts.Fatalf("usage: until URL PATH OP VALUE")
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	var last any
 	for time.Now().Before(deadline) {
 		_, body := call(ts, []string{http.MethodGet, args[0]})
@@ -343,7 +341,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(20 * time.Millisecond) // polls another process, which cannot signal us
 	}
-	ts.Fatalf("%s is %v after 30 s, want %s %s", args[1], last, args[2], args[3])
+	ts.Fatalf("%s is %v after %v, want %s %s", args[1], last, patience, args[2], args[3])
 }
 
 // runid VAR FILE: sets VAR to the run id in the header that the file holds.

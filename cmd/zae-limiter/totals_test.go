@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,7 +42,7 @@ func (d *document) operation(name string) int64 {
 	return 0
 }
 
-// Refusals, failures and successes of several rows, with 1 % of the replies lost after the write: the
+// Refusals, failures and successes of several rows, with 5 % of the replies lost after the write: the
 // rows add up to the totals, and the table was asked exactly as often as acquires were counted,
 // because a write whose outcome is unknown is never sent again.
 func TestEntriesAddUpAndRequestsEqualWhatWasSent(t *testing.T) {
@@ -63,7 +62,7 @@ func entriesAddUp(t *testing.T, options ...string) {
 	write("u.star", `
 def on_test_start(env):
     env.client.set_resource_defaults("wide", [Limit.per_minute("rpm", 1000000000)])
-    env.client.set_resource_defaults("narrow", [Limit.per_hour("rpm", 50)])
+    env.client.set_resource_defaults("narrow", [Limit.per_hour("rpm", 1)])
 def wide(user):
     sleep(0.004)
     user.client.acquire("e-" + user.id, "wide", {"rpm": 1})
@@ -72,7 +71,7 @@ def narrow(user):
     user.client.acquire("e-" + user.id, "narrow", {"rpm": 1})
 U = user_class([wide, narrow])
 `)
-	write("lost.json", `{"rules": [{"name": "lost", "operations": ["UpdateItem"], "probability": 0.01, "action": "drop", "when": "after"}]}`)
+	write("lost.json", `{"rules": [{"name": "lost", "operations": ["UpdateItem"], "every": 20, "action": "drop", "when": "after"}]}`)
 	doc := benchmarkDocument(t, append(options, "-C", dir, "-f", "u.star",
 		"--users", "8", "--spawn-rate", "100", "--duration", "3", "--engine-faults", filepath.Join(dir, "lost.json"))...)
 	var sum figures
@@ -106,9 +105,11 @@ U = user_class([wide, narrow])
 func benchmarkDocument(t *testing.T, options ...string) *document {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "zae-limiter", append([]string{"load", "benchmark", "--json"}, options...)...)
+	var trouble strings.Builder
+	cmd.Stderr = &trouble
 	out, err := cmd.Output()
-	if e, ok := errors.AsType[*exec.ExitError](err); ok && e.ExitCode() != 5 {
-		t.Fatalf("%v\n%s", err, e.Stderr)
+	if err := unlessBusy(err, trouble.String()); err != nil {
+		t.Fatalf("%v\n%s", err, trouble.String())
 	}
 	doc := &document{}
 	if err := json.Unmarshal(out, doc); err != nil {
@@ -140,7 +141,7 @@ U = user_class(acquire)
 			doc := benchmarkDocument(t, append(mode, "-C", dir, "-f", "u.star",
 				"--users", strconv.Itoa(users), "--spawn-rate", "100", "--duration", "3", "--warmup", "1")...)
 			sent, counted := doc.operation("UpdateItem"), doc.Totals.Requests
-			if counted < 50 || sent < counted-2*users || sent > counted+2*users {
+			if counted == 0 || sent < counted-2*users || sent > counted+2*users {
 				t.Errorf("%d writes sent for %d counted acquires, want about the same, of 2 seconds", sent, counted)
 			}
 		})

@@ -102,6 +102,7 @@ func (a *app) newCluster(p *runPlan, flags *masterFlags, lines *lastLines) (*clu
 	c := &cluster{app: a, plan: p, flags: flags, secret: secret, lines: lines, tallies: map[string]*target.Tally{}}
 	config := master.Config{
 		Version:     readBuild().Version,
+		Build:       a.getenv(buildIDVariable),
 		Link:        wire.RouterOptions{Secret: secret, AllowPlain: flags.allowPlain},
 		Classes:     p.classes,
 		Open:        c.open,
@@ -186,7 +187,7 @@ func (c *cluster) open(ctx context.Context, run master.Run) (*master.Scenario, e
 		PoolConnections: p.target.poolConnections, ConsumedAll: p.target.consumed == "all",
 	}.settings()
 	if err != nil {
-		return nil, errors.Join(err, c.app.closeTarget(ctx, t, run.ID))
+		return nil, errors.Join(err, c.close(ctx))
 	}
 	scenario := &master.Scenario{Settings: settings, OnWarm: t.StartReadings, Close: c.close}
 	if p.file != nil {

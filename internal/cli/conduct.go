@@ -182,7 +182,7 @@ func (s *stage) set(ctx context.Context, group *sync.WaitGroup) error {
 func (s *stage) startInside(ctx context.Context, group *sync.WaitGroup) error {
 	p := s.cluster.plan
 	w, err := worker.New(worker.Config{
-		ID: "local_" + randomHex(8), Version: readBuild().Version, Master: s.workers, Secret: s.cluster.secret,
+		ID: "local_" + randomHex(8), Version: readBuild().Version, Build: s.app.getenv(buildIDVariable), Master: s.workers, Secret: s.cluster.secret,
 		ClassNames: classNames(p.classes), Locustfile: p.file.SHA256(), Cores: p.coresUsed(),
 		Open: func(context.Context, worker.Run) (*worker.Scenario, error) {
 			return &worker.Scenario{Classes: p.classes, Events: p.file.Events()}, nil

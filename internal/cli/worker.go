@@ -77,7 +77,7 @@ func (a *app) runWorker(cmd *cobra.Command, f *workerCommandFlags) error {
 		return usage(err)
 	}
 	config := worker.Config{
-		ID: f.join.workerID(), Version: readBuild().Version, Master: address, Secret: secret,
+		ID: f.join.workerID(), Version: readBuild().Version, Build: a.getenv(buildIDVariable), Master: address, Secret: secret,
 		JoinTimeout: f.join.timeout.duration(), MasterTimeout: f.join.timeout.duration(),
 		Seed: f.scenario.seed, Cores: cmp.Or(f.cores, runtime.GOMAXPROCS(0)), Logs: lines.last, Logger: newLogger(lines, f.level.Level),
 	}

@@ -53,7 +53,7 @@ var acceptance = [...]struct {
 	31: {"a master silent for 60 s is left, one that is back is not", "TestLocust31AMasterThatDoesNotAnswer"},
 	32: {"statistics equal those of a worker of Locust with the same samples", "TestLocust32And33NumbersEqualThoseOfAWorkerOfLocust internal/wire.TestPercentilesEqualLocusts"},
 	33: {"the same error of both kinds of worker is one row", "TestLocust32And33NumbersEqualThoseOfAWorkerOfLocust internal/wire.TestErrorKeysEqualLocusts"},
-	34: {"Locust's workers, one as boomer makes them, and ours in one run", "TestLocust34AMixedFleet"},
+	34: {"Locust's workers, one as boomer makes them, and ours in one run", "TestLocust34AMixedFleet TestLocust34WhatUsersOfAMixedFleetDoIsCountedExactly"},
 
 	// The web UI and scripts.
 	35: {"the page under / and a base path, with 0, 1 and 500+ rows, without console errors", "internal/webapi.TestARunInTheBrowser internal/webapi.TestClassPickerUnderABasePath internal/webapi.TestAnyNumberOfRowsInTheBrowser"},

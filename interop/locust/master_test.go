@@ -629,3 +629,79 @@ func TestLocust34AMixedFleet(t *testing.T) {
 		}
 	})
 }
+
+// eventful are users that do all that is counted: timed and untimed calls, failures, uncaught exceptions.
+const eventful = `
+class A(Counted):
+    weight = 3
+
+    @task
+    def a(self):
+        self.fire("/a", 12.3)
+
+class B(Counted):
+    @task
+    def odd(self):
+        self.fire("/untimed", None)
+        self.fire("/failing", 5, ValueError("boom"))
+
+    @task
+    def raising(self):
+        counts["raised"] += 1
+        raise RuntimeError("uncaught")
+`
+
+// Workers of Locust and one of ours in a run: each runs what the plan says, and each thing that users did
+// is counted once.
+func TestLocust34WhatUsersOfAMixedFleetDoIsCountedExactly(t *testing.T) {
+	eachLocust(t, func(t *testing.T, python string) {
+		var calls atomic.Int64
+		ourClasses := callers(&calls, "A", "B")
+		ourClasses[0].Weight = 3
+		o := startOurs(t, master.Config{Classes: ourClasses})
+		ours := startGoWorker(t, o.port, ourClasses, nil)
+		one, two := startWorker(t, python, o.port, eventful), startWorker(t, python, o.port, eventful)
+		o.workers(3)
+		o.begin(master.Plan{Users: 12, SpawnRate: 1000})
+		o.running(12)
+		for _, w := range o.Workers() {
+			if w.Users != 4 || w.Own != (w.ID == ours.ID()) {
+				t.Errorf("worker %+v", w)
+			}
+		}
+		o.until("everything that users do", func() bool {
+			total := o.Snapshot().Total
+			// A traceback for each worker: it names the worker's own locustfile.
+			return calls.Load() > 0 && total.Failures > 0 && total.Untimed > 0 && len(o.Exceptions()) == 2
+		})
+		s := o.end().Snapshot
+		o.stop()
+		<-o.done
+		a, b := one.counted(), two.counted()
+		if got, want := s.Total.Requests, a.Requests+b.Requests+calls.Load(); got != want {
+			t.Errorf("%d requests counted, users made %d", got, want)
+		}
+		if got, want := s.Total.Failures, a.Failures+b.Failures; got != want {
+			t.Errorf("%d failures counted, users had %d", got, want)
+		}
+		if got, want := s.Total.Untimed, a.Untimed+b.Untimed; got != want {
+			t.Errorf("%d untimed counted, users had %d", got, want)
+		}
+		raised := int64(0)
+		for _, e := range o.Exceptions() {
+			if !strings.Contains(e.Traceback, "uncaught") {
+				t.Errorf("exception %+v", e)
+			}
+			raised += e.Count
+		}
+		if want := a.Raised + b.Raised; raised != want {
+			t.Errorf("%d exceptions, users raised %d", raised, want)
+		}
+		if len(s.Errors) != 1 || s.Errors[0].Text != "ValueError('boom')" || s.Errors[0].Occurrences != s.Total.Failures {
+			t.Errorf("errors %+v", s.Errors)
+		}
+		if s.Coverage.LostWorkers != 0 || s.Coverage.UnaccountedSamples != 0 {
+			t.Errorf("coverage %+v", s.Coverage)
+		}
+	})
+}
