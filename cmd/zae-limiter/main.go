@@ -22,7 +22,7 @@ func main() {
 	}
 	process := cli.Process{
 		Args: os.Args[1:], Getenv: os.Getenv, LookupEnv: os.LookupEnv,
-		Stdout: os.Stdout, Stderr: os.Stderr,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	if cli.IsFunction(process) {
 		cli.Function(process)

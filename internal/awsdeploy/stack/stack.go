@@ -30,6 +30,7 @@ type API interface {
 	ExecuteChangeSet(context.Context, *cfn.ExecuteChangeSetInput, ...func(*cfn.Options)) (*cfn.ExecuteChangeSetOutput, error)
 	DeleteChangeSet(context.Context, *cfn.DeleteChangeSetInput, ...func(*cfn.Options)) (*cfn.DeleteChangeSetOutput, error)
 	DeleteStack(context.Context, *cfn.DeleteStackInput, ...func(*cfn.Options)) (*cfn.DeleteStackOutput, error)
+	GetTemplate(context.Context, *cfn.GetTemplateInput, ...func(*cfn.Options)) (*cfn.GetTemplateOutput, error)
 	ListImports(context.Context, *cfn.ListImportsInput, ...func(*cfn.Options)) (*cfn.ListImportsOutput, error)
 }
 
@@ -97,6 +98,18 @@ func (c *Client) Resources(ctx context.Context, name string) (map[string]string,
 		}
 	}
 	return ids, nil
+}
+
+// Template returns the text of a stack's template as it was sent.
+func (c *Client) Template(ctx context.Context, name string) (string, error) {
+	out, err := c.API.GetTemplate(ctx, &cfn.GetTemplateInput{StackName: aws.String(name), TemplateStage: types.TemplateStageOriginal})
+	if isMissing(err) {
+		return "", fmt.Errorf("%w: %s", ErrNotFound, name)
+	}
+	if err != nil {
+		return "", fmt.Errorf("template of stack %s: %w", name, err)
+	}
+	return aws.ToString(out.TemplateBody), nil
 }
 
 // Importers returns the stacks that import one of the exports, sorted: CloudFormation refuses to delete
