@@ -33,6 +33,9 @@ func unknownAction(speaks spoken) string {
 // writeError answers an error as the request's protocol has it.
 func (x *exchange) writeError(e *Error) {
 	status := cmp.Or(e.Status, http.StatusBadRequest)
+	if jsonCodes[e.Code] != "" && (x.speaks == speaksJSON || x.speaks == speaksCBOR) {
+		status = http.StatusBadRequest
+	}
 	fault := "Sender"
 	if status >= http.StatusInternalServerError {
 		fault = "Receiver"
