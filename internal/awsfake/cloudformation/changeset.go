@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/cloudformation/template"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol"
 )
 
@@ -132,7 +133,7 @@ func (s *Service) compute(ctx context.Context, st *stack, set *changeSet) {
 		changes, err = s.plan(st, set.Definition, true)
 	}
 	if err == nil && changes.empty() {
-		err = errors.New(noChanges)
+		err = template.Error(noChanges)
 	}
 	if err != nil {
 		set.Status, set.Reason = types.ChangeSetStatusFailed, reason(err)
@@ -256,7 +257,7 @@ func (s *Service) executeChangeSet(ctx context.Context, call *protocol.Call, in 
 	st.ChangeSets = []*changeSet{set} // the others are of a stack that was
 	st.ChangeSetID = set.ID
 	if set.Type == types.ChangeSetTypeUpdate {
-		s.beginUpdate(ctx, st, set.Definition, in.ClientRequestToken)
+		s.beginUpdate(ctx, call, st, set.Definition, in.ClientRequestToken)
 		return &cloudformation.ExecuteChangeSetOutput{}, nil
 	}
 	st.Definition = set.Definition
@@ -267,7 +268,7 @@ func (s *Service) executeChangeSet(ctx context.Context, call *protocol.Call, in 
 		st.OnFailure = types.OnFailureDoNothing
 	}
 	s.setStatus(st, types.StackStatusCreateInProgress, "User Initiated", in.ClientRequestToken)
-	s.begin(ctx, st, in.ClientRequestToken, runCreate)
+	s.begin(ctx, call, st, in.ClientRequestToken, runCreate)
 	return &cloudformation.ExecuteChangeSetOutput{}, nil
 }
 

@@ -3,6 +3,7 @@ package cloudformation
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
@@ -51,7 +52,7 @@ func (s *Service) createStack(ctx context.Context, call *protocol.Call, in *clou
 	case aws.ToBool(in.DisableRollback):
 		st.OnFailure = types.OnFailureDoNothing
 	}
-	s.begin(ctx, st, in.ClientRequestToken, runCreate)
+	s.begin(ctx, call, st, in.ClientRequestToken, runCreate)
 	return &cloudformation.CreateStackOutput{StackId: &st.ID}, nil
 }
 
@@ -72,7 +73,7 @@ func runCreate(ctx context.Context, op *operation) {
 	}
 	why := op.failures()
 	if why == "" {
-		why = reason(err) + " "
+		why = strings.TrimSuffix(reason(err), ".") + ". "
 	}
 	switch op.stack.OnFailure {
 	case types.OnFailureDoNothing:
@@ -154,7 +155,7 @@ func (s *Service) updateStack(ctx context.Context, call *protocol.Call, in *clou
 	if plan.empty() {
 		return nil, invalid("No updates are to be performed.")
 	}
-	s.beginUpdate(ctx, st, d, in.ClientRequestToken)
+	s.beginUpdate(ctx, call, st, d, in.ClientRequestToken)
 	return &cloudformation.UpdateStackOutput{StackId: &st.ID}, nil
 }
 
@@ -171,11 +172,11 @@ func (s *Service) updatable(st *stack) (*definition, error) {
 }
 
 // beginUpdate starts the update of a stack to a definition. The lock is held.
-func (s *Service) beginUpdate(ctx context.Context, st *stack, d *definition, token *string) {
+func (s *Service) beginUpdate(ctx context.Context, call *protocol.Call, st *stack, d *definition, token *string) {
 	st.Previous, st.Definition = st.Definition, d
 	st.Updated = s.options.Now()
 	s.setStatus(st, types.StackStatusUpdateInProgress, "User Initiated", token)
-	s.begin(ctx, st, token, runUpdate)
+	s.begin(ctx, call, st, token, runUpdate)
 }
 
 func runUpdate(ctx context.Context, op *operation) {
@@ -305,7 +306,7 @@ func (op *operation) undo(ctx context.Context, r *stackResource, skip bool) erro
 	if !skip && now != before && now.ID == before.ID {
 		provider, err := op.service.provider(r.Type)
 		if err == nil {
-			err = op.service.ask(op.stack, r, Rollback)
+			err = op.ask(Rollback, r, before)
 		}
 		if err == nil {
 			physical, failure := provider.Update(ctx, &now.Physical, op.resource(r, now), op.resource(r, before))
@@ -344,7 +345,7 @@ func (s *Service) continueUpdateRollback(ctx context.Context, call *protocol.Cal
 		}
 	}
 	s.setStatus(st, types.StackStatusUpdateRollbackInProgress, "User Initiated", in.ClientRequestToken)
-	s.begin(ctx, st, in.ClientRequestToken, runRollback(in.ResourcesToSkip))
+	s.begin(ctx, call, st, in.ClientRequestToken, runRollback(in.ResourcesToSkip))
 	return &cloudformation.ContinueUpdateRollbackOutput{}, nil
 }
 
@@ -380,7 +381,7 @@ func (s *Service) deleteStack(ctx context.Context, call *protocol.Call, in *clou
 		}
 	}
 	s.setStatus(st, types.StackStatusDeleteInProgress, "User Initiated", in.ClientRequestToken)
-	s.begin(ctx, st, in.ClientRequestToken, runDelete(retain, Delete))
+	s.begin(ctx, call, st, in.ClientRequestToken, runDelete(retain, Delete))
 	return &cloudformation.DeleteStackOutput{}, nil
 }
 

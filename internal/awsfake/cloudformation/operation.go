@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/cloudformation/template"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/resource"
 )
 
@@ -22,6 +23,7 @@ type operation struct {
 	token    *string // of the request, for the events
 	instance *template.Instance
 	tags     map[string]string
+	guard    protocol.Guard // of the caller
 
 	cancel context.CancelCauseFunc
 	done   chan struct{}
@@ -32,9 +34,9 @@ type operation struct {
 var errReplaced = errors.New("the stack is being deleted")
 
 // begin starts an operation on a stack, in the place of the one that runs. The lock is held.
-func (s *Service) begin(ctx context.Context, st *stack, token *string, run func(context.Context, *operation)) {
+func (s *Service) begin(ctx context.Context, call *protocol.Call, st *stack, token *string, run func(context.Context, *operation)) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	op := &operation{service: s, stack: st, token: token, cancel: cancel, done: make(chan struct{})}
+	op := &operation{service: s, stack: st, token: token, guard: call.Guard, cancel: cancel, done: make(chan struct{})}
 	before := st.running
 	st.running = op
 	s.work.Go(func() {
@@ -196,10 +198,8 @@ func (op *operation) deployOne(ctx context.Context, id string) error {
 	s.mu.Unlock()
 
 	next := &made{Tags: op.tags, Depends: op.instance.Depends()[id]}
-	properties, err := op.instance.Resolve(want.Properties, op)
-	if err == nil {
-		next.Properties = properties.(map[string]any)
-	}
+	var err error
+	next.Properties, err = op.instance.Properties(id, op)
 	provider, unknown := s.provider(want.Type)
 	err = errors.Join(err, unknown)
 	switch {
@@ -257,7 +257,7 @@ func (op *operation) create(ctx context.Context, provider resource.Provider, r *
 
 // build calls the provider's Create. What it made goes into next, even when it failed half-way.
 func (op *operation) build(ctx context.Context, provider resource.Provider, r *stackResource, next *made) error {
-	if err := op.service.ask(op.stack, r, Create); err != nil {
+	if err := op.ask(Create, r, next); err != nil {
 		return err
 	}
 	physical, err := provider.Create(ctx, op.resource(r, next))
@@ -291,7 +291,7 @@ func (op *operation) update(ctx context.Context, provider resource.Provider, r *
 	old := r.Current
 	next.Physical = old.Physical
 	op.mark(r, old, types.ResourceStatusUpdateInProgress, "")
-	err := op.service.ask(op.stack, r, Update)
+	err := op.ask(Update, r, next)
 	if err == nil {
 		var physical *resource.Physical
 		physical, err = provider.Update(ctx, &old.Physical, op.resource(r, old), op.resource(r, next))
@@ -358,7 +358,7 @@ func (op *operation) remove(ctx context.Context, phase Phase, x removal) error {
 		op.mark(r, x.made, types.ResourceStatusDeleteInProgress, "")
 		provider, err := op.service.provider(r.Type)
 		if err == nil {
-			err = op.service.ask(op.stack, r, phase)
+			err = op.ask(phase, r, x.made)
 		}
 		if err == nil {
 			err = provider.Delete(ctx, &x.made.Physical, op.resource(r, x.made))
@@ -396,11 +396,18 @@ func (op *operation) resource(r *stackResource, m *made) *resource.Resource {
 	}
 }
 
-func (s *Service) ask(st *stack, r *stackResource, phase Phase) error {
-	if s.options.Fail == nil {
-		return nil
+// ask gives the error with which something that is done to a resource has to fail.
+func (op *operation) ask(phase Phase, r *stackResource, m *made) error {
+	options := &op.service.options
+	if options.Fail != nil {
+		if err := options.Fail(op.stack.Name, r.LogicalID, r.Type, phase); err != nil {
+			return err
+		}
 	}
-	return s.options.Fail(st.Name, r.LogicalID, r.Type, phase)
+	if options.Permit != nil {
+		return options.Permit(op.guard, op.resource(r, m), phase)
+	}
+	return nil
 }
 
 // Ref, Attribute and Import make the operation the resolver of its instance.

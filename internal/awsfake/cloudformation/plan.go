@@ -126,7 +126,7 @@ func inOrder(depends map[string][]string) []string {
 func (p *planner) resource(id string) (*types.ResourceChange, error) {
 	want := p.instance.Resources[id]
 	change := &types.ResourceChange{LogicalResourceId: &id, ResourceType: &want.Type, Scope: []types.ResourceAttribute{}}
-	properties, err := p.instance.Resolve(want.Properties, p)
+	next, err := p.instance.Properties(id, p)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,6 @@ func (p *planner) resource(id string) (*types.ResourceChange, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := properties.(map[string]any)
 	worst := resource.Never
 	for _, property := range changedProperties(r.Current.Properties, next) {
 		needs := provider.Replaces(property, r.Current.Properties[property], next[property])

@@ -40,6 +40,9 @@ type Options struct {
 	// Fail is asked before each thing that is done to a resource; its error is the reason of the failure.
 	// It is called from several goroutines. May be nil.
 	Fail func(stack, logicalID, resourceType string, phase Phase) error
+	// Permit is asked the same way, after Fail, whether the guard of the caller who began the operation
+	// allows it; guard is nil for a caller who may do everything. May be nil.
+	Permit func(guard protocol.Guard, r *resource.Resource, phase Phase) error
 	// FetchTemplate reads the object that a TemplateURL names; without it such URLs are refused.
 	FetchTemplate func(ctx context.Context, url string) ([]byte, error)
 	// Exists says whether a value of a parameter of a type such as AWS::EC2::VPC::Id is there; nil
@@ -213,13 +216,13 @@ func (s *Service) checkOpen() error {
 	return nil
 }
 
-// StackTags are the tags of the stacks of a region that are there, by ARN, for the tagging API.
-func (s *Service) StackTags(region string) map[string]map[string]string {
+// StackTags are the tags of the stacks that are there, by ARN, for the tagging API.
+func (s *Service) StackTags() map[string]map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tags := map[string]map[string]string{}
 	for _, st := range s.stacks {
-		if st.Region == region && !st.deleted() && st.Definition != nil {
+		if !st.deleted() && st.Definition != nil {
 			tags[st.ID] = st.Definition.Tags
 		}
 	}

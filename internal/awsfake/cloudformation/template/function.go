@@ -53,6 +53,19 @@ func (i *Instance) Resolve(value any, r Resolver) (any, error) {
 	return value, nil
 }
 
+// Properties evaluates the properties of one of the instance's resources.
+func (i *Instance) Properties(logicalID string, r Resolver) (map[string]any, error) {
+	resolved, err := i.Resolve(i.Resources[logicalID].Properties, r)
+	if err != nil {
+		return nil, err
+	}
+	properties, ok := resolved.(map[string]any)
+	if !ok {
+		return nil, Errorf("Template format error: [/Resources/%s/Properties] Properties must be an object.", logicalID)
+	}
+	return properties, nil
+}
+
 // Imports are the exports that the instance's resources and outputs import, each once, sorted.
 func (i *Instance) Imports() ([]string, error) {
 	var problem error

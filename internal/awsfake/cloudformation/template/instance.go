@@ -36,7 +36,7 @@ type Instance struct {
 	depends     map[string][]string
 }
 
-// Instantiate evaluates the template's conditions with values, which come from Values.
+// Instantiate evaluates the template's rules and conditions with values, which come from Values.
 func (t *Template) Instantiate(environment Environment, values map[string]string) (*Instance, error) {
 	i := &Instance{
 		Resources: map[string]*Resource{}, Outputs: map[string]*Output{},
@@ -46,6 +46,9 @@ func (t *Template) Instantiate(environment Environment, values map[string]string
 		if _, err := i.condition(name, nil); err != nil {
 			return nil, err
 		}
+	}
+	if err := i.obey(); err != nil {
+		return nil, err
 	}
 	for id, r := range t.Resources {
 		if r.Condition == "" || i.conditions[r.Condition] {
@@ -188,6 +191,9 @@ func (i *Instance) holds(expression any, within []string) (bool, error) {
 			all, any = all && holds, any || holds
 		}
 		return (name == "Fn::And" && all) || (name == "Fn::Or" && any), nil
+	}
+	if slices.Contains(ruleFunctions, name) {
+		return i.member(name, arguments)
 	}
 	return false, Errorf("Template format error: Conditions can only be boolean operations on parameters and other conditions")
 }

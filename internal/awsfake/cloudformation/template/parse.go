@@ -57,7 +57,11 @@ func parseJSON(body string) (any, error) {
 		err = errors.New("more than one document")
 	}
 	if err != nil {
-		line := 1 + strings.Count(body[:min(int(decoder.InputOffset()), len(body))], "\n")
+		offset := decoder.InputOffset()
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+			offset = syntax.Offset
+		}
+		line := 1 + strings.Count(body[:min(int(offset), len(body))], "\n")
 		return nil, Errorf("Template format error: JSON not well-formed. (line %d: %s)", line, err)
 	}
 	return document, noNulls(document, "", 0)
@@ -179,7 +183,7 @@ func longForm(name string, value any) (any, error) {
 		}
 	}
 	name = "Fn::" + name
-	if !slices.Contains(functions, name) {
+	if !slices.Contains(functions, name) && !slices.Contains(ruleFunctions, name) {
 		return nil, Errorf("Template format error: Unrecognized function %s", name)
 	}
 	return map[string]any{name: value}, nil
@@ -204,9 +208,6 @@ func read(root map[string]any) (*Template, error) {
 	if root["Transform"] != nil {
 		return nil, Errorf("No transform named %s found.", Text(root["Transform"]))
 	}
-	if root["Rules"] != nil {
-		return nil, Errorf("Template format error: the Rules block is not supported")
-	}
 	t := &Template{Metadata: root["Metadata"]}
 	t.Version, _ = root["AWSTemplateFormatVersion"].(string)
 	if t.Version != "" && t.Version != "2010-09-09" {
@@ -222,6 +223,9 @@ func read(root map[string]any) (*Template, error) {
 		return nil, err
 	}
 	if t.conditions, err = block(root, "Conditions"); err != nil {
+		return nil, err
+	}
+	if t.rules, err = members(root, "Rules", readRule); err != nil {
 		return nil, err
 	}
 	if t.Parameters, err = members(root, "Parameters", readParameter); err != nil {

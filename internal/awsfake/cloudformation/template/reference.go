@@ -118,6 +118,9 @@ func (t *Template) check() error {
 	if err := t.checkConditions(); err != nil {
 		return err
 	}
+	if err := t.checkRules(); err != nil {
+		return err
+	}
 	resources := make([]any, 0, len(t.Resources))
 	depends := map[string]bool{}
 	for _, id := range slices.Sorted(maps.Keys(t.Resources)) {

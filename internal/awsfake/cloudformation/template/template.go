@@ -1,7 +1,7 @@
 // Package template reads CloudFormation templates, in YAML and JSON, and evaluates them: parameters,
 // mappings, conditions, functions, and what depends on what. It knows nothing of stacks.
 //
-// What it does not play is refused, not ignored: transforms, rules, and dynamic references stay text.
+// Transforms are refused; dynamic references stay text.
 package template
 
 import (
@@ -31,6 +31,7 @@ type Template struct {
 
 	mappings   map[string]any
 	conditions map[string]any
+	rules      map[string]*rule
 }
 
 // Resource is one member of the Resources block.
