@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/zeroae/zae-limiter-go/internal/awsrun/metadata"
 	"github.com/zeroae/zae-limiter-go/internal/report"
 )
 
@@ -20,12 +21,12 @@ const taskAddressVariable = "ZAE_LIMITER_TASK_ADDRESS"
 // buildIDVariable holds the build id that a deployment stamped image and function with.
 const buildIDVariable = "ZAEL_BUILD_ID"
 
-// metadataVariable is set in the containers of ECS.
-const metadataVariable = "ECS_CONTAINER_METADATA_URI_V4"
-
 // modeHere is the mode of a run whose users are in this process.
 func (a *app) modeHere() string {
-	if a.getenv(metadataVariable) != "" {
+	switch {
+	case a.getenv(runtimeAPIVariable) != "":
+		return report.ModeLambda
+	case a.getenv(metadata.Variable) != "":
 		return report.ModeFargate
 	}
 	return report.ModeLocal

@@ -24,7 +24,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/worker"
 )
 
-// Variables of the worker function: the platform's, and those that a deployment sets.
+// Variables that the platform sets for the worker function.
 const (
 	runtimeAPIVariable = "AWS_LAMBDA_RUNTIME_API"
 	taskRootVariable   = "LAMBDA_TASK_ROOT"
@@ -36,8 +36,9 @@ const (
 	megabytesPerCPU = 1769
 	// functionConnections is how many connections to the table a function opens.
 	functionConnections = 50
-	// functionJoinTimeout is how long a function looks for its master: as long as the orchestrator
-	// waits for the function. Locust's grammar.
+	// joinVariable is the option --master-timeout; functionJoinTimeout is how long a function looks for its master: as long as the orchestrator
+	// waits for the function.
+	joinVariable        = "ZAE_LIMITER_MASTER_TIMEOUT"
 	functionJoinTimeout = "30s"
 )
 
@@ -79,9 +80,11 @@ type function struct{ process Process }
 // Headless is load benchmark, with the result document on its stdout.
 func (f *function) Headless(ctx context.Context, config invocation.Config) (*report.Result, error) {
 	getenv := f.environment(&config)
-	endpoint, given := dynamoEndpoint(getenv)
+	if getenv("TARGET_STACK_NAME") == "" {
+		return nil, &lambdaworker.Error{Type: lambdaworker.ErrorTypeEvent, Err: errors.New("which limiter? give target_stack_name, or TARGET_STACK_NAME in the function's environment")}
+	}
 	config.PoolConnections = cmp.Or(config.PoolConnections, functionConnections)
-	stdout, err := f.execute(ctx, getenv, nil, config.BenchmarkArgs("--directory="+getenv(taskRootVariable), "--endpoint-url="+endpoint, "--only-summary"))
+	stdout, err := f.execute(ctx, getenv, nil, config.BenchmarkArgs("--directory="+getenv(taskRootVariable), "--target="+targetDynamoDB, "--only-summary"))
 	if o, ok := errors.AsType[*outcome](err); ok {
 		err = o.err // the rest is in the document
 	}
@@ -92,13 +95,6 @@ func (f *function) Headless(ctx context.Context, config invocation.Config) (*rep
 	if decoding != nil {
 		return nil, errors.Join(err, decoding)
 	}
-	result.Run.Mode = report.ModeLambda
-	if id := getenv(buildIDVariable); id != "" {
-		result.Run.BuildID = &id
-	}
-	if !given {
-		result.Target.Endpoint = nil // the service itself
-	}
 	return result, err
 }
 
@@ -107,11 +103,10 @@ func (f *function) Worker(ctx context.Context, config invocation.Config) (string
 	getenv := f.environment(&config)
 	home := &targetFlags{}
 	home.register(pflag.NewFlagSet("", pflag.ContinueOnError)) // which sets the defaults
-	home.table, home.region = getenv("TARGET_STACK_NAME"), getenv("TARGET_REGION")
-	home.endpoint, _ = dynamoEndpoint(getenv)
+	home.kind, home.table, home.region = targetDynamoDB, getenv("TARGET_STACK_NAME"), getenv("TARGET_REGION")
 	home.poolConnections = cmp.Or(config.PoolConnections, functionConnections)
 	stdout, err := f.execute(ctx, getenv, home, config.WorkerArgs("--directory="+getenv(taskRootVariable),
-		"--master-timeout="+functionJoinTimeout, "--pool-connections="+strconv.Itoa(home.poolConnections)))
+		"--pool-connections="+strconv.Itoa(home.poolConnections)))
 	if len(stdout) == 0 {
 		return "", typed(err)
 	}
@@ -153,6 +148,7 @@ func (f *function) environment(config *invocation.Config) func(string) string {
 		"TARGET_STACK_NAME": cmp.Or(config.TargetStackName, own("TARGET_STACK_NAME")),
 		"TARGET_REGION":     cmp.Or(own("TARGET_REGION"), config.Region, own("AWS_REGION"), "us-east-1"),
 		secretVariable:      cmp.Or(config.Secret, own(secretVariable)),
+		joinVariable:        cmp.Or(own(joinVariable), functionJoinTimeout),
 	}
 	return func(name string) string {
 		if value, ok := variables[name]; ok {
@@ -160,19 +156,6 @@ func (f *function) environment(config *invocation.Config) func(string) string {
 		}
 		return own(name)
 	}
-}
-
-// dynamoEndpoint is the URL of the table's service: the one that the environment gives, as the SDKs
-// know it, or the region's own.
-func dynamoEndpoint(getenv func(string) string) (endpoint string, given bool) {
-	if endpoint = cmp.Or(getenv("AWS_ENDPOINT_URL_DYNAMODB"), getenv("AWS_ENDPOINT_URL")); endpoint != "" {
-		return endpoint, true
-	}
-	region, suffix := getenv("TARGET_REGION"), "amazonaws.com"
-	if strings.HasPrefix(region, "cn-") {
-		suffix += ".cn"
-	}
-	return "https://dynamodb." + region + "." + suffix, false
 }
 
 // typed gives an error of a command the type under which a function answers it.
