@@ -143,31 +143,14 @@ func TestProductionTablesAreProtected(t *testing.T) {
 	}
 }
 
-func TestTheFunctionsConfiguration(t *testing.T) {
-	cfg := double{
-		"GetFunctionConfiguration": func(any) (any, error) {
-			return &lambda.GetFunctionConfigurationOutput{
-				MemorySize: aws.Int32(1769), Timeout: aws.Int32(300), Architectures: []lambdatypes.Architecture{lambdatypes.ArchitectureArm64},
-				Environment: &lambdatypes.EnvironmentResponse{Variables: map[string]string{"LOCUSTFILE": "a.star", "ZAEL_BUILD_ID": "b-1"}},
-			}, nil
-		},
+func TestConcurrencyOfAFunction(t *testing.T) {
+	c, err := DescribeConcurrency(t.Context(), double{
 		"GetFunctionConcurrency": func(any) (any, error) { return &lambda.GetFunctionConcurrencyOutput{}, nil },
 		"GetAccountSettings": func(any) (any, error) {
 			return &lambda.GetAccountSettingsOutput{AccountLimit: &lambdatypes.AccountLimit{ConcurrentExecutions: 10, UnreservedConcurrentExecutions: aws.Int32(10)}}, nil
 		},
-	}.config(t)
-	f, err := DescribeFunction(t.Context(), cfg, "my")
-	if err != nil || f.VCPU() != 1 || f.StopsAfter() != 270*time.Second || !f.ARM || f.Locustfile != "a.star" || f.BuildID != "b-1" {
-		t.Errorf("function %+v, error %v", f, err)
-	}
-	c, err := DescribeConcurrency(t.Context(), cfg, "my")
+	}.config(t), "my")
 	if err != nil || c != (Concurrency{Reserved: -1, Account: 10, Unreserved: 10}) || c.Most() != 10 {
 		t.Errorf("concurrency %+v, error %v", c, err)
-	}
-	_, err = DescribeFunction(t.Context(), double{"GetFunctionConfiguration": func(any) (any, error) {
-		return nil, &lambdatypes.ResourceNotFoundException{Message: aws.String("Function not found")}
-	}}.config(t), "my")
-	if !errors.Is(err, ErrNotDeployed) {
-		t.Errorf("a missing function: %v", err)
 	}
 }

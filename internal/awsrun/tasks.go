@@ -193,7 +193,14 @@ type Definition struct {
 	BuildID    string // "" when it has none
 	Locustfile string // the default one; "" when none was deployed
 	Image      string
+	// MaxWorkers is the most functions at once; 0 when it is not limited.
+	MaxWorkers int
+	// IdleTimeout is after how long without a test the task ends by itself; 0 = never.
+	IdleTimeout time.Duration
 }
+
+// idleDefault is the orchestrator's own (load-cli.md 12.1).
+const idleDefault = 15 * time.Minute
 
 // Definition describes the newest task definition. Without one the error wraps ErrNotDeployed.
 func (t *Tasks) Definition(ctx context.Context) (*Definition, error) {
@@ -204,30 +211,40 @@ func (t *Tasks) Definition(ctx context.Context) (*Definition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describe task definition %s: %w", t.stack.Family(), err)
 	}
-	d := &Definition{ARN: aws.ToString(out.TaskDefinition.TaskDefinitionArn)}
+	d := &Definition{ARN: aws.ToString(out.TaskDefinition.TaskDefinitionArn), IdleTimeout: idleDefault}
 	d.Size.CPU, _ = strconv.Atoi(aws.ToString(out.TaskDefinition.Cpu))
 	d.Size.Memory, _ = strconv.Atoi(aws.ToString(out.TaskDefinition.Memory))
 	if p := out.TaskDefinition.RuntimePlatform; p != nil {
 		d.ARM = p.CpuArchitecture == types.CPUArchitectureArm64
 	}
-	for _, c := range out.TaskDefinition.ContainerDefinitions {
-		if aws.ToString(c.Name) != MasterContainer {
-			continue
-		}
-		d.Image = aws.ToString(c.Image)
-		for _, pair := range c.Environment {
-			switch aws.ToString(pair.Name) {
-			case "LOCUSTFILE":
-				d.Locustfile = aws.ToString(pair.Value)
-			case "ZAEL_BUILD_ID":
-				d.BuildID = aws.ToString(pair.Value)
-			}
-		}
+	for i := range out.TaskDefinition.ContainerDefinitions {
+		d.read(&out.TaskDefinition.ContainerDefinitions[i])
 	}
 	if build := tagsOf(out.Tags)[TagBuild]; build != "" {
 		d.BuildID = build
 	}
 	return d, nil
+}
+
+func (d *Definition) read(c *types.ContainerDefinition) {
+	if aws.ToString(c.Name) == MasterContainer {
+		d.Image = aws.ToString(c.Image)
+	}
+	for _, pair := range c.Environment {
+		value := aws.ToString(pair.Value)
+		switch aws.ToString(pair.Name) {
+		case "LOCUSTFILE":
+			d.Locustfile = value
+		case "ZAEL_BUILD_ID":
+			d.BuildID = value
+		case "MAX_WORKERS":
+			d.MaxWorkers, _ = strconv.Atoi(value)
+		case "IDLE_TIMEOUT":
+			if seconds, err := strconv.Atoi(value); err == nil {
+				d.IdleTimeout = time.Duration(max(seconds, 0)) * time.Second
+			}
+		}
+	}
 }
 
 // Start says how to start a task.

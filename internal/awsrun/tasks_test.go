@@ -211,7 +211,7 @@ func TestTheDefinitionSaysWhatWasDeployed(t *testing.T) {
 		}, nil
 	}}.config(t), "my", nil)
 	d, err := tasks.Definition(t.Context())
-	if err != nil || *d != (Definition{ARN: "arn:x", Size: Size{1024, 2048}, ARM: true, BuildID: "b-1", Locustfile: "a.star"}) {
+	if err != nil || *d != (Definition{ARN: "arn:x", Size: Size{1024, 2048}, ARM: true, BuildID: "b-1", Locustfile: "a.star", IdleTimeout: 15 * time.Minute}) {
 		t.Errorf("definition %+v, error %v", d, err)
 	}
 }
