@@ -86,7 +86,7 @@ func (o *LoadOptions) Parameters(target *Target, plan *EndpointPlan, digest, bui
 		"StartupLeadTime": strconv.Itoa(o.StartupLeadSeconds), "LambdaTimeout": strconv.Itoa(o.WorkerTimeoutSeconds),
 		"LambdaMemory": strconv.Itoa(o.WorkerMemoryMB), "CapacityProvider": o.CapacityProvider,
 		"PermissionBoundary": target.Boundary, "RoleNameFormat": target.RoleFormat,
-		"RepositoryName": repositoryName(LoadStack(o.Name)),
+		"RepositoryName": repositoryParameter(o.Name),
 		"ImageDigest":    digest, "BuildId": build, "Architecture": o.Architecture, "Locustfile": o.Locustfile,
 		"ReservedConcurrency": "none", "LogRetentionDays": strconv.Itoa(o.LogRetentionDays), "ContainerInsights": o.ContainerInsights,
 	}

@@ -80,10 +80,13 @@ func FormatName(format, name string) (string, error) {
 	return strings.Replace(format, "{}", name, 1), nil
 }
 
-// repositoryName is the parameter RepositoryName: "" when the template's own name can be one.
-func repositoryName(stack string) string {
-	if lower := strings.ToLower(stack); lower != stack {
-		return lower + "-locust"
+// Repository is the name of the load test's image repository, which has no capitals.
+func Repository(limiter string) string { return strings.ToLower(LoadStack(limiter)) + "-locust" }
+
+// repositoryParameter is the parameter RepositoryName: "" when the template's own name can be one.
+func repositoryParameter(limiter string) string {
+	if name := Repository(limiter); name != LoadStack(limiter)+"-locust" {
+		return name
 	}
 	return ""
 }

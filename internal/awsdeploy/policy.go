@@ -112,7 +112,7 @@ func (s *Scope) passRoles() PolicyStatement {
 
 func (s *Scope) deploy() []PolicyStatement {
 	load := s.load()
-	function, repository := s.arn("lambda", "function:"+load+"-worker"), s.arn("ecr", "repository/"+strings.ToLower(load)+"-locust")
+	function, repository := s.arn("lambda", "function:"+load+"-worker"), s.arn("ecr", "repository/"+Repository(s.Name))
 	logs := []string{s.arn("logs", "log-group:"+MasterLogGroup(s.Name)+"*"), s.arn("logs", "log-group:"+WorkerLogGroup(s.Name)+"*")}
 	return []PolicyStatement{
 		allow("Stack", []string{s.arn("cloudformation", "stack/"+load+"/*")}, prefixed("cloudformation",

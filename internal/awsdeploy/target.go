@@ -125,6 +125,11 @@ func (t *Target) checkPolicies(ctx context.Context, api PolicyAPI) {
 	}
 }
 
+// PoliciesCurrent reports whether a limiter's policy, by ARN, lets clients do all that those of 0.17 need.
+func PoliciesCurrent(ctx context.Context, api PolicyAPI, arn string) (bool, error) {
+	return Allows(ctx, api, arn, conditionCheck)
+}
+
 // document is the part of a policy that says what it allows.
 type document struct {
 	Statement statements

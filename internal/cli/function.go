@@ -67,12 +67,15 @@ func useShare(getenv func(string) string) {
 	}
 	if getenv("GOMAXPROCS") == "" {
 		// More threads than the share are only throttled in turns.
-		runtime.GOMAXPROCS(min(runtime.NumCPU(), (memory+megabytesPerCPU-1)/megabytesPerCPU))
+		runtime.GOMAXPROCS(min(runtime.NumCPU(), coresOf(memory)))
 	}
 	if getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(memory) << 20 / 10 * 9)
 	}
 }
+
+// coresOf is how many cores go with an amount of memory in MB, the last one perhaps in part.
+func coresOf(memory int) int { return (memory + megabytesPerCPU - 1) / megabytesPerCPU }
 
 // function runs each event as the command that it stands for, in this process.
 type function struct{ process Process }

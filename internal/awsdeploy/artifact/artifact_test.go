@@ -224,8 +224,15 @@ func TestImageHasWhatAProgramNeeds(t *testing.T) {
 	}
 }
 
-// token answers as ECR does.
-type token struct{}
+// token answers as ECR does, with the registry at an address.
+type token string
+
+func (r token) DescribeRepositories(_ context.Context, in *ecr.DescribeRepositoriesInput, _ ...func(*ecr.Options)) (*ecr.DescribeRepositoriesOutput, error) {
+	if in.RepositoryNames[0] == "none" {
+		return nil, &ecrtypes.RepositoryNotFoundException{}
+	}
+	return &ecr.DescribeRepositoriesOutput{Repositories: []ecrtypes.Repository{{RepositoryUri: aws.String(string(r) + "/" + in.RepositoryNames[0])}}}, nil
+}
 
 func (token) GetAuthorizationToken(context.Context, *ecr.GetAuthorizationTokenInput, ...func(*ecr.Options)) (*ecr.GetAuthorizationTokenOutput, error) {
 	return &ecr.GetAuthorizationTokenOutput{AuthorizationData: []ecrtypes.AuthorizationData{
@@ -236,14 +243,14 @@ func (token) GetAuthorizationToken(context.Context, *ecr.GetAuthorizationTokenIn
 func TestPushSendsOnlyWhatIsNew(t *testing.T) {
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer server.Close()
-	repository := strings.TrimPrefix(server.URL, "http://") + "/my-limiter-load-locust"
+	api := token(strings.TrimPrefix(server.URL, "http://"))
 	push := func(b *Build) *Pushed {
 		t.Helper()
 		image, err := b.Image()
 		if err != nil {
 			t.Fatal(err)
 		}
-		pushed, err := PushImage(t.Context(), token{}, repository, b.ID, image)
+		pushed, err := PushImage(t.Context(), api, "my-limiter-load-locust", b.ID, image)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -258,6 +265,9 @@ func TestPushSendsOnlyWhatIsNew(t *testing.T) {
 	}
 	if changed := push(build(t, "amd64", map[string]string{"a.star": "b"})); changed.Sent != 1 || changed.Reference == first.Reference {
 		t.Errorf("push of another file: %+v, want one layer", changed)
+	}
+	if _, err := PushImage(t.Context(), api, "none", "b-1", nil); !errors.Is(err, ErrNoRepository) {
+		t.Errorf("without a repository: %v", err)
 	}
 }
 

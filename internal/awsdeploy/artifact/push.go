@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
+	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -19,8 +20,12 @@ import (
 
 // ECRAPI is the part of ECR's client that is used.
 type ECRAPI interface {
+	DescribeRepositories(context.Context, *ecr.DescribeRepositoriesInput, ...func(*ecr.Options)) (*ecr.DescribeRepositoriesOutput, error)
 	GetAuthorizationToken(context.Context, *ecr.GetAuthorizationTokenInput, ...func(*ecr.Options)) (*ecr.GetAuthorizationTokenOutput, error)
 }
+
+// ErrNoRepository says that the image repository does not exist.
+var ErrNoRepository = errors.New("image repository not found")
 
 // Pushed is what a push of an image did.
 type Pushed struct {
@@ -30,9 +35,17 @@ type Pushed struct {
 	Layers, Sent int
 }
 
-// PushImage puts an image into a repository (uri as in repositoryUri, without a tag) under a tag. Layers
-// that the repository has are not sent.
-func PushImage(ctx context.Context, api ECRAPI, repository, tag string, image v1.Image) (*Pushed, error) {
+// PushImage puts an image into a repository, by its name, under a tag. Layers that the repository has are
+// not sent. Where the registry is, only the service can tell in every partition.
+func PushImage(ctx context.Context, api ECRAPI, repositoryName, tag string, image v1.Image) (*Pushed, error) {
+	found, err := api.DescribeRepositories(ctx, &ecr.DescribeRepositoriesInput{RepositoryNames: []string{repositoryName}})
+	if _, missing := errors.AsType[*types.RepositoryNotFoundException](err); missing || err == nil && len(found.Repositories) == 0 {
+		return nil, fmt.Errorf("%w: %s", ErrNoRepository, repositoryName)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("image repository %s: %w", repositoryName, err)
+	}
+	repository := aws.ToString(found.Repositories[0].RepositoryUri)
 	auth, err := login(ctx, api)
 	if err != nil {
 		return nil, err

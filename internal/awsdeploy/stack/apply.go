@@ -158,6 +158,18 @@ func (c *Client) ready(ctx context.Context, r *Request) (*Stack, error) {
 	}
 }
 
+// Settled is Describe for a stack that may be at work: it waits for the end of what is under way.
+func (c *Client) Settled(ctx context.Context, name string, tell func(Event)) (*Stack, error) {
+	s, err := c.Describe(ctx, name)
+	if err != nil || !s.Busy() || s.Usable() {
+		return s, err
+	}
+	if err := c.follow(ctx, s.ID, tell); err != nil {
+		return nil, err
+	}
+	return c.Describe(ctx, name)
+}
+
 func (c *Client) follow(ctx context.Context, id string, tell func(Event)) error {
 	w, err := c.watch(ctx, id, tell)
 	if err != nil {

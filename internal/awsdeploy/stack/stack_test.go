@@ -215,14 +215,9 @@ func (a *account) leaveRolledBack(t *testing.T, name string) {
 	if _, err := a.api.CreateStack(t.Context(), &cfn.CreateStackInput{StackName: &name, TemplateBody: &body}); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		s, err := a.Describe(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.Status == "ROLLBACK_COMPLETE" {
-			break
-		}
+	s, err := a.Settled(t.Context(), name, nil)
+	if err != nil || s.Status != "ROLLBACK_COMPLETE" {
+		t.Fatalf("%+v, %v", s, err)
 	}
 	a.failWith("", "")
 }

@@ -356,6 +356,3 @@ func TestAThrottledEventIsTriedUntilItIsTooOld(t *testing.T) {
 		t.Errorf("%v calls, %v throttles, waited %v", b.metric("Invocations"), b.metric("Throttles"), w.all)
 	}
 }
-
-// second is the error of a call whose answer does not matter.
-func second[T any](_ T, err error) error { return err }

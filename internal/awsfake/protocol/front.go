@@ -109,6 +109,11 @@ func (f *Front) serve(x *exchange) (any, error) {
 		}
 	}
 	if x.service.Wire == REST {
+		if x.service.Check != nil {
+			if err := x.service.Check(x.call, body); err != nil {
+				return nil, err
+			}
+		}
 		x.speaks = speaksREST
 		x.r.Body = io.NopCloser(bytes.NewReader(body))
 		x.service.Handle(x.w, x.r, x.call)

@@ -114,6 +114,9 @@ type Service struct {
 	Operations map[string]Operation
 	// Handle serves a REST service. It answers errors with WriteRESTError.
 	Handle func(w http.ResponseWriter, r *http.Request, call *Call)
+	// Check is asked before Handle, with the request's body; its error is answered in the protocol that
+	// the request speaks. May be nil.
+	Check func(call *Call, body []byte) error
 	// ActionOf names the operation that a REST request is for ("" = none known), which the call then
 	// carries. May be nil.
 	ActionOf func(r *http.Request) string
