@@ -43,6 +43,7 @@ var allowedImports = map[string][]string{
 	"internal/account": {},
 	"internal/awsrun":  {},
 	"internal/cost":    {},
+	"internal/tunnel":  {"internal/account"},
 
 	"internal/awsrun/functions": {"internal/invocation", "internal/orchestrator"},
 	"internal/awsrun/metadata":  {},

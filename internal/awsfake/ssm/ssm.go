@@ -108,14 +108,25 @@ func (s *Service) EndTask(task string) {
 	}
 }
 
-// API is the service for its SDK clients.
-func (s *Service) API() protocol.Service {
-	return protocol.Service{Name: "ssm", Wire: protocol.JSON11, Operations: map[string]protocol.Operation{
-		"StartSession":     protocol.Op(s.startSession),
-		"ResumeSession":    protocol.Op(s.resumeSession),
-		"TerminateSession": protocol.Op(s.terminateSession),
-		"DescribeSessions": protocol.Op(s.describeSessions),
-	}}
+// Services are ssm, and ssmmessages for the data channels of clients that sign their connection, as the
+// official one does since 1.2.764.
+func (s *Service) Services() []protocol.Service {
+	return []protocol.Service{
+		{Name: "ssm", Wire: protocol.JSON11, Operations: map[string]protocol.Operation{
+			"StartSession":     protocol.Op(s.startSession),
+			"ResumeSession":    protocol.Op(s.resumeSession),
+			"TerminateSession": protocol.Op(s.terminateSession),
+			"DescribeSessions": protocol.Op(s.describeSessions),
+		}},
+		{Name: "ssmmessages", Wire: protocol.REST, Handle: func(w http.ResponseWriter, r *http.Request, call *protocol.Call) {
+			id, _ := strings.CutPrefix(r.URL.Path, dataChannelPath)
+			if err := call.Allow("ssmmessages:OpenDataChannel", call.ARN("ssm", "session/"+id)); err != nil {
+				protocol.WriteRESTError(w, err)
+				return
+			}
+			s.serveChannel(w, r, id)
+		}},
+	}
 }
 
 func (s *Service) startSession(ctx context.Context, call *protocol.Call, in *api.StartSessionInput) (*api.StartSessionOutput, error) {
@@ -285,11 +296,16 @@ func streamURL(host, id string) string {
 // Pattern is the path of the data channels, for an http.ServeMux.
 const Pattern = "GET " + dataChannelPath + "{session}"
 
-// ServeHTTP serves one connection of a client to a data channel, at Pattern. The session's token, which
-// the client's first message carries, opens it.
+// ServeHTTP serves the data channels of clients that do not sign their connection, at Pattern.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.serveChannel(w, r, r.PathValue("session"))
+}
+
+// serveChannel serves one connection of a client to a session's data channel. The session's token, which
+// the client's first message carries, opens it.
+func (s *Service) serveChannel(w http.ResponseWriter, r *http.Request, id string) {
 	s.mu.Lock()
-	one := s.sessions[r.PathValue("session")]
+	one := s.sessions[id]
 	if s.closed {
 		one = nil
 	}
