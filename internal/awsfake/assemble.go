@@ -119,7 +119,7 @@ func (c *Cloud) list() []part {
 			save: c.Registry.MarshalJSON, load: c.Registry.UnmarshalJSON, routes: map[string]http.Handler{"/v2/": c.Registry},
 		},
 		{
-			name: "tunnels", services: []protocol.Service{c.Tunnels.API()}, routes: map[string]http.Handler{ssm.Pattern: c.Tunnels},
+			name: "tunnels", services: c.Tunnels.Services(), routes: map[string]http.Handler{ssm.Pattern: c.Tunnels},
 			close: func(context.Context) error {
 				c.Tunnels.Close()
 				return nil

@@ -104,6 +104,13 @@ func (f *function) Headless(ctx context.Context, config invocation.Config) (*rep
 	return result, explained(err)
 }
 
+// Purge is load benchmark --purge.
+func (f *function) Purge(ctx context.Context, config invocation.Config) error {
+	getenv := f.environment(&config)
+	_, err := f.execute(ctx, getenv, nil, []string{"load", "benchmark", "--purge=" + config.RunID, "--target=" + targetDynamoDB})
+	return typed(err)
+}
+
 // Worker is load worker.
 func (f *function) Worker(ctx context.Context, config invocation.Config) (string, error) {
 	getenv := f.environment(&config)

@@ -25,6 +25,8 @@ type Runner interface {
 	// Worker joins the master and runs users as it says. It returns invocation.StatusCompleted when
 	// the master or the end of ctx ended it, else how it was left without a master.
 	Worker(ctx context.Context, config invocation.Config) (status string, err error)
+	// Purge removes from the table what the run with an id has there.
+	Purge(ctx context.Context, config invocation.Config) error
 }
 
 // Types of the errors that a function answers.
@@ -97,9 +99,12 @@ func (h *Handler) run(ctx context.Context, requestID string, payload []byte) (an
 	defer release()
 	log.Info("starting", "run_id", config.RunID, "locustfile", config.Locustfile)
 	var answer any
-	if config.Mode == invocation.ModeWorker {
+	switch config.Mode {
+	case invocation.ModeWorker:
 		answer, err = h.worker(ctx, config)
-	} else {
+	case invocation.ModePurge:
+		answer, err = invocation.WorkerResponse{Status: invocation.StatusPurged}, h.config.Runner.Purge(ctx, config)
+	default:
 		answer, err = h.headless(ctx, config)
 	}
 	log.Info("ended", "time_limit", errors.Is(context.Cause(ctx), ErrTimeLimit), "error", err)

@@ -49,6 +49,11 @@ func (r *fakeRunner) Worker(ctx context.Context, c invocation.Config) (string, e
 	return r.status, r.err
 }
 
+func (r *fakeRunner) Purge(ctx context.Context, c invocation.Config) error {
+	r.run(ctx, c)
+	return r.err
+}
+
 // invoke serves an event as the platform does, with a request id.
 func invoke(ctx context.Context, c lambdaworker.Config, event string) (map[string]any, error) {
 	data, err := lambdaworker.New(c).Invoke(ctx, "0123456789abcdef", []byte(event))
