@@ -42,8 +42,31 @@ var allowedImports = map[string][]string{
 
 	"internal/account": {},
 
-	"internal/awsfake/protocol": {},
-	"internal/awsfake/resource": {},
+	"internal/awsrun/functions": {"internal/invocation", "internal/orchestrator"},
+	"internal/awsrun/metadata":  {},
+	"internal/lambdaworker":     {"internal/invocation", "internal/report"},
+
+	"internal/awsdeploy":          {"internal/awsdeploy/stack", "internal/awsdeploy/artifact"},
+	"internal/awsdeploy/stack":    {},
+	"internal/awsdeploy/artifact": {},
+
+	"internal/awsfake/cloudformation":          {"internal/awsfake/cloudformation/template", "internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/cloudformation/template": {},
+	"internal/awsfake/dynamo":                  {"dynamolocal", "internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/ecr":                     {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/ecs":                     {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/iam":                     {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/lambda":                  {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/logs":                    {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/metrics":                 {"internal/awsfake/protocol"},
+	"internal/awsfake/network":                 {"internal/awsfake/protocol", "internal/awsfake/resource"},
+	"internal/awsfake/protocol":                {},
+	"internal/awsfake/protocol/protocoltest":   {"internal/awsfake/protocol"},
+	"internal/awsfake/quotas":                  {"internal/awsfake/protocol"},
+	"internal/awsfake/resource":                {},
+	"internal/awsfake/ssm":                     {"internal/awsfake/protocol"},
+	"internal/awsfake/tagging":                 {"internal/awsfake/protocol"},
+	"internal/awsfake":                         {"dynamolocal", "internal/awsfake/..."},
 
 	"internal/wire/wiretest": {},
 	"internal/worker":        {"internal/wire", "loadtest", "loadtest/stats"},

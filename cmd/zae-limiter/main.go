@@ -1,4 +1,5 @@
-// Command zae-limiter is the process entry: signals, streams and the exit code of package cli.
+// Command zae-limiter is the process entry: signals, streams and the exit code of package cli,
+// which also serves as the worker function where the platform starts it as one.
 package main
 
 import (
@@ -19,16 +20,17 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	process := cli.Process{
+		Args: os.Args[1:], Getenv: os.Getenv, LookupEnv: os.LookupEnv,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+	}
+	if cli.IsFunction(process) {
+		cli.Function(process)
+	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	// Without this a write to a closed stdout would kill the process in the middle of a run.
 	signal.Ignore(syscall.SIGPIPE)
-	os.Exit(cli.Main(cli.Process{
-		Args:      os.Args[1:],
-		Getenv:    os.Getenv,
-		LookupEnv: os.LookupEnv,
-		Stdout:    os.Stdout,
-		Stderr:    os.Stderr,
-		Signals:   signals,
-	}))
+	process.Signals = signals
+	os.Exit(cli.Main(process))
 }

@@ -11,13 +11,15 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // processes are the commands that a script runs beside itself, by name.
 type processes struct {
-	env    []string
-	byName map[string]*process
+	env     []string
+	byName  map[string]*process
+	account *lambda.Client // of the account that the script made with function
 }
 
 type process struct {

@@ -70,6 +70,8 @@ func TestScripts(t *testing.T) {
 			"gone":     gone,
 			"slay":     slay,
 			"pour":     pour,
+			"function": function,
+			"invoke":   invoke,
 		},
 	})
 }

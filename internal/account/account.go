@@ -41,13 +41,9 @@ func (a *Account) Region() string { return a.Config.Region }
 // identifyWithin bounds how long the first call may take: credentials may have to be fetched for it.
 const identifyWithin = 30 * time.Second
 
-// Open reads the configuration and asks who the caller is. Its errors are of type *Error where they
-// come from credentials.
-func Open(ctx context.Context, o Options) (*Account, error) {
-	profile := o.Profile
-	if profile == "" {
-		profile = o.Getenv("AWS_PROFILE")
-	}
+// Load reads the configuration without a call that needs more than credentials: what a process inside of
+// AWS wants, whose network may reach no other service. Its errors are as those of Open.
+func Load(ctx context.Context, o Options) (aws.Config, error) {
 	load := []func(*config.LoadOptions) error{}
 	if o.Profile != "" {
 		load = append(load, config.WithSharedConfigProfile(o.Profile))
@@ -59,13 +55,32 @@ func Open(ctx context.Context, o Options) (*Account, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
-		return nil, Explain(err, profile)
+		return aws.Config{}, Explain(err, o.profile())
 	}
 	if o.EndpointURL != "" {
 		cfg.BaseEndpoint = aws.String(o.EndpointURL)
 	}
 	if cfg.Region == "" {
-		return nil, &Error{Kind: Setup, Err: errors.New("no AWS region: neither --region, AWS_REGION, AWS_DEFAULT_REGION nor the profile names one"), Hint: "give --region, such as --region us-east-1"}
+		return aws.Config{}, &Error{Kind: Setup, Err: errors.New("no AWS region: neither --region, AWS_REGION, AWS_DEFAULT_REGION nor the profile names one"), Hint: "give --region, such as --region us-east-1"}
+	}
+	return cfg, nil
+}
+
+// profile is the name of the profile that counts, "" for the SDK's default chain.
+func (o Options) profile() string {
+	if o.Profile != "" {
+		return o.Profile
+	}
+	return o.Getenv("AWS_PROFILE")
+}
+
+// Open reads the configuration and asks who the caller is. Its errors are of type *Error where they
+// come from credentials.
+func Open(ctx context.Context, o Options) (*Account, error) {
+	profile := o.profile()
+	cfg, err := Load(ctx, o)
+	if err != nil {
+		return nil, err
 	}
 	a := &Account{Config: cfg, Profile: profile, EndpointURL: o.EndpointURL}
 	if a.EndpointURL == "" {

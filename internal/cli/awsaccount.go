@@ -20,9 +20,13 @@ func (f *accountFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.endpoint, "endpoint-url", "", "`url` that stands in for all AWS services, such as that of `zae-limiter local aws`")
 }
 
+func (a *app) accountOptions(f accountFlags) account.Options {
+	return account.Options{Region: f.region, Profile: f.profile, EndpointURL: f.endpoint, Getenv: a.getenv}
+}
+
 // openAccount opens the account that the options and the environment name.
 func (a *app) openAccount(ctx context.Context, f accountFlags) (*account.Account, error) {
-	opened, err := account.Open(ctx, account.Options{Region: f.region, Profile: f.profile, EndpointURL: f.endpoint, Getenv: a.getenv})
+	opened, err := account.Open(ctx, a.accountOptions(f))
 	if err != nil {
 		return nil, awsError(err, f.profile)
 	}

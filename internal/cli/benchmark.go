@@ -139,8 +139,8 @@ func (f *benchmarkFlags) validate(flags *pflag.FlagSet) error {
 	if f.purge == "" && len(f.scenario.files) == 0 {
 		errs = append(errs, errors.New("which locustfile? give -f FILE"))
 	}
-	if f.purge != "" && f.target.endpoint == "" {
-		errs = append(errs, errors.New("--purge needs --endpoint-url: an embedded engine keeps nothing"))
+	if f.purge != "" && f.target.embedded() {
+		errs = append(errs, errors.New("--purge needs --endpoint-url or --target dynamodb: an embedded engine keeps nothing"))
 	}
 	return errors.Join(errs...)
 }

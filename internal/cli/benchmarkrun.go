@@ -80,6 +80,7 @@ func (a *app) plan(f *benchmarkFlags, progress io.Writer, changed func(string) b
 		file: file, scenario: &f.scenario, target: &f.target, shape: shape, options: options,
 		classes: f.scenario.runnable(file),
 		users:   f.users, spawnRate: f.spawnRate, duration: f.duration.duration(),
+		build: a.build(), mode: a.modeHere(),
 		prices: f.target.pricesWanted() || f.thresholds.about("cost"),
 		stop:   f.stop.duration(), warmup: f.warmup.duration(), cores: f.cores, seed: f.scenario.seed,
 		summaryOnly: f.onlySummary,

@@ -29,6 +29,7 @@ type Process struct {
 	// empty. Either may be nil.
 	Getenv    func(string) string
 	LookupEnv func(string) (string, bool)
+	Stdin     io.Reader // for questions, asked when it is a terminal; may be nil
 	Stdout    io.Writer
 	Stderr    io.Writer
 	Signals   <-chan os.Signal // the first one drains a run, the second one ends it at once; may be nil
@@ -41,10 +42,15 @@ const killGrace = 300 * time.Millisecond
 type app struct {
 	getenv func(string) string
 	lookup func(string) (string, bool) // nil = nothing is set but empty
+	stdin  io.Reader
 	stdout *resultWriter
 	stderr *term.Stream
 	json   bool
 	config configured
+	// home is what a worker drives under a master that names no target; nil = its own options.
+	home *targetFlags
+	// endsAt is when the platform ends the process, whatever it does; zero = never.
+	endsAt time.Time
 	active atomic.Pointer[activeRun]
 }
 
@@ -66,6 +72,7 @@ func Main(p Process) int {
 	a := &app{
 		getenv: p.Getenv,
 		lookup: p.LookupEnv,
+		stdin:  p.Stdin,
 		stdout: &resultWriter{w: p.Stdout},
 		stderr: term.NewStream(p.Stderr, p.Getenv),
 	}

@@ -30,6 +30,8 @@ const targetSetting = "target"
 
 // sharedTarget is what workers have to know of the target of a run.
 type sharedTarget struct {
+	// AWS says that the table is in the account; Endpoint is then only set when one stands in for it.
+	AWS                   bool    `json:"aws"`
 	Endpoint              string  `json:"endpoint"`
 	Region                string  `json:"region"`
 	Table                 string  `json:"table"`
@@ -87,6 +89,12 @@ type cluster struct {
 // newCluster returns a cluster whose master is not run yet. A plan without a file has classes of
 // Locust's workers only.
 func (a *app) newCluster(p *runPlan, flags *masterFlags, lines *lastLines) (*cluster, error) {
+	if flags.newSecretFile != "" {
+		if err := writeNewSecret(flags.newSecretFile); err != nil {
+			return nil, err
+		}
+		flags.secret.file = flags.newSecretFile
+	}
 	secret, err := flags.secret.load(a.getenv)
 	if err != nil {
 		return nil, usage(err)
@@ -94,6 +102,7 @@ func (a *app) newCluster(p *runPlan, flags *masterFlags, lines *lastLines) (*clu
 	c := &cluster{app: a, plan: p, flags: flags, secret: secret, lines: lines, tallies: map[string]*target.Tally{}}
 	config := master.Config{
 		Version:     readBuild().Version,
+		Build:       a.getenv(buildIDVariable),
 		Link:        wire.RouterOptions{Secret: secret, AllowPlain: flags.allowPlain},
 		Classes:     p.classes,
 		Open:        c.open,
@@ -124,7 +133,7 @@ func (c *cluster) listen(ctx context.Context) (net.Listener, error) {
 	if c.alone {
 		address = "127.0.0.1:0" // nobody else is to join
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.app.inTask(address))
 	if err != nil {
 		return nil, withHint(fmt.Errorf("listen for workers: %w", err), "another master may run on this machine: end it, or choose another address with --bind (port 0 = a free one)")
 	}
@@ -166,15 +175,19 @@ func (c *cluster) open(ctx context.Context, run master.Run) (*master.Scenario, e
 	if c.opened != nil {
 		c.opened(info, run.ID)
 	}
+	endpoint := info.Endpoint
+	if p.target.aws() {
+		endpoint = p.target.endpoint // each worker finds the service by itself
+	}
 	settings, err := sharedTarget{
-		Endpoint: info.Endpoint, Region: info.Region, Table: info.Table, Namespace: info.Namespace,
+		AWS: p.target.aws(), Endpoint: endpoint, Region: info.Region, Table: info.Table, Namespace: info.Namespace,
 		// What was made for the run goes with it; a namespace that was there is restored by who changed it.
 		KeepData:    info.NamespaceMade || p.target.keepData,
 		Speculative: p.target.speculative, RejectionCacheSeconds: p.target.rejectionCache.duration().Seconds(),
 		PoolConnections: p.target.poolConnections, ConsumedAll: p.target.consumed == "all",
 	}.settings()
 	if err != nil {
-		return nil, errors.Join(err, c.app.closeTarget(ctx, t, run.ID))
+		return nil, errors.Join(err, c.close(ctx))
 	}
 	scenario := &master.Scenario{Settings: settings, OnWarm: t.StartReadings, Close: c.close}
 	if p.file != nil {

@@ -67,6 +67,7 @@ type masterFlags struct {
 	rebalancing   bool
 	allowPlain    bool
 	secret        secretFlags
+	newSecretFile string
 	masterIgnored bool
 }
 
@@ -79,6 +80,7 @@ func (m *masterFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&m.rebalancing, "enable-rebalancing", false, "deal the users anew when workers come or go in a run")
 	flags.BoolVar(&m.allowPlain, "allow-plain-workers", false, "accept workers from other machines that do not use the secret")
 	m.secret.register(flags)
+	flags.StringVar(&m.newSecretFile, "new-secret-file", "", "make a secret, use it, and write it to `file` for workers that are started here with --secret-file")
 	flags.BoolVar(&m.masterIgnored, "master", false, "no effect: Locust's way to ask for a master")
 	for _, name := range []string{"master", "master-bind-host", "master-bind-port"} {
 		_ = flags.MarkHidden(name)
@@ -110,6 +112,9 @@ func (m *masterFlags) validate() error {
 	var errs []error
 	if _, err := m.address(); err != nil {
 		errs = append(errs, err)
+	}
+	if m.newSecretFile != "" && m.secret.file != "" {
+		errs = append(errs, errors.New("--new-secret-file and --secret-file do not go together: one makes the secret that the other has"))
 	}
 	if m.expect < 1 {
 		errs = append(errs, fmt.Errorf("--expect-workers must be at least 1, got %d", m.expect))

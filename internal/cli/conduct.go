@@ -129,7 +129,7 @@ func (s *stage) kill() {
 
 // openWeb opens the web UI.
 func (a *app) openWeb(ctx context.Context, c *cluster, t *troupe) (*webapi.Server, net.Listener, error) {
-	b := readBuild()
+	b := a.build()
 	server, err := webapi.NewServer(webapi.Config{
 		Controller: &controller{c},
 		CSV:        webapi.CSV{Requests: report.StatsCSV, Failures: report.FailuresCSV, Exceptions: report.ExceptionsCSV},
@@ -141,7 +141,7 @@ func (a *app) openWeb(ctx context.Context, c *cluster, t *troupe) (*webapi.Serve
 	if err != nil {
 		return nil, nil, usage(err)
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", t.web.address())
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.inTask(t.web.address()))
 	if err != nil {
 		return nil, nil, withHint(fmt.Errorf("listen for the web UI: %w", err), "choose another port with --web-port (0 = a free one)")
 	}
@@ -152,7 +152,7 @@ func (a *app) openWeb(ctx context.Context, c *cluster, t *troupe) (*webapi.Serve
 func (s *stage) url() string {
 	address := s.listener.Addr().(*net.TCPAddr)
 	host := "localhost"
-	if !address.IP.IsLoopback() && !address.IP.IsUnspecified() {
+	if !address.IP.IsUnspecified() && !address.IP.Equal(net.IPv4(127, 0, 0, 1)) && !address.IP.Equal(net.IPv6loopback) {
 		host = address.IP.String()
 	}
 	return fmt.Sprintf("http://%s%s", net.JoinHostPort(host, fmt.Sprint(address.Port)), s.troupe.web.basePath)
@@ -182,7 +182,7 @@ func (s *stage) set(ctx context.Context, group *sync.WaitGroup) error {
 func (s *stage) startInside(ctx context.Context, group *sync.WaitGroup) error {
 	p := s.cluster.plan
 	w, err := worker.New(worker.Config{
-		ID: "local_" + randomHex(8), Version: readBuild().Version, Master: s.workers, Secret: s.cluster.secret,
+		ID: "local_" + randomHex(8), Version: readBuild().Version, Build: s.app.getenv(buildIDVariable), Master: s.workers, Secret: s.cluster.secret,
 		ClassNames: classNames(p.classes), Locustfile: p.file.SHA256(), Cores: p.coresUsed(),
 		Open: func(context.Context, worker.Run) (*worker.Scenario, error) {
 			return &worker.Scenario{Classes: p.classes, Events: p.file.Events()}, nil

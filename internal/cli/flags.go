@@ -167,6 +167,7 @@ func optional(text string) *string {
 
 // targetFlags say what is driven.
 type targetFlags struct {
+	kind            string
 	endpoint        string
 	region          string
 	profile         string
@@ -183,6 +184,7 @@ type targetFlags struct {
 }
 
 func (t *targetFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&t.kind, "target", targetEmbedded, "what is driven: the `embedded` engine, or the table in the AWS account (dynamodb)")
 	flags.StringVar(&t.endpoint, "endpoint-url", "", "`url` of an engine that is already there, instead of the embedded one")
 	flags.StringVar(&t.region, "region", "", "AWS region of --endpoint-url")
 	flags.StringVar(&t.profile, "profile", "", "AWS profile whose credentials --endpoint-url gets")
@@ -199,9 +201,21 @@ func (t *targetFlags) register(flags *pflag.FlagSet) {
 	t.engine.register(flags, "engine-")
 }
 
+// What --target names.
+const (
+	targetEmbedded = "embedded"
+	targetDynamoDB = "dynamodb"
+)
+
+// aws reports whether the table is in the AWS account.
+func (t *targetFlags) aws() bool { return t.kind == targetDynamoDB }
+
+// embedded reports whether the target is an engine of this process.
+func (t *targetFlags) embedded() bool { return t.endpoint == "" && !t.aws() }
+
 // pricesWanted reports whether the result says what the run costs: an embedded engine costs nothing,
 // so there it is only said when asked for.
-func (t *targetFlags) pricesWanted() bool { return t.cost || t.endpoint != "" }
+func (t *targetFlags) pricesWanted() bool { return t.cost || !t.embedded() }
 
 func (t *targetFlags) validate() error {
 	var errs []error
@@ -214,10 +228,13 @@ func (t *targetFlags) validate() error {
 	if t.consumed != "sample" && t.consumed != "all" {
 		errs = append(errs, fmt.Errorf("--consumed %q is unknown: want sample or all", t.consumed))
 	}
-	if t.endpoint != "" && t.engine != (engineFlags{latency: "none", throughput: "off", wording: "classic"}) {
-		errs = append(errs, errors.New("the --engine- options are for the embedded engine and do not go with --endpoint-url"))
+	if t.kind != targetEmbedded && !t.aws() {
+		errs = append(errs, fmt.Errorf("--target %q is unknown: want %s or %s", t.kind, targetEmbedded, targetDynamoDB))
 	}
-	if t.endpoint == "" {
+	if !t.embedded() && t.engine != (engineFlags{latency: "none", throughput: "off", wording: "classic"}) {
+		errs = append(errs, errors.New("the --engine- options are for the embedded engine and do not go with --endpoint-url or --target dynamodb"))
+	}
+	if t.embedded() {
 		errs = append(errs, t.engine.validate())
 	}
 	return errors.Join(errs...)

@@ -30,7 +30,7 @@ func (a *app) printHeader(p *runPlan, info target.Info, runID string) {
 }
 
 func targetText(t *targetFlags, info target.Info) string {
-	if t.endpoint != "" {
+	if !t.embedded() {
 		return fmt.Sprintf("%s, table %s, namespace %s", info.Endpoint, info.Table, info.Namespace)
 	}
 	return fmt.Sprintf("embedded engine on %s, table %s, namespace %s; %s", info.Endpoint, info.Table, info.Namespace, t.engine.text())

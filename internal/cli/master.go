@@ -345,6 +345,7 @@ func (a *app) locustPlan(ctx context.Context, f *benchmarkFlags, t *troupe, prog
 	p := &runPlan{
 		python: f.scenario.files[0], pythonText: string(text), pythonSHA256: fmt.Sprintf("%x", sha256.Sum256(text)), scenario: &f.scenario, target: &f.target, options: options,
 		users: f.users, spawnRate: f.spawnRate, duration: f.duration.duration(),
+		build: a.build(), mode: a.modeHere(),
 		prices: f.target.pricesWanted() || f.thresholds.about("cost"),
 		stop:   f.stop.duration(), warmup: f.warmup.duration(), cores: f.cores, seed: f.scenario.seed,
 		summaryOnly: f.onlySummary,

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,11 +28,12 @@ const functionTimeout = 300 * time.Second
 
 // orchestratorFlags are the options of load orchestrator as given.
 type orchestratorFlags struct {
-	master     string
-	masterPort int
-	masterURL  string
-	token      string
-	secretFile string
+	master      string
+	masterGiven bool
+	masterPort  int
+	masterURL   string
+	token       string
+	secretFile  string
 
 	files       []string
 	dir         string
@@ -53,6 +53,7 @@ type orchestratorFlags struct {
 	drain          secondsFlag
 
 	function string
+	account  accountFlags
 	command  string
 	args     []string
 }
@@ -71,15 +72,16 @@ func (a *app) orchestratorCommand() *cobra.Command {
 start the workers that its users will need in --startup-lead-time seconds, replace those whose
 time runs out, and let those go that are too many.
 
-Workers are processes of this program on this machine. Without -f they get the locustfile from
-the master. At the end (Ctrl+C, SIGTERM, or --idle-timeout without a test and without anybody at
-the web UI) they are told to quit through the master, and every one is gone when this command is.
+Workers are processes of this program on this machine or, with --worker-function, invocations of
+the worker function: those reach the master at the address of the ECS task that this command runs
+in. Without -f workers get the locustfile from the master. At the end (Ctrl+C, SIGTERM, or --idle-timeout without a test and without anybody at
+the web UI) they are told to quit through the master; processes are all gone when this command is.
 
 The variables in brackets are those that a deployment sets; options win.`,
 		Example: `  zae-limiter load orchestrator --master 127.0.0.1:5557 --max-workers 4
   MIN_WORKERS=2 MAX_WORKERS=8 USERS_PER_WORKER=50 zae-limiter load orchestrator -f max_rps.star MaxRpsUser`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f.lifetimeGiven = cmd.Flags().Changed("worker-timeout")
+			f.lifetimeGiven, f.masterGiven = cmd.Flags().Changed("worker-timeout"), cmd.Flags().Changed("master")
 			f.addClasses(args)
 			if err := f.validate(); err != nil {
 				return usage(err)
@@ -94,7 +96,7 @@ The variables in brackets are those that a deployment sets; options win.`,
 func (f *orchestratorFlags) register(flags *pflag.FlagSet) {
 	// of names the variable that a deployment sets.
 	of := func(option, text string) string { return text + " [" + settings.DeploymentVariable(option) + "]" }
-	flags.StringVar(&f.master, "master", "127.0.0.1:5557", "`host:port` on which workers join the master")
+	flags.StringVar(&f.master, "master", "127.0.0.1:5557", "`host:port` on which workers join the master (functions: the task's address)")
 	flags.IntVar(&f.masterPort, "master-port", 0, of("master-port", "the port of --master"))
 	flags.StringVar(&f.masterURL, "master-url", "http://localhost:8089", "`url` of the master's web UI")
 	flags.StringVar(&f.token, "web-token", "", "`token` of the master's web UI")
@@ -115,7 +117,8 @@ func (f *orchestratorFlags) register(flags *pflag.FlagSet) {
 	flags.Float64Var(&f.replaceAt, "replacement-pct", 0.8, of("replacement-pct", "replace a worker at the latest after this `part` of its time"))
 	flags.Var(&f.drain, "drain-timeout", "seconds that the end may take, goodbyes of the workers included")
 
-	flags.StringVar(&f.function, "worker-function", "", of("worker-function", "function that is invoked as worker"))
+	flags.StringVar(&f.function, "worker-function", "", of("worker-function", "`function` that is invoked as worker: a name, name:alias or an ARN"))
+	f.account.register(flags)
 	flags.StringVar(&f.command, "worker-command", "", "`program` that is started as worker (default: this one)")
 	flags.StringArrayVar(&f.args, "worker-arg", nil, "further `argument` of every worker process; repeatable")
 	flags.SortFlags = false
@@ -135,9 +138,8 @@ func (f *orchestratorFlags) validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	if f.function != "" {
-		return fmt.Errorf("--worker-function %q %w", f.function, errNotYet)
-	}
+	refuse(f.function != "" && (f.command != "" || len(f.args) > 0), "--worker-command and --worker-arg are for processes and do not go with --worker-function")
+	refuse(f.function != "" && f.dir != "", "-C is for processes: a function has its locustfiles beside it")
 	_, err := f.invocation()
 	errs = append(errs, err)
 	_, err = orchestrator.NewHTTPMaster(f.masterURL, f.token)
@@ -193,7 +195,6 @@ func (f *orchestratorFlags) invocation() (invocation.Config, error) {
 // workerArgs are the arguments of a worker process.
 func (f *orchestratorFlags) workerArgs(config invocation.Config, id string) []string {
 	config.WorkerID = id
-	args := config.WorkerArgs()
 	var more []string
 	if f.dir != "" {
 		more = append(more, "-C", f.dir)
@@ -201,18 +202,23 @@ func (f *orchestratorFlags) workerArgs(config invocation.Config, id string) []st
 	if f.secretFile != "" {
 		more = append(more, "--secret-file", f.secretFile)
 	}
-	// Before the class names, which come last.
-	at := len(args) - len(config.Classes())
-	return slices.Insert(args, at, append(more, f.args...)...)
+	return config.WorkerArgs(append(more, f.args...)...)
 }
 
 // orchestrate runs the loop until a signal or the idle timeout ends it.
 func (a *app) orchestrate(ctx context.Context, f *orchestratorFlags) error {
-	config, err := f.invocation()
+	master, err := orchestrator.NewHTTPMaster(a.urlInTask(f.masterURL), f.token)
 	if err != nil {
 		return usage(err)
 	}
-	master, err := orchestrator.NewHTTPMaster(f.masterURL, f.token)
+	if f.function != "" {
+		launcher, err := a.functionLauncher(ctx, f)
+		if err != nil {
+			return interruption(ctx, err)
+		}
+		return a.keepWorkers(ctx, f, master, launcher, "lambda", func() {})
+	}
+	config, err := f.invocation()
 	if err != nil {
 		return usage(err)
 	}
@@ -222,22 +228,28 @@ func (a *app) orchestrate(ctx context.Context, f *orchestratorFlags) error {
 			return withHint(fmt.Errorf("the program to start as worker: %w", err), "name it with --worker-command")
 		}
 	}
-	logger := slog.New(slog.NewTextHandler(a.stderr, nil))
 	if f.maxWorkers < 0 {
 		a.warn("without --max-workers as many processes are started on this machine as the users of the test need")
 	}
 	launcher := workerproc.New(workerproc.Config{
 		Path: program, Args: func(id string) []string { return f.workerArgs(config, id) },
-		Output: a.stderr, Logger: logger,
+		Output: a.stderr, Logger: a.orchestratorLog(),
 	})
 	defer launcher.Close()
+	return a.keepWorkers(ctx, f, master, launcher, "local", launcher.Kill)
+}
+
+func (a *app) orchestratorLog() *slog.Logger { return slog.New(slog.NewTextHandler(a.stderr, nil)) }
+
+// keepWorkers is the loop with one launcher; kill ends its workers at once, as far as it can.
+func (a *app) keepWorkers(ctx context.Context, f *orchestratorFlags, master orchestrator.Master, launcher orchestrator.Launcher, prefix string, kill func()) error {
 	loop, err := orchestrator.New(orchestrator.Config{
-		Policy: f.policy(), IdleTimeout: f.idle.duration(), StopTimeout: f.drain.duration(), IDPrefix: "local",
-	}, master, launcher, logger)
+		Policy: f.policy(), IdleTimeout: f.idle.duration(), StopTimeout: f.drain.duration(), IDPrefix: prefix,
+	}, master, launcher, a.orchestratorLog())
 	if err != nil {
 		return usage(err)
 	}
-	a.active.Store(&activeRun{kill: launcher.Kill, notes: a.stderr})
+	a.active.Store(&activeRun{kill: kill, notes: a.stderr})
 	defer a.active.Store(nil)
 	err = loop.Run(ctx)
 	return errors.Join(err, a.printOrchestrated(loop.Summary()))

@@ -28,6 +28,8 @@ const (
 	openTimeout = 9 * time.Second
 	// closeTimeout bounds the purge of what a run left on the table.
 	closeTimeout = 2 * time.Minute
+	// answerTime is what is left for the rest where the platform ends the process.
+	answerTime = time.Second
 	// quietCleanUp is how long that may take without a word.
 	quietCleanUp = 3 * time.Second
 	// progressInterval is the time between lines of progress without a terminal.
@@ -54,9 +56,11 @@ type runPlan struct {
 	warmup       time.Duration
 	cores        int
 	seed         uint64
-	prices       bool // say what the run costs
-	quiet        bool // neither header nor progress: the run is a step of something bigger
-	summaryOnly  bool // no progress
+	build        build
+	mode         string // of a run in this process, as the result says it
+	prices       bool   // say what the run costs
+	quiet        bool   // neither header nor progress: the run is a step of something bigger
+	summaryOnly  bool   // no progress
 	level        slog.Level
 	onTick       func(*stats.Snapshot)
 }
@@ -102,7 +106,7 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	if !p.quiet {
 		a.printHeader(p, t.Info(), runID)
 	}
-	if info := t.Info(); p.target.namespace != "" && info.NamespaceMade && p.target.endpoint != "" {
+	if info := t.Info(); p.target.namespace != "" && info.NamespaceMade && !p.target.embedded() {
 		a.warn("there was no namespace %s: it was made for this run%s", info.Namespace, p.target.fateOfNamespace())
 	}
 	progress.Start(time.Now())
@@ -166,7 +170,11 @@ func (a *app) openTarget(ctx context.Context, p *runPlan, runID string) (*target
 
 // closeTarget cleans up even when the run was interrupted.
 func (a *app) closeTarget(ctx context.Context, t *target.Target, runID string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	limit := time.Now().Add(closeTimeout)
+	if last := a.endsAt.Add(-answerTime); !a.endsAt.IsZero() && last.Before(limit) {
+		limit = last // beyond it the result would be lost, too
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	note := time.AfterFunc(quietCleanUp, func() {
 		fmt.Fprintln(a.stderr, "removing what the run left on the table")
@@ -178,7 +186,11 @@ func (a *app) closeTarget(ctx context.Context, t *target.Target, runID string) e
 	}
 	err = fmt.Errorf("clean up after the run: %w", err)
 	if info := t.Info(); info.Namespace == target.NamespaceOf(runID) {
-		err = withHint(err, fmt.Sprintf("remove it later with load benchmark --purge %s --endpoint-url %s --table %s", runID, info.Endpoint, info.Table))
+		place := "--endpoint-url " + info.Endpoint
+		if info.AWS {
+			place = "--target dynamodb --region " + info.Region
+		}
+		err = withHint(err, fmt.Sprintf("remove it later with load benchmark --purge %s %s --table %s", runID, place, info.Table))
 	}
 	return err
 }
@@ -250,12 +262,12 @@ func (p *runPlan) shapes() []locustfile.NamedShape {
 
 // meta is what the result document says about the run besides what was measured.
 func (p *runPlan) meta(runID string, info target.Info, readings target.Readings) report.Meta {
-	b := readBuild()
+	b := p.build
 	path := p.path()
 	users, rate := p.users, p.spawnRate
 	meta := report.Meta{
 		Run: report.Run{
-			ID: runID, Mode: report.ModeLocal,
+			ID: runID, Mode: p.mode,
 			WarmupSeconds: p.warmup.Seconds(),
 			Locustfile:    &path, Seed: &p.seed,
 			Users: &users, SpawnRate: &rate, Workers: new(1), Cores: new(p.coresUsed()),

@@ -16,7 +16,7 @@ func (a *app) targetConfig(t *targetFlags) (target.Config, error) {
 		return target.Config{}, err
 	}
 	return target.Config{
-		Endpoint: t.endpoint, Region: t.region, Profile: t.profile,
+		AWS: t.aws(), Endpoint: t.endpoint, Region: t.region, Profile: t.profile,
 		Table: t.table, CreateTable: t.createTable,
 		Namespace: t.namespace, KeepData: t.keepData,
 		PoolConnections: t.poolConnections,
@@ -33,8 +33,11 @@ func (t *targetFlags) info(info target.Info) report.Target {
 		Kind: report.TargetDynamoDB, Endpoint: &info.Endpoint,
 		Table: &info.Table, Region: optional(info.Region), Namespace: optional(info.Namespace),
 	}
-	if t.endpoint == "" {
+	switch {
+	case t.embedded():
 		out.Kind, out.Engine = report.TargetEmbedded, t.engine.document()
+	case t.aws() && t.endpoint == "":
+		out.Endpoint = nil // AWS itself
 	}
 	return out
 }

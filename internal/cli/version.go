@@ -41,13 +41,19 @@ func readBuild() build {
 }
 
 func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version of this binary",
-		Example: "  zae-limiter version --json",
-		Args:    positional,
-		RunE: func(*cobra.Command, []string) error {
-			b := readBuild()
+	var account accountFlags
+	var name string
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of this binary or, with --name, what a limiter on AWS is made for",
+		Example: `  zae-limiter version --json
+  zae-limiter version --name my-limiter --region us-east-1`,
+		Args: positional,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if name != "" {
+				return a.limiterVersion(cmd.Context(), account, name, false)
+			}
+			b := a.build()
 			if a.json {
 				return a.printJSON(b)
 			}
@@ -59,4 +65,8 @@ func (a *app) versionCommand() *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().StringVarP(&name, "name", "n", "", "`name` of a limiter")
+	account.register(cmd.Flags())
+	cmd.Flags().SortFlags = false
+	return cmd
 }

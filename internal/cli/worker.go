@@ -77,11 +77,14 @@ func (a *app) runWorker(cmd *cobra.Command, f *workerCommandFlags) error {
 		return usage(err)
 	}
 	config := worker.Config{
-		ID: f.join.workerID(), Version: readBuild().Version, Master: address, Secret: secret,
+		ID: f.join.workerID(), Version: readBuild().Version, Build: a.getenv(buildIDVariable), Master: address, Secret: secret,
 		JoinTimeout: f.join.timeout.duration(), MasterTimeout: f.join.timeout.duration(),
 		Seed: f.scenario.seed, Cores: cmp.Or(f.cores, runtime.GOMAXPROCS(0)), Logs: lines.last, Logger: newLogger(lines, f.level.Level),
 	}
 	file, release, err := a.workerFile(ctx, f, config, lines)
+	if errors.Is(err, worker.ErrNoAnswer) {
+		return a.workerEnded(worker.StatusMasterUnreachable, config)
+	}
 	if err != nil {
 		return interruption(ctx, err)
 	}
@@ -95,7 +98,7 @@ func (a *app) runWorker(cmd *cobra.Command, f *workerCommandFlags) error {
 	}
 	run := &workerRun{
 		app: a, file: file, classes: f.scenario.runnable(file), flags: &f.target,
-		ownTarget: cmd.Flags().Changed("endpoint-url") || cmd.Flags().Changed("table"),
+		ownTarget: cmd.Flags().Changed("endpoint-url") || cmd.Flags().Changed("target") || cmd.Flags().Changed("table"),
 	}
 	config.ClassNames, config.Locustfile, config.Options = classNames(run.classes), file.SHA256(), options
 	config.NewRunID = newRunID
@@ -107,14 +110,26 @@ func (a *app) runWorker(cmd *cobra.Command, f *workerCommandFlags) error {
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
+	return a.workerEnded(status, config)
+}
+
+// workerEnd is how a worker ended, for machines.
+type workerEnd struct {
+	Status   worker.Status `json:"status"`
+	WorkerID string        `json:"worker_id"`
+}
+
+// workerEnded says how a worker ended; ends without a master are errors.
+func (a *app) workerEnded(status worker.Status, config worker.Config) error {
+	var err error
 	if a.json {
-		err = a.printJSON(map[string]any{"status": status, "worker_id": config.ID})
+		err = a.printJSON(workerEnd{status, config.ID})
 	}
 	switch status {
 	case worker.StatusMasterUnreachable:
-		return errors.Join(err, withHint(fmt.Errorf("no master answers at %s", address), "start one with zae-limiter load master, or name it with --master"))
+		return errors.Join(err, withHint(fmt.Errorf("no master answers at %s", config.Master), "start one with zae-limiter load master, or name it with --master"))
 	case worker.StatusMasterLost:
-		return errors.Join(err, withHint(fmt.Errorf("the master at %s has not answered for too long", address), "its last numbers may be missing there; --master-timeout says how long to wait for it"))
+		return errors.Join(err, withHint(fmt.Errorf("the master at %s has not answered for too long", config.Master), "its last numbers may be missing there; --master-timeout says how long to wait for it"))
 	}
 	return err
 }

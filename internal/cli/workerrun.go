@@ -53,7 +53,11 @@ func (w *workerRun) open(ctx context.Context, run worker.Run) (*worker.Scenario,
 }
 
 func (w *workerRun) targetConfig(run worker.Run) (target.Config, error) {
-	config, err := w.app.targetConfig(w.flags)
+	flags := w.flags
+	if run.Foreign && !w.ownTarget && w.app.home != nil {
+		flags = w.app.home
+	}
+	config, err := w.app.targetConfig(flags)
 	if err != nil {
 		return config, err
 	}
@@ -65,7 +69,7 @@ func (w *workerRun) targetConfig(run worker.Run) (target.Config, error) {
 	if err != nil || !ok {
 		return config, err
 	}
-	config.Endpoint, config.Region, config.Table = shared.Endpoint, shared.Region, shared.Table
+	config.AWS, config.Endpoint, config.Region, config.Table = shared.AWS, shared.Endpoint, shared.Region, shared.Table
 	config.Namespace, config.KeepData, config.CreateTable = shared.Namespace, shared.KeepData, false
 	config.NoSpeculation = !shared.Speculative
 	config.RejectionCache = time.Duration(shared.RejectionCacheSeconds * float64(time.Second))

@@ -1,15 +1,17 @@
 // Package invocation is what a worker is started with: the event that a function gets, which is also
 // the list of arguments of a worker process. Launchers write it, workers read it.
 //
-// Its keys and defaults are those of the Lambda worker of zae-limiter 0.17.0; worker_id, run_id,
-// build_id and deadline_s are additions, which that one ignores.
+// Its keys and defaults are those of the Lambda worker of zae-limiter 0.17.0; those from worker_id on
+// are additions, which that one ignores.
 package invocation
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +31,8 @@ const (
 	DefaultMasterPort      = 5557
 	DefaultBaselineRPM     = 400
 	DefaultSpikeRPM        = 1500
+	// DefaultLocustfile is that of a headless run, which has no master to ask.
+	DefaultLocustfile = "locustfile.py"
 )
 
 // DefaultSpikeProbability is per minute.
@@ -67,6 +71,26 @@ type Config struct {
 	// DeadlineS is the Unix time, in seconds, after which the launcher has given the worker up. It
 	// compares clocks of two machines and is therefore only good to a second or so.
 	DeadlineS float64 `json:"deadline_s,omitempty"`
+	// Secret is the one of the worker link; it belongs in no log.
+	Secret string `json:"secret,omitempty"`
+
+	// What a headless run can be told besides, as options of load benchmark.
+	Seed           *uint64           `json:"seed,omitempty"`
+	Tags           []string          `json:"tags,omitempty"`
+	ExcludeTags    []string          `json:"exclude_tags,omitempty"`
+	Options        map[string]string `json:"options,omitempty"` // --set
+	Host           string            `json:"host,omitempty"`
+	Shape          string            `json:"shape,omitempty"`
+	Warmup         float64           `json:"warmup,omitempty"`       // seconds
+	StopTimeout    *int              `json:"stop_timeout,omitempty"` // seconds
+	Namespace      string            `json:"namespace,omitempty"`
+	KeepData       bool              `json:"keep_data,omitempty"`
+	Speculative    *bool             `json:"speculative,omitempty"`
+	RejectionCache float64           `json:"rejection_cache,omitempty"` // seconds; 0 = off
+	Consumed       string            `json:"consumed,omitempty"`        // sample or all
+
+	// PoolConnections bounds the connections to the table, also of a worker; 0 = the worker's default.
+	PoolConnections int `json:"pool_connections,omitempty"`
 }
 
 // Parse reads an event and fills in the defaults. Unknown keys are ignored.
@@ -100,6 +124,7 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
+	refuse(c.PoolConnections < 0, "pool_connections must not be negative, got %d", c.PoolConnections)
 	if c.Mode == ModeWorker {
 		refuse(c.MasterHost == "", "master_host is required of a worker")
 		refuse(c.MasterPort < 1 || c.MasterPort > 65535, "master_port must be from 1 to 65535, got %d", c.MasterPort)
@@ -108,6 +133,9 @@ func (c *Config) Validate() error {
 	refuse(c.Users < 1, "users must be at least 1, got %d", c.Users)
 	refuse(!(c.SpawnRate > 0), "spawn_rate must be greater than 0, got %v", c.SpawnRate)
 	refuse(c.DurationSeconds < 1, "duration_seconds must be at least 1, got %d", c.DurationSeconds)
+	refuse(!(c.Warmup >= 0), "warmup must not be negative, got %v", c.Warmup)
+	refuse(c.StopTimeout != nil && *c.StopTimeout < 0, "stop_timeout must not be negative")
+	refuse(!(c.RejectionCache >= 0), "rejection_cache must not be negative, got %v", c.RejectionCache)
 	return errors.Join(errs...)
 }
 
@@ -140,8 +168,8 @@ func (c *Config) Master() string {
 }
 
 // WorkerArgs are the arguments with which this binary runs as the worker that the configuration
-// describes. Without a locustfile the worker asks the master for it.
-func (c *Config) WorkerArgs() []string {
+// describes; more are further options. Without a locustfile the worker asks the master for it.
+func (c *Config) WorkerArgs(more ...string) []string {
 	args := []string{"load", "worker", "--master", c.Master()}
 	if c.WorkerID != "" {
 		args = append(args, "--worker-id", c.WorkerID)
@@ -150,5 +178,54 @@ func (c *Config) WorkerArgs() []string {
 	if file == "" {
 		file = "-"
 	}
-	return append(append(args, "-f", file), c.Classes()...)
+	args = append(args, "-f", file)
+	return append(append(args, more...), c.Classes()...)
+}
+
+// BenchmarkArgs are the arguments with which this binary makes the headless run that the
+// configuration describes; more are further options.
+func (c *Config) BenchmarkArgs(more ...string) []string {
+	args := []string{"load", "benchmark"}
+	option := func(given bool, name, value string) {
+		if given {
+			args = append(args, "--"+name+"="+value)
+		}
+	}
+	number := func(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
+	file := c.Locustfile
+	if file == "" {
+		file = DefaultLocustfile
+	}
+	option(true, "locustfile", file)
+	option(true, "users", strconv.Itoa(c.Users))
+	option(true, "spawn-rate", number(c.SpawnRate))
+	option(true, "duration", strconv.Itoa(c.DurationSeconds))
+	if c.Seed != nil {
+		option(true, "seed", strconv.FormatUint(*c.Seed, 10))
+	}
+	for _, tag := range c.Tags {
+		option(true, "tags", tag)
+	}
+	for _, tag := range c.ExcludeTags {
+		option(true, "exclude-tags", tag)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Options)) {
+		option(true, "set", name+"="+c.Options[name])
+	}
+	option(c.Host != "", "host", c.Host)
+	option(c.Shape != "", "shape", c.Shape)
+	option(c.Warmup > 0, "warmup", number(c.Warmup))
+	if c.StopTimeout != nil {
+		option(true, "stop-timeout", strconv.Itoa(*c.StopTimeout))
+	}
+	option(c.Namespace != "", "namespace", c.Namespace)
+	option(c.KeepData, "keep-data", "true")
+	if c.Speculative != nil {
+		option(true, "speculative", strconv.FormatBool(*c.Speculative))
+	}
+	option(c.RejectionCache > 0, "rejection-cache", number(c.RejectionCache))
+	option(c.Consumed != "", "consumed", c.Consumed)
+	option(c.PoolConnections > 0, "pool-connections", strconv.Itoa(c.PoolConnections))
+	option(c.UserClasses != "", "user-classes", c.UserClasses)
+	return append(args, more...)
 }

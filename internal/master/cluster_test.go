@@ -477,6 +477,30 @@ func TestTwoProcessesWithOneID(t *testing.T) {
 	})
 }
 
+// Master and workers of one deployment belong together: another build may measure something else.
+func TestAWorkerOfAnotherBuildIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		m, _ := c.runMaster(master.Config{Build: "b-new"})
+		build := func(id string) func(*worker.Config) { return func(config *worker.Config) { config.Build = id } }
+		old := c.runWorker(build("b-old"))
+		c.runWorker(build("b-new"))
+		c.runWorker() // of no deployment
+		time.Sleep(5 * time.Second)
+		select {
+		case <-old.done:
+			if old.status != worker.StatusQuit {
+				t.Errorf("the old one ended with %s", old.status)
+			}
+		default:
+			t.Error("the old one is still there")
+		}
+		if workers := m.Workers(); len(workers) != 2 {
+			t.Errorf("workers %+v", workers)
+		}
+	})
+}
+
 // A worker of another master is nobody's loss here: two masters, each with its own.
 func TestTwoMasters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

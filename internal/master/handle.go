@@ -286,6 +286,12 @@ func (m *Master) hello(n *node, hello wire.Hello) {
 			m.log.Warn("a worker has another locustfile", "worker", n.id, "own", m.config.Locustfile, "worker_locustfile", hello.Locustfile)
 		}
 	}
+	other := m.config.Build != "" && hello.Build != "" && hello.Build != m.config.Build
+	if other {
+		m.log.Warn("a worker of another build is refused", "worker", n.id, "own", m.config.Build, "worker_build", hello.Build)
+		m.send(n.id, wire.TypeQuit, nil)
+		hello.Classes = nil // no users until it has left
+	}
 	m.accounted(n, func() { n.own, n.hello = true, hello })
 	if n.part != nil && n.part.process == "" {
 		n.part.own, n.part.process = true, hello.Process

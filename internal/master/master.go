@@ -82,7 +82,10 @@ type Config struct {
 	// Locustfile identifies the code of the classes; workers that have another are warned of. Files
 	// returns it for workers that ask; nil = they have to bring their own.
 	Locustfile string
-	Files      func() ([]wire.LocustfileSource, error)
+	// Build names the deployment that the master belongs to: workers of another one are told to quit.
+	// "" = none.
+	Build string
+	Files func() ([]wire.LocustfileSource, error)
 	// Open is called at the beginning of every run; nil = there is nothing to do. It must heed the
 	// context, which ends when the run is stopped.
 	Open func(ctx context.Context, run Run) (*Scenario, error)

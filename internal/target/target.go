@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
 	"github.com/zeroae/zae-limiter-go/limiter"
@@ -42,9 +43,12 @@ var ErrCredentials = errors.New("no usable AWS credentials")
 
 // Config says what to open.
 type Config struct {
-	// Endpoint is the URL of a DynamoDB-compatible service; "" starts the embedded engine.
+	// AWS says that the table is in the AWS account of the SDK's configuration.
+	AWS bool
+	// Endpoint is the URL of a DynamoDB-compatible service; "" starts the embedded engine, or is the
+	// service of the region with AWS.
 	Endpoint string
-	// Region and Profile override the SDK's configuration; used with an Endpoint only.
+	// Region and Profile override the SDK's configuration; used with AWS or an Endpoint only.
 	Region, Profile string
 	// Table must exist, unless CreateTable is set or the engine is embedded.
 	Table       string
@@ -70,9 +74,15 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// embedded reports whether the target is an engine of this process.
+func (c *Config) embedded() bool { return c.Endpoint == "" && !c.AWS }
+
 // Info describes an open target.
 type Info struct {
+	// Endpoint is where requests go.
 	Endpoint, Table, Region, Namespace string
+	// AWS is set when the table is in the account of the SDK's configuration.
+	AWS bool
 	// NamespaceMade is set when the namespace was registered for the run, and goes with it.
 	NamespaceMade bool
 }
@@ -101,28 +111,19 @@ func Open(ctx context.Context, c Config) (_ *Target, err error) {
 			t.shutDown()
 		}
 	}()
-	endpoint, region := c.Endpoint, cmp.Or(c.Region, localRegion)
-	if endpoint != "" {
-		// Before credentials are looked for: a mistyped endpoint must not go anywhere.
-		if _, err := parseEndpoint(endpoint); err != nil {
-			return nil, err
-		}
-	}
-	var provider aws.CredentialsProvider = credentials.NewStaticCredentialsProvider("local", "local", "")
-	if endpoint == "" {
+	if c.embedded() {
 		if t.engine, err = startEmbedded(ctx, c.Engine); err != nil {
 			return nil, err
 		}
-		endpoint = t.engine.endpoint
 		// Faults are for the run: the way to the table is not what is tested.
 		t.engine.engine.SuspendFaults()
-	} else if !isLoopback(endpoint) {
-		if region, provider, err = awsIdentity(ctx, c); err != nil {
-			return nil, err
-		}
 	}
-	t.info = Info{Endpoint: endpoint, Table: c.Table, Region: region}
-	if err := t.connect(endpoint, region, provider); err != nil {
+	at, err := t.locate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t.info = Info{Endpoint: at.endpoint, AWS: c.AWS, Table: c.Table, Region: at.region}
+	if err := t.connect(at); err != nil {
 		return nil, err
 	}
 	if err := t.prepareTable(ctx); err != nil {
@@ -148,9 +149,36 @@ func (t *Target) StartReadings() {
 	t.meter.reset()
 }
 
+// place is where requests go and who signs them.
+type place struct {
+	endpoint, region string
+	credentials      aws.CredentialsProvider
+}
+
+// locate finds out where the target is. Only one beyond this machine, or in the account, needs
+// credentials of AWS.
+func (t *Target) locate(ctx context.Context) (place, error) {
+	c := &t.config
+	at := place{endpoint: c.Endpoint, region: cmp.Or(c.Region, localRegion)}
+	if t.engine != nil {
+		at.endpoint = t.engine.endpoint
+	}
+	if at.endpoint != "" {
+		// Before credentials are looked for: a mistyped endpoint must not go anywhere.
+		if _, err := parseEndpoint(at.endpoint); err != nil {
+			return place{}, err
+		}
+	}
+	if !c.AWS && isLoopback(at.endpoint) {
+		at.credentials = credentials.NewStaticCredentialsProvider("local", "local", "")
+		return at, nil
+	}
+	return awsPlace(ctx, c)
+}
+
 // connect makes the SDK's client. Plain endpoints are served by a transport of our own.
-func (t *Target) connect(endpoint, region string, provider aws.CredentialsProvider) error {
-	u, err := parseEndpoint(endpoint)
+func (t *Target) connect(at place) error {
+	u, err := parseEndpoint(at.endpoint)
 	if err != nil {
 		return err
 	}
@@ -176,7 +204,7 @@ func (t *Target) connect(endpoint, region string, provider aws.CredentialsProvid
 		transport, t.idle = secure, secure
 	}
 	client, err := dynamostore.NewClient(dynamostore.ClientConfig{
-		Region: region, Endpoint: endpoint, Credentials: provider, PoolConnections: connections,
+		Region: at.region, Endpoint: at.endpoint, Credentials: at.credentials, PoolConnections: connections,
 		Transport: newMeteredClient(transport, connections, t.meter),
 	})
 	if err != nil {
@@ -310,18 +338,11 @@ func patiently(ctx context.Context, do func() error) error {
 // Purge removes the namespace that the run with an id left on the table.
 func Purge(ctx context.Context, c Config, runID string) error {
 	t := &Target{config: c}
-	if _, err := parseEndpoint(c.Endpoint); err != nil {
+	at, err := t.locate(ctx)
+	if err != nil {
 		return err
 	}
-	region := cmp.Or(c.Region, localRegion)
-	var provider aws.CredentialsProvider = credentials.NewStaticCredentialsProvider("local", "local", "")
-	if !isLoopback(c.Endpoint) {
-		var err error
-		if region, provider, err = awsIdentity(ctx, c); err != nil {
-			return err
-		}
-	}
-	if err := t.connect(c.Endpoint, region, provider); err != nil {
+	if err := t.connect(at); err != nil {
 		return err
 	}
 	defer t.shutDown()
@@ -350,8 +371,9 @@ func isLoopback(endpoint string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
 }
 
-// awsIdentity takes region and credentials from the SDK's chain.
-func awsIdentity(ctx context.Context, c Config) (region string, provider aws.CredentialsProvider, err error) {
+// awsPlace takes region, credentials and endpoint from the SDK's configuration, where the options say
+// nothing else.
+func awsPlace(ctx context.Context, c *Config) (place, error) {
 	options := []func(*config.LoadOptions) error{}
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))
@@ -361,16 +383,30 @@ func awsIdentity(ctx context.Context, c Config) (region string, provider aws.Cre
 	}
 	loaded, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return "", nil, fmt.Errorf("%w: %w", ErrCredentials, err)
-	}
-	if loaded.Region == "" {
-		loaded.Region = localRegion
+		return place{}, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
 	if loaded.Credentials == nil {
-		return "", nil, ErrCredentials
+		return place{}, ErrCredentials
 	}
 	if _, err := loaded.Credentials.Retrieve(ctx); err != nil {
-		return "", nil, fmt.Errorf("%w: %w", ErrCredentials, err)
+		return place{}, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
-	return loaded.Region, loaded.Credentials, nil
+	at := place{endpoint: c.Endpoint, region: cmp.Or(loaded.Region, localRegion), credentials: loaded.Credentials}
+	if at.endpoint == "" {
+		at.endpoint, err = serviceEndpoint(ctx, loaded, at.region)
+	}
+	return at, err
+}
+
+// serviceEndpoint is the address of DynamoDB in a region, or what the configuration names instead.
+func serviceEndpoint(ctx context.Context, loaded aws.Config, region string) (string, error) {
+	client := dynamodb.NewFromConfig(loaded) // it knows where the configuration may name an endpoint
+	if base := client.Options().BaseEndpoint; base != nil {
+		return *base, nil
+	}
+	resolved, err := dynamodb.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, dynamodb.EndpointParameters{Region: aws.String(region)})
+	if err != nil {
+		return "", fmt.Errorf("endpoint of DynamoDB in region %q: %w", region, err)
+	}
+	return resolved.URI.String(), nil
 }

@@ -58,14 +58,16 @@ type Hello struct {
 	// Classes are the user classes that the worker can run; Locustfile identifies their code.
 	Classes    []string
 	Locustfile string
-	Cores      int
+	// Build is the deployment that the worker belongs to; "" = none.
+	Build string
+	Cores int
 }
 
 // Data returns the hello as the data of a message.
 func (h Hello) Data() map[string]any {
 	return map[string]any{
 		"protocol": h.Protocol, "version": h.Version, "process": h.Process,
-		"classes": h.Classes, "locustfile": h.Locustfile, "cores": h.Cores,
+		"classes": h.Classes, "locustfile": h.Locustfile, "build": h.Build, "cores": h.Cores,
 	}
 }
 
@@ -77,7 +79,7 @@ func HelloOf(data any) (h Hello, ok bool) {
 	}
 	h = Hello{
 		Protocol: int(intOf(fields["protocol"])), Version: textOf(fields["version"]), Process: textOf(fields["process"]),
-		Locustfile: textOf(fields["locustfile"]), Cores: int(intOf(fields["cores"])),
+		Locustfile: textOf(fields["locustfile"]), Build: textOf(fields["build"]), Cores: int(intOf(fields["cores"])),
 	}
 	classes, _ := fields["classes"].([]any)
 	for _, class := range classes[:min(len(classes), maxClasses)] {

@@ -13,6 +13,9 @@ import (
 // fetchEvery is how often a master that does not answer is asked again.
 const fetchEvery = 2 * time.Second
 
+// ErrNoAnswer is returned by FetchLocustfile when no master answered in time.
+var ErrNoAnswer = errors.New("the master did not answer")
+
 // FetchLocustfile asks the master for its locustfile: the first file is the one to run. Of the
 // configuration it uses how to reach the master, Version and JoinTimeout.
 func FetchLocustfile(ctx context.Context, config Config) ([]wire.LocustfileSource, error) {
@@ -20,7 +23,7 @@ func FetchLocustfile(ctx context.Context, config Config) ([]wire.LocustfileSourc
 	if timeout <= 0 {
 		timeout = 5 * time.Minute
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("the master did not answer within %v", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w within %v", ErrNoAnswer, timeout))
 	defer cancel()
 	identity := newID("locustfile_")
 	dealer := wire.NewDealer(wire.DealerOptions{

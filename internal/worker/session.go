@@ -475,20 +475,21 @@ func (s *session) undo(ctx context.Context, l *live) {
 	}
 }
 
-// report makes the next report to a master of this program and sends it.
-func (s *session) report(final bool) {
+// report makes the next report to a master of this program and sends it, with what goes with it. It
+// says whether there was one.
+func (s *session) report(final bool, with ...*wire.Message) bool {
 	s.reporting.Lock()
 	defer s.reporting.Unlock()
 	l := s.live.Load()
 	switch {
 	case s.reported:
-		return
+		return false
 	case l == nil && final:
 		s.reported = true
 		s.reportNothing()
-		return
+		return true
 	case l == nil:
-		return
+		return false
 	}
 	s.reported = final
 	now := time.Now()
@@ -499,7 +500,8 @@ func (s *session) report(final bool) {
 	delta.Started = l.collector.Started().Add(-time.Duration(l.shift) * time.Second)
 	delta.Series = shifted(delta.Series, l.shift)
 	delta.Coverage.Gaps = nil // the master knows the plan of all workers
-	s.send(&wire.Report{Final: final, Samples: snapshot.Total.Requests, Delta: delta}, now)
+	s.send(&wire.Report{Final: final, Samples: snapshot.Total.Requests, Delta: delta}, now, with...)
+	return true
 }
 
 // reportNothing ends the reports of a run that did not begin here.
@@ -508,13 +510,13 @@ func (s *session) reportNothing() {
 	s.send(&wire.Report{Final: true, Delta: &stats.Snapshot{At: now, Started: now.Add(-s.info.Elapsed)}}, now)
 }
 
-func (s *session) send(report *wire.Report, now time.Time) {
+func (s *session) send(report *wire.Report, now time.Time, with ...*wire.Message) {
 	w := s.worker
 	report.Run = s.run.ID + "/" + w.process
 	message := &wire.Stats{Report: report}
 	message.UsersByClass, message.Users = w.counts(s)
 	s.reports.add(message, now)
-	w.sendReports([]*wire.Stats{message})
+	w.sendReports([]*wire.Stats{message}, with...)
 }
 
 // shifted returns seconds with their numbers on the run's clock.

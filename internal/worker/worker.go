@@ -92,6 +92,8 @@ type Config struct {
 	// ClassNames are the user classes that Open makes, and Locustfile identifies their code.
 	ClassNames []string
 	Locustfile string
+	// Build names the deployment that the worker belongs to; a master of another one refuses it. "" = none.
+	Build string
 	// Open is called at the beginning of every run. It must heed the context, which ends when the run
 	// is stopped.
 	Open func(ctx context.Context, run Run) (*Scenario, error)
@@ -227,8 +229,7 @@ func (w *Worker) Run(ctx context.Context) (Status, error) {
 	group.Go(func() { link <- w.dealer.Run(working) })
 	inbox := make(chan wire.Message, 64)
 	group.Go(func() { w.receive(working, inbox) })
-	group.Go(func() { w.beat(working) })
-	group.Go(func() { w.report(working) })
+	group.Go(func() { w.tell(working) })
 	status, leave, err := w.control(ctx, inbox, link)
 	group.Go(func() { discard(working, inbox) })
 	w.leave(leave)
@@ -465,7 +466,7 @@ func (w *Worker) registered(ack wire.Ack) {
 func (w *Worker) sayHello() {
 	w.send(wire.TypeHello, wire.Hello{
 		Protocol: wire.Protocol, Version: w.config.Version, Process: w.process,
-		Classes: w.config.ClassNames, Locustfile: w.config.Locustfile, Cores: w.config.Cores,
+		Classes: w.config.ClassNames, Locustfile: w.config.Locustfile, Build: w.config.Build, Cores: w.config.Cores,
 	}.Data())
 }
 

@@ -339,7 +339,7 @@ func TestVersionRecordsThatAdmit(t *testing.T) {
 		{"0.10.0", "1.0.0", false}, {"junk", "0.0.0", false},
 	}
 	for _, tt := range tests {
-		err := (&versionRecord{tt.schema, tt.lowest}).admits()
+		err := (&VersionRecord{SchemaVersion: tt.schema, ClientMinVersion: tt.lowest}).Admits()
 		if _, typed := errors.AsType[*VersionError](err); (err == nil) != tt.admitted || err != nil && !typed {
 			t.Errorf("schema %q, minimum %q: %v, want admitted %v", tt.schema, tt.lowest, err, tt.admitted)
 		}

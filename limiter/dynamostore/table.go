@@ -110,7 +110,7 @@ func (t *Table) Check(ctx context.Context) error {
 	if err != nil || record == nil {
 		return err
 	}
-	return record.admits()
+	return record.Admits()
 }
 
 func (t *Table) checkSchema(table *types.TableDescription) error {

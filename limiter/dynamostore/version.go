@@ -29,23 +29,28 @@ type VersionError struct {
 
 func (e *VersionError) Error() string { return "version of the table: " + e.Reason }
 
-// versionRecord is the content of the version record that decides about opening.
-type versionRecord struct {
-	schema, clientMin string
+// VersionRecord is what a table says about the clients that may use it. Members that it does not have
+// are empty.
+type VersionRecord struct {
+	SchemaVersion    string
+	ClientMinVersion string
+	LambdaVersion    string // release of the stack's functions; "" where none are deployed
+	UpdatedAt        string // RFC 3339
+	UpdatedBy        string
 }
 
-// admits refuses a schema of another major version, and a minimum above this client's release line.
-// An absent schema version counts as 1.0.0, as for the other clients.
-func (r *versionRecord) admits() error {
-	schema, err := parseVersion(cmp.Or(r.schema, "1.0.0"))
+// Admits refuses, with a *VersionError, a schema of another major version, and a minimum above this
+// client's release line. An absent schema version counts as 1.0.0, as for the other clients.
+func (r *VersionRecord) Admits() error {
+	schema, err := parseVersion(cmp.Or(r.SchemaVersion, "1.0.0"))
 	if err != nil || schema.major != 0 {
-		return &VersionError{r.schema, r.clientMin, fmt.Sprintf("schema version %q, this client knows %s", r.schema, SchemaVersion)}
+		return &VersionError{r.SchemaVersion, r.ClientMinVersion, fmt.Sprintf("schema version %q, this client knows %s", r.SchemaVersion, SchemaVersion)}
 	}
 	own, _ := parseVersion(WireVersion)
-	lowest, err := parseVersion(r.clientMin)
+	lowest, err := parseVersion(r.ClientMinVersion)
 	// A minimum that cannot be read restricts nobody: its writer could not have meant a release.
 	if err == nil && cmp.Or(cmp.Compare(lowest.major, own.major), cmp.Compare(lowest.minor, own.minor)) > 0 {
-		return &VersionError{r.schema, r.clientMin, fmt.Sprintf("clients must be at %s or later, this one is at %s", r.clientMin, WireVersion)}
+		return &VersionError{r.SchemaVersion, r.ClientMinVersion, fmt.Sprintf("clients must be at %s or later, this one is at %s", r.ClientMinVersion, WireVersion)}
 	}
 	return nil
 }
@@ -58,7 +63,7 @@ func (t *Table) EnsureVersion(ctx context.Context) error {
 		return err
 	}
 	if record != nil {
-		return record.admits()
+		return record.Admits()
 	}
 	_, err = t.api.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName:           t.tableN,
@@ -69,7 +74,7 @@ func (t *Table) EnsureVersion(ctx context.Context) error {
 		if record, err = t.readVersion(ctx, true); err != nil || record == nil {
 			return err
 		}
-		return record.admits()
+		return record.Admits()
 	}
 	if err != nil {
 		return fmt.Errorf("write version record: %w", mapPermission(err))
@@ -92,7 +97,10 @@ func (t *Table) newVersionItem() item {
 	return it
 }
 
-func (t *Table) readVersion(ctx context.Context, consistent bool) (*versionRecord, error) {
+// Version reads the version record; nil when the table has none.
+func (t *Table) Version(ctx context.Context) (*VersionRecord, error) { return t.readVersion(ctx, true) }
+
+func (t *Table) readVersion(ctx context.Context, consistent bool) (*VersionRecord, error) {
 	it, err := t.getItem(ctx, systemPK(systemNamespace), skVersion, consistent)
 	if err != nil {
 		return nil, fmt.Errorf("read version record: %w", mapPermission(err))
@@ -100,7 +108,10 @@ func (t *Table) readVersion(ctx context.Context, consistent bool) (*versionRecor
 	if it == nil {
 		return nil, nil
 	}
-	return &versionRecord{schema: stringOf(it, "schema_version"), clientMin: stringOf(it, "client_min_version")}, nil
+	return &VersionRecord{
+		SchemaVersion: stringOf(it, "schema_version"), ClientMinVersion: stringOf(it, "client_min_version"),
+		LambdaVersion: stringOf(it, "lambda_version"), UpdatedAt: stringOf(it, "updated_at"), UpdatedBy: stringOf(it, "updated_by"),
+	}, nil
 }
 
 // getItem reads one item; nil when it is absent.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // Call is one request to a service.
@@ -29,7 +30,8 @@ type Call struct {
 // Guard is the policy check of one caller.
 type Guard interface {
 	// Allow returns nil when the caller's policies allow an action (as "ecs:RunTask") on a resource (an
-	// ARN, or "*"), else an *Error in the words of IAM. Condition keys of the request come with it.
+	// ARN, or "*"), else an *Error in the words of IAM. Condition keys of the request come with it;
+	// JoinValues makes the value of a key that has several.
 	Allow(action, resource string, conditions map[string]string) error
 }
 
@@ -53,6 +55,15 @@ func (c *Call) AllowIf(action string, conditions map[string]string, resources ..
 	}
 	return nil
 }
+
+// valueSeparator stands in no value of a condition key.
+const valueSeparator = "\x00"
+
+// JoinValues is the value of a condition key that has several, such as dynamodb:LeadingKeys.
+func JoinValues(values []string) string { return strings.Join(values, valueSeparator) }
+
+// Values are those that JoinValues joined.
+func Values(joined string) []string { return strings.Split(joined, valueSeparator) }
 
 // ARN builds an ARN of the call's account and region.
 func (c *Call) ARN(service, resource string) string {
@@ -103,6 +114,12 @@ type Service struct {
 	Operations map[string]Operation
 	// Handle serves a REST service. It answers errors with WriteRESTError.
 	Handle func(w http.ResponseWriter, r *http.Request, call *Call)
+	// Check is asked before Handle, with the request's body; its error is answered in the protocol that
+	// the request speaks. May be nil.
+	Check func(call *Call, body []byte) error
+	// ActionOf names the operation that a REST request is for ("" = none known), which the call then
+	// carries. May be nil.
+	ActionOf func(r *http.Request) string
 }
 
 // Error is an error that a service answers.

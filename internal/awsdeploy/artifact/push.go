@@ -1,0 +1,106 @@
+package artifact
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
+	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// ECRAPI is the part of ECR's client that is used.
+type ECRAPI interface {
+	DescribeRepositories(context.Context, *ecr.DescribeRepositoriesInput, ...func(*ecr.Options)) (*ecr.DescribeRepositoriesOutput, error)
+	GetAuthorizationToken(context.Context, *ecr.GetAuthorizationTokenInput, ...func(*ecr.Options)) (*ecr.GetAuthorizationTokenOutput, error)
+}
+
+// ErrNoRepository says that the image repository does not exist.
+var ErrNoRepository = errors.New("image repository not found")
+
+// Pushed is what a push of an image did.
+type Pushed struct {
+	// Reference is the repository with the digest.
+	Reference string
+	// Layers of the image, and how many of them had to be sent; none when the image was there.
+	Layers, Sent int
+}
+
+// PushImage puts an image into a repository, by its name, under a tag. Layers that the repository has are
+// not sent. Where the registry is, only the service can tell in every partition.
+func PushImage(ctx context.Context, api ECRAPI, repositoryName, tag string, image v1.Image) (*Pushed, error) {
+	found, err := api.DescribeRepositories(ctx, &ecr.DescribeRepositoriesInput{RepositoryNames: []string{repositoryName}})
+	if _, missing := errors.AsType[*types.RepositoryNotFoundException](err); missing || err == nil && len(found.Repositories) == 0 {
+		return nil, fmt.Errorf("%w: %s", ErrNoRepository, repositoryName)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("image repository %s: %w", repositoryName, err)
+	}
+	repository := aws.ToString(found.Repositories[0].RepositoryUri)
+	auth, err := login(ctx, api)
+	if err != nil {
+		return nil, err
+	}
+	target, err := name.NewTag(repository+":"+tag, name.StrictValidation)
+	if err != nil {
+		return nil, fmt.Errorf("image repository: %w", err)
+	}
+	digest, err := image.Digest()
+	if err != nil {
+		return nil, fmt.Errorf("image digest: %w", err)
+	}
+	layers, err := image.Layers()
+	if err != nil {
+		return nil, fmt.Errorf("image layers: %w", err)
+	}
+	counter := &uploads{next: remote.DefaultTransport}
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuth(auth), remote.WithTransport(counter)}
+	pushed := &Pushed{Reference: repository + "@" + digest.String(), Layers: len(layers)}
+	if there, err := remote.Head(target, options...); err == nil && there.Digest == digest {
+		return pushed, nil
+	}
+	if err := remote.Write(target, image, options...); err != nil {
+		return nil, fmt.Errorf("push image to %s: %w", target, err)
+	}
+	pushed.Sent = max(0, int(counter.begun.Load())-1) // the configuration is a blob, too
+	return pushed, nil
+}
+
+// login turns ECR's token into the registry's user and password.
+func login(ctx context.Context, api ECRAPI) (authn.Authenticator, error) {
+	out, err := api.GetAuthorizationToken(ctx, &ecr.GetAuthorizationTokenInput{})
+	if err != nil {
+		return nil, fmt.Errorf("token of the image registry: %w", err)
+	}
+	if len(out.AuthorizationData) == 0 {
+		return nil, errors.New("token of the image registry: the answer has none")
+	}
+	token, err := base64.StdEncoding.DecodeString(aws.ToString(out.AuthorizationData[0].AuthorizationToken))
+	if err != nil {
+		return nil, fmt.Errorf("token of the image registry: %w", err)
+	}
+	user, password, _ := strings.Cut(string(token), ":")
+	return &authn.Basic{Username: user, Password: password}, nil
+}
+
+// uploads counts the blobs that are sent.
+type uploads struct {
+	next  http.RoundTripper
+	begun atomic.Int32
+}
+
+func (u *uploads) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/blobs/uploads/") {
+		u.begun.Add(1)
+	}
+	return u.next.RoundTrip(r)
+}

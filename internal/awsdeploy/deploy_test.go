@@ -1,0 +1,365 @@
+package awsdeploy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	lambdatypes "github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"gopkg.in/yaml.v3"
+
+	"github.com/zeroae/zae-limiter-go/internal/awsdeploy/stack"
+)
+
+// network is a VPC with a main route table to a NAT gateway and a table of subnet-b to the internet.
+type network struct {
+	EC2API
+	endpoints []types.VpcEndpoint
+}
+
+func (network) DescribeRouteTables(context.Context, *ec2.DescribeRouteTablesInput, ...func(*ec2.Options)) (*ec2.DescribeRouteTablesOutput, error) {
+	everywhere := aws.String("0.0.0.0/0")
+	return &ec2.DescribeRouteTablesOutput{RouteTables: []types.RouteTable{
+		{RouteTableId: aws.String("rtb-main"), Associations: []types.RouteTableAssociation{{Main: aws.Bool(true)}},
+			Routes: []types.Route{{DestinationCidrBlock: everywhere, NatGatewayId: aws.String("nat-1")}}},
+		{RouteTableId: aws.String("rtb-b"), Associations: []types.RouteTableAssociation{{SubnetId: aws.String("subnet-b")}},
+			Routes: []types.Route{{DestinationCidrBlock: everywhere, GatewayId: aws.String("igw-1")}}},
+	}}, nil
+}
+
+func (n network) DescribeVpcEndpoints(context.Context, *ec2.DescribeVpcEndpointsInput, ...func(*ec2.Options)) (*ec2.DescribeVpcEndpointsOutput, error) {
+	return &ec2.DescribeVpcEndpointsOutput{VpcEndpoints: n.endpoints}, nil
+}
+
+func TestRoutesCountTheMainTable(t *testing.T) {
+	routes, err := FindRoutes(t.Context(), network{}, "vpc-1", []string{"subnet-a", "subnet-b", "subnet-c"})
+	if err != nil || !slices.Equal(routes.Tables, []string{"rtb-b", "rtb-main"}) || !slices.Equal(routes.WithoutWayOut, []string{"subnet-b"}) {
+		t.Errorf("got %+v, %v", routes, err)
+	}
+}
+
+func TestSubnetsMustBeInTheVPCAndApart(t *testing.T) {
+	available := []Place{{ID: "a", Zone: "1"}, {ID: "b", Zone: "2"}, {ID: "c", Zone: "1"}}
+	for _, test := range []struct{ chosen, wrong string }{
+		{"a b", ""}, {"a b c", ""}, {"a c", "all in zone 1"}, {"a", "at least 2"}, {"a x y", "x, y not in VPC"},
+	} {
+		err := CheckSubnets("vpc-1", strings.Fields(test.chosen), available)
+		if test.wrong == "" && err != nil || test.wrong != "" && (!errors.Is(err, ErrSubnets) || !strings.Contains(err.Error(), test.wrong)) {
+			t.Errorf("%s: got %v, want %q", test.chosen, err, test.wrong)
+		}
+	}
+}
+
+func endpoint(id, service string, state types.State, tables ...string) types.VpcEndpoint {
+	return types.VpcEndpoint{VpcEndpointId: aws.String(id), ServiceName: aws.String("com.amazonaws.us-east-1." + service), State: state, RouteTableIds: tables}
+}
+
+func TestEndpointsOfOthersAreUsedAndOwnOnesKept(t *testing.T) {
+	tables := []string{"rtb-a", "rtb-b"}
+	for _, test := range []struct {
+		name     string
+		existing []types.VpcEndpoint
+		own      map[string]string
+		choice   EndpointChoice
+		want     map[string]string
+		reaches  bool
+	}{
+		{name: "nothing wanted", choice: EndpointChoice{Services: EndpointsNone}, want: map[string]string{}},
+		{name: "first deployment", choice: EndpointChoice{Services: EndpointsNone, DynamoDB: true}, want: map[string]string{"PrivateRouteTableIds": "rtb-a,rtb-b"}},
+		{name: "second deployment keeps its own", choice: EndpointChoice{Services: EndpointsNone, DynamoDB: true},
+			existing: []types.VpcEndpoint{endpoint("vpce-1", "dynamodb", "available", tables...)}, own: map[string]string{"DynamoDbEndpoint": "vpce-1"},
+			want: map[string]string{"PrivateRouteTableIds": "rtb-a,rtb-b"}},
+		{name: "of somebody else, pending", choice: EndpointChoice{Services: EndpointsNone, DynamoDB: true},
+			existing: []types.VpcEndpoint{endpoint("vpce-1", "dynamodb", "pending", tables...)}, want: map[string]string{}},
+		{name: "of somebody else for one table", choice: EndpointChoice{Services: EndpointsNone, DynamoDB: true},
+			existing: []types.VpcEndpoint{endpoint("vpce-1", "dynamodb", "Available", "rtb-a")}, want: map[string]string{"PrivateRouteTableIds": "rtb-b"}},
+		{name: "being deleted", choice: EndpointChoice{Services: EndpointsNone, DynamoDB: true},
+			existing: []types.VpcEndpoint{endpoint("vpce-1", "dynamodb", "deleting", tables...)}, want: map[string]string{"PrivateRouteTableIds": "rtb-a,rtb-b"}},
+		{name: "ssm", choice: EndpointChoice{Services: EndpointsSSM}, want: map[string]string{"CreateSsmMessagesEndpoint": "true"}},
+		{name: "as the original", choice: EndpointChoice{Services: EndpointsNone, LegacySSM: true}, want: map[string]string{"CreateSsmEndpoint": "true"}},
+		{name: "as the original, one is there", choice: EndpointChoice{Services: EndpointsNone, LegacySSM: true},
+			existing: []types.VpcEndpoint{endpoint("vpce-1", "ssm", "available")}, want: map[string]string{"CreateSsmMessagesEndpoint": "true"}},
+		{name: "all, one is there", choice: EndpointChoice{Services: EndpointsAll}, reaches: true,
+			existing: []types.VpcEndpoint{endpoint("vpce-1", "logs", "available"), endpoint("vpce-2", "ecr.dkr", "failed")},
+			want: map[string]string{"CreateSsmMessagesEndpoint": "true", "CreateEcrApiEndpoint": "true", "CreateEcrDkrEndpoint": "true",
+				"CreateLambdaEndpoint": "true", "S3RouteTableIds": "rtb-a,rtb-b"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			plan, err := PlanEndpoints(t.Context(), network{endpoints: test.existing}, "us-east-1", "vpc-1", tables, test.own, test.choice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, value := range plan.Parameters {
+				want := test.want[name]
+				if want == "" && !strings.HasSuffix(name, "Ids") {
+					want = "false"
+				}
+				if value != want {
+					t.Errorf("%s = %q, want %q", name, value, want)
+				}
+			}
+			if plan.Reaches != test.reaches {
+				t.Errorf("reaches: %v", plan.Reaches)
+			}
+		})
+	}
+}
+
+// policies are managed policies by ARN.
+type policies map[string]string
+
+func (p policies) GetPolicy(_ context.Context, in *iam.GetPolicyInput, _ ...func(*iam.Options)) (*iam.GetPolicyOutput, error) {
+	if p[*in.PolicyArn] == "" {
+		return nil, &iamtypes.NoSuchEntityException{Message: aws.String("none")}
+	}
+	return &iam.GetPolicyOutput{Policy: &iamtypes.Policy{DefaultVersionId: aws.String("v1")}}, nil
+}
+
+func (p policies) GetPolicyVersion(_ context.Context, in *iam.GetPolicyVersionInput, _ ...func(*iam.Options)) (*iam.GetPolicyVersionOutput, error) {
+	return &iam.GetPolicyVersionOutput{PolicyVersion: &iamtypes.PolicyVersion{Document: aws.String(url.QueryEscape(p[*in.PolicyArn]))}}, nil
+}
+
+func TestPoliciesAreJudgedByContent(t *testing.T) {
+	for text, want := range map[string]bool{
+		`{"Statement": [{"Effect": "Allow", "Action": ["dynamodb:GetItem", "dynamodb:ConditionCheckItem"]}]}`: true,
+		`{"Statement": {"Effect": "Allow", "Action": "dynamodb:*"}}`:                                          true,
+		`{"Statement": [{"Effect": "Allow", "Action": "dynamodb:condition*"}]}`:                               true,
+		`{"Statement": [{"Effect": "Allow", "NotAction": "iam:*"}]}`:                                          true,
+		`{"Statement": [{"Effect": "Allow", "Action": ["dynamodb:GetItem", "dynamodb:TransactWriteItems"]}]}`: false,
+		`{"Statement": [{"Effect": "Allow", "Action": "*"}, {"Effect": "Deny", "Action": "dynamodb:Cond*"}]}`: false,
+	} {
+		if got, err := Allows(t.Context(), policies{"arn": text}, "arn", conditionCheck); err != nil || got != want {
+			t.Errorf("%s: got %v, %v", text, got, err)
+		}
+	}
+}
+
+func TestTargetIsWarnedAboutItsPolicies(t *testing.T) {
+	old := `{"Statement": {"Effect": "Allow", "Action": "dynamodb:GetItem"}}`
+	current := `{"Statement": {"Effect": "Allow", "Action": "dynamodb:*"}}`
+	for _, test := range []struct {
+		name     string
+		outputs  map[string]string
+		indexes  bool
+		policies policies
+		want     []string
+	}{
+		{"current", map[string]string{"FullAccessPolicyArn": "p"}, true, policies{"p": current}, nil},
+		{"0.16", map[string]string{"FullAccessPolicyArn": "p"}, true, policies{"p": old}, []string{"without --lambda-only"}},
+		{"0.10", map[string]string{"FullAccessPolicyArn": "p"}, false, policies{"p": old}, []string{"no local indexes"}},
+		{"no policies", nil, true, nil, []string{"--no-iam"}},
+		{"unreadable", map[string]string{"FullAccessPolicyArn": "p"}, true, nil, []string{"could not be checked"}},
+		{"boundary", map[string]string{"FullAccessPolicyArn": "p", "PermissionBoundaryArn": "b"}, true, policies{"p": current, "b": old}, []string{"administrators"}},
+	} {
+		target := &Target{Stack: &stack.Stack{Name: "my-limiter", Outputs: test.outputs}, Boundary: test.outputs["PermissionBoundaryArn"], Table: TableFacts{LocalIndexes: test.indexes}}
+		target.checkPolicies(t.Context(), test.policies)
+		if len(target.Warnings) != len(test.want) {
+			t.Errorf("%s: warnings %v", test.name, target.Warnings)
+			continue
+		}
+		for i, text := range test.want {
+			if !strings.Contains(target.Warnings[i], text) {
+				t.Errorf("%s: %q does not say %q", test.name, target.Warnings[i], text)
+			}
+		}
+	}
+}
+
+// concurrency is an account with a limit and what is left of it.
+type concurrency struct{ limit, unreserved, own int32 }
+
+func (c concurrency) GetAccountSettings(context.Context, *lambda.GetAccountSettingsInput, ...func(*lambda.Options)) (*lambda.GetAccountSettingsOutput, error) {
+	return &lambda.GetAccountSettingsOutput{AccountLimit: &lambdatypes.AccountLimit{ConcurrentExecutions: c.limit, UnreservedConcurrentExecutions: aws.Int32(c.unreserved)}}, nil
+}
+
+func (c concurrency) GetFunctionConcurrency(context.Context, *lambda.GetFunctionConcurrencyInput, ...func(*lambda.Options)) (*lambda.GetFunctionConcurrencyOutput, error) {
+	if c.own == 0 {
+		return nil, &lambdatypes.ResourceNotFoundException{}
+	}
+	return &lambda.GetFunctionConcurrencyOutput{ReservedConcurrentExecutions: aws.Int32(c.own)}, nil
+}
+
+func TestConcurrency(t *testing.T) {
+	for _, test := range []struct {
+		account       concurrency
+		reserve, most int
+		warned, error bool
+	}{
+		{concurrency{1000, 1000, 0}, 0, 100, false, false},
+		{concurrency{10, 10, 0}, 0, 100, true, false},
+		{concurrency{1000, 1000, 0}, 900, 100, false, false},
+		{concurrency{1000, 1000, 0}, 901, 100, false, true},
+		{concurrency{1000, 800, 200}, 900, 100, false, false}, // its own reservation is given back
+		{concurrency{10, 10, 0}, 2, 1, false, true},
+	} {
+		warning, err := CheckConcurrency(t.Context(), test.account, "f", test.reserve, test.most)
+		if (warning != "") != test.warned || errors.Is(err, ErrConcurrency) != test.error {
+			t.Errorf("%+v: %q, %v", test, warning, err)
+		}
+	}
+}
+
+func loadOptions() *LoadOptions {
+	return &LoadOptions{
+		Name: "MyLimiter", VPC: "vpc-1", Subnets: []string{"a", "b"}, MaxWorkers: 100, MinWorkers: 1, UsersPerWorker: 10, StartupLeadSeconds: 20,
+		WorkerTimeoutSeconds: 300, WorkerMemoryMB: 1769, CapacityProvider: "FARGATE_SPOT", Architecture: "arm64", ContainerInsights: "enabled",
+		LogRetentionDays: 7, Locustfile: "locustfiles/max_rps.star", Version: "v1",
+	}
+}
+
+func TestLoadOptions(t *testing.T) {
+	if err := loadOptions().Validate(); err != nil {
+		t.Error(err)
+	}
+	bad := &LoadOptions{MaxWorkers: 1001, MinWorkers: 1002, WorkerTimeoutSeconds: 16 * 60, ReservedConcurrency: 5, Locustfile: "a;b.star"}
+	err := bad.Validate()
+	for _, option := range []string{"--max-workers", "--users-per-worker", "--min-workers", "--lambda-timeout must be from 1 to 15 minutes, got 16", "--lambda-memory",
+		"--reserved-concurrency", "--capacity-provider", "--arch", "--container-insights", "--log-retention-days", `";"`} {
+		if err == nil || !strings.Contains(err.Error(), option) {
+			t.Errorf("%v does not name %s", err, option)
+		}
+	}
+	// Every parameter of the template is set, and none that it does not have.
+	plan, err := PlanEndpoints(t.Context(), network{}, "us-east-1", "vpc-1", nil, nil, EndpointChoice{Services: EndpointsNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parameters := loadOptions().Parameters(&Target{RoleFormat: "{}"}, plan, "sha256:1", "b-1")
+	declared := keys(lookup(parse(t, LoadTemplate()), "Parameters"))
+	for _, name := range declared {
+		if _, set := parameters[name]; !set {
+			t.Errorf("parameter %s is not set", name)
+		}
+	}
+	if len(parameters) != len(declared) {
+		t.Errorf("%d parameters, the template has %d", len(parameters), len(declared))
+	}
+	if parameters["RepositoryName"] != "mylimiter-load-locust" {
+		t.Errorf("repository of a name with capitals: %q", parameters["RepositoryName"])
+	}
+}
+
+func TestLimiterOptions(t *testing.T) {
+	yes, no := true, false
+	bad := &LimiterOptions{Name: "a_b", PITRDays: 36, IAM: &no, Roles: &yes, RoleFormat: "x", PolicyFormat: "{}{}", UserTags: map[string]string{"aws:x": ""}}
+	err := bad.Validate()
+	for _, text := range []string{"a_b", "--pitr-recovery-days", "--no-iam", "--role-name-format", "--policy-name-format", "aws:x"} {
+		if err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%v does not name %s", err, text)
+		}
+	}
+	o := &LimiterOptions{Name: "my-limiter", RoleFormat: "PB-{}", DeletionProtection: &yes, UserTags: map[string]string{"team": "x", "ManagedBy": "me"}}
+	if err := o.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	set, keep := o.Parameters(nil)
+	if set["AppRoleName"] != "PB-my-limiter-app" || set["EnableIAMRoles"] != "false" || set["EnableDeletionProtection"] != "true" || keep != nil {
+		t.Errorf("new stack: %v, %v", set, keep)
+	}
+	before := &stack.Stack{Parameters: map[string]string{"EnableAlarms": "false", "SnapshotWindows": "hourly"}, Tags: map[string]string{"old": "1", "zae-limiter:lambda-version": "0.17.0"}}
+	set, keep = (&LimiterOptions{Name: "my-limiter"}).Parameters(before)
+	if _, given := set["EnableIAMRoles"]; given || !slices.Equal(keep, []string{"EnableAlarms"}) {
+		t.Errorf("existing stack: %v, %v", set, keep)
+	}
+	tags := o.Tags(before, "v1", "0.10.0")
+	if tags["ManagedBy"] != "zae-limiter" || tags["team"] != "x" || tags["old"] != "1" || tags["zae-limiter:lambda-version"] != "0.17.0" {
+		t.Errorf("tags: %v", tags)
+	}
+}
+
+func TestGuardOfLimiters(t *testing.T) {
+	change := func(action, replacement string) stack.Change {
+		return stack.Change{Action: action, Replacement: replacement, LogicalID: "RateLimitsTable", Type: "AWS::DynamoDB::Table"}
+	}
+	for _, test := range []struct {
+		change  stack.Change
+		refused bool
+	}{
+		{change("Add", ""), false}, {change("Modify", "False"), false},
+		{change("Modify", "True"), true}, {change("Modify", "Conditional"), true}, {change("Remove", ""), true},
+	} {
+		err := GuardLimiter([]stack.Change{test.change})
+		if errors.Is(err, ErrWouldReplace) != test.refused || test.refused && !strings.Contains(err.Error(), "RateLimitsTable") {
+			t.Errorf("%+v: %v", test.change, err)
+		}
+	}
+}
+
+func TestOldPoliciesAreBroughtUpToDateInPlace(t *testing.T) {
+	const deployed = `
+# made by an old release
+Parameters: {EnableAggregator: {Type: String, Default: 'true'}}
+Resources:
+  RateLimitsTable:
+    Type: AWS::DynamoDB::Table
+    Properties: {TableName: !Ref AWS::StackName}
+  FullAccessPolicy:
+    Type: AWS::IAM::ManagedPolicy
+    Properties:
+      ManagedPolicyName: !Sub '${AWS::StackName}-full'
+      PolicyDocument: {Statement: [{Effect: Allow, Action: dynamodb:GetItem, Resource: !GetAtt RateLimitsTable.Arn}]}
+  AggregatorFunction: {Type: AWS::Lambda::Function, Properties: {Code: {ZipFile: x}}}
+`
+	text, err := WithCurrentPolicies(deployed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, was := parse(t, text), parse(t, deployed)
+	if got := keys(lookup(root, "Resources")); !slices.Equal(got, keys(lookup(was, "Resources"))) {
+		t.Errorf("resources: %v", got)
+	}
+	if !strings.Contains(text, conditionCheck) || !strings.Contains(text, "ZipFile: x") || !strings.Contains(text, "!Sub") || strings.Contains(text, "# made") {
+		t.Errorf("got\n%s", text)
+	}
+	var other yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &other); err != nil {
+		t.Error(err)
+	}
+	if _, err := WithCurrentPolicies("Resources: {}"); err == nil {
+		t.Error("a template of something else was taken")
+	}
+}
+
+func TestCallerPolicies(t *testing.T) {
+	scope := Scope{Partition: "aws-cn", Region: "cn-north-1", Account: "1", Name: "my-limiter", RoleFormat: "PB-{}"}
+	for _, purpose := range Purposes {
+		policy, err := CallerPolicy(purpose, scope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(policy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "arn:aws:") || !strings.Contains(string(text), "role/PB-my-limiter-load-task") {
+			t.Errorf("%s: %s", purpose, text)
+		}
+		sids := map[string]bool{}
+		for _, s := range policy.Statement {
+			if sids[s.Sid] {
+				t.Errorf("%s: two statements %s", purpose, s.Sid)
+			}
+			sids[s.Sid] = true
+			if !slices.IsSorted(s.Action) || len(slices.Compact(slices.Clone(s.Action))) != len(s.Action) {
+				t.Errorf("%s: actions of %s: %v", purpose, s.Sid, s.Action)
+			}
+		}
+		// A managed policy may have 6144 characters without blanks.
+		if len(text) > 6144 {
+			t.Errorf("%s: %d characters", purpose, len(text))
+		}
+	}
+	if _, err := CallerPolicy("delete", scope); err == nil {
+		t.Error("a policy for an unknown purpose")
+	}
+}

@@ -1,0 +1,80 @@
+package metrics_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
+
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/metrics"
+)
+
+func TestRequestsOfTablesAreRecorded(t *testing.T) {
+	s, _, client := newService(t)
+	status, body := http.StatusOK, `{}`
+	engine := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if text, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(text), "limiter") {
+			t.Errorf("the engine got %q, %v", text, err)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	})
+	usage := []metrics.TableUsage{{Name: "limiter", Read: 5, Write: 7}}
+	tables := metrics.NewTables(s, engine, func() []metrics.TableUsage { return usage })
+	server := httptest.NewServer(tables)
+	t.Cleanup(server.Close)
+	call := func(operation, request string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, strings.NewReader(request))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Amz-Target", "DynamoDB_20120810."+operation)
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(answer.Body); err != nil || string(got) != body || answer.StatusCode != status {
+			t.Errorf("the client got %d %q, %v", answer.StatusCode, got, err)
+		}
+		answer.Body.Close()
+	}
+	call("UpdateItem", `{"TableName":"limiter"}`)
+	call("GetItem", `{"TableName": "limiter"}`)
+	call("BatchGetItem", `{"RequestItems": {"limiter": {}}}`)
+	status, body = http.StatusBadRequest, `{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","ThrottlingReasons":[{"reason":"IndexWriteKeyRangeThroughputExceeded","resource":"arn:aws:dynamodb:us-east-1:123456789012:table/limiter/index/GSI2"}]}`
+	call("UpdateItem", `{"TableName":"limiter"}`)
+	body = `{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}`
+	call("UpdateItem", `{"TableName":"limiter"}`)
+	tables.Sample()
+	usage = []metrics.TableUsage{{Name: "limiter", Read: 5, Write: 10}}
+	tables.Sample()
+
+	in := &cloudwatch.GetMetricDataInput{StartTime: &begin, EndTime: aws.Time(begin.Add(time.Minute)), MetricDataQueries: []types.MetricDataQuery{
+		stat("latency", "SuccessfulRequestLatency", "SampleCount", 60, table("Operation", "UpdateItem")),
+		stat("spaced", "SuccessfulRequestLatency", "SampleCount", 60, table("Operation", "GetItem")),
+		stat("batch", "SuccessfulRequestLatency", "SampleCount", 60, table("Operation", "BatchGetItem")),
+		stat("throttled", "ThrottledRequests", "Sum", 60, table("Operation", "UpdateItem")),
+		stat("index", "WriteThrottleEvents", "Sum", 60, table("GlobalSecondaryIndexName", "GSI2")),
+		stat("cause", "WriteKeyRangeThroughputThrottleEvents", "Sum", 60, table("GlobalSecondaryIndexName", "GSI2")),
+		stat("condition", "ConditionalCheckFailedRequests", "Sum", 60, table()),
+		stat("read", "ConsumedReadCapacityUnits", "Sum", 60, table()),
+		stat("write", "ConsumedWriteCapacityUnits", "Sum", 60, table()),
+	}}
+	out, err := client.GetMetricData(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]float64{"latency": 1, "spaced": 1, "batch": 1, "throttled": 1, "index": 1, "cause": 1, "condition": 1, "read": 5, "write": 10}
+	for _, result := range out.MetricDataResults {
+		if len(result.Values) != 1 || result.Values[0] != want[*result.Id] {
+			t.Errorf("%s: %v, want %g", *result.Id, result.Values, want[*result.Id])
+		}
+	}
+}

@@ -1,0 +1,328 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+
+	"github.com/zeroae/zae-limiter-go/internal/awsdeploy/stack"
+)
+
+func TestDeployPushDelete(t *testing.T) {
+	w := newAWSWorld(t)
+	limiter := w.must("deploy", "--name", "my-limiter", "--create-iam-roles", "--tag", "team=x")
+	if limiter.doc["action"] != "created" || limiter.doc["schema_version"] != "0.10.0" || limiter.doc["namespace_id"] == nil {
+		t.Errorf("deploy: %s", limiter.stdout)
+	}
+	if again := w.must("deploy", "--name", "my-limiter"); again.doc["action"] != "unchanged" {
+		t.Errorf("deploy again: %s", again.stdout)
+	}
+
+	dry := w.must(w.deploy("--dry-run")...)
+	if dry.doc["action"] != "planned" || w.status("my-limiter-load") != "" || w.made("lambda:UpdateFunctionCode") != 0 {
+		t.Errorf("dry run: %s; the stack is %q", dry.stdout, w.status("my-limiter-load"))
+	}
+	first := w.must(w.deploy("-f", "locustfiles/max_rps.py")...)
+	if first.doc["action"] != "created" || first.doc["image_layers_sent"] != 3.0 || first.doc["function_code_sent"] != true || first.doc["locustfile"] != "locustfiles/max_rps.star" {
+		t.Errorf("load deploy: %s", first.stdout)
+	}
+	if !strings.Contains(first.stderr, "CREATE_COMPLETE          EcsCluster") || !strings.Contains(first.stderr, "gateway endpoint of dynamodb for route tables rtb-local is part of the stack") {
+		t.Errorf("progress:\n%s", first.stderr)
+	}
+
+	// A second time nothing changes, and the endpoint stays; VPC and locustfile need not be given again.
+	w.forget()
+	second := w.must("load", "deploy", "--name", "my-limiter", "-C", w.dir, "--binary", w.program, "--arch", "amd64")
+	if second.doc["action"] != "unchanged" || second.doc["image_layers_sent"] != 0.0 || second.doc["function_code_sent"] != false || second.doc["locustfile"] != "locustfiles/max_rps.star" {
+		t.Errorf("load deploy again: %s", second.stdout)
+	}
+	for _, action := range []string{"cloudformation:ExecuteChangeSet", "lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration"} {
+		if n := w.made(action); n != 0 {
+			t.Errorf("load deploy again: %d calls of %s", n, action)
+		}
+	}
+
+	w.file("locustfiles/other.star", "U = None\n")
+	pushed := w.must("load", "push", "--name", "my-limiter", "-C", w.dir, "--binary", w.program)
+	if pushed.doc["action"] != "updated" || pushed.doc["image_layers_sent"] != 1.0 || pushed.doc["function_code_sent"] != true || pushed.doc["build_id"] == first.doc["build_id"] {
+		t.Errorf("load push: %s", pushed.stdout)
+	}
+	if third := w.must(w.deploy()...); third.doc["action"] != "unchanged" || third.doc["image"] != pushed.doc["image"] {
+		t.Errorf("load deploy of what was pushed: %s", third.stdout)
+	}
+
+	w.refused(1, "my-limiter-load imports from it", "delete", "--name", "my-limiter", "--yes")
+	if gone := w.must("load", "delete", "--name", "my-limiter", "--yes"); gone.doc["action"] != "deleted" || w.status("my-limiter-load") != "" {
+		t.Errorf("load delete: %s", gone.stdout)
+	}
+	if gone := w.must("load", "delete", "--name", "my-limiter", "--yes"); gone.doc["action"] != "absent" {
+		t.Errorf("load delete again: %s", gone.stdout)
+	}
+	if gone := w.must("delete", "--name", "my-limiter", "--yes"); gone.doc["action"] != "deleted" {
+		t.Errorf("delete: %s", gone.stdout)
+	}
+}
+
+func TestDeployRefusesBeforeAnythingIsMade(t *testing.T) {
+	w := newAWSWorld(t)
+	w.refused(1, "there is no stack my-limiter", w.deploy()...)
+	w.must("deploy", "--name", "my-limiter")
+	for _, test := range []struct {
+		code    int
+		says    string
+		options []string
+	}{
+		{2, "--max-workers must be from 1 to 1000, got 0", []string{"--max-workers", "0"}},
+		{2, "--min-workers 200 is more than --max-workers 100", []string{"--min-workers", "200"}},
+		{2, "from 1 to 15 minutes, got 16", []string{"--lambda-timeout", "16"}},
+		{2, "at least twice --max-workers (200)", []string{"--reserved-concurrency", "100"}},
+		{1, "950 cannot be reserved", []string{"--reserved-concurrency", "950", "--max-workers", "400"}},
+		{2, "must be none, ssm or all", []string{"--vpc-endpoints", "some"}},
+		{2, "--ssm-endpoint does not go with --no-ssm-endpoint", []string{"--ssm-endpoint", "--no-ssm-endpoint"}},
+		{2, "must begin with vpc-", []string{"--vpc-id", "subnet-1"}},
+		{2, "subnet-isolated not in VPC vpc-local", []string{"--subnet-ids", "subnet-isolated"}},
+		{2, "missing.star", []string{"-f", "missing.py"}},
+		{2, "no such file or directory", []string{"-C", "/no/such/folder"}},
+		{2, "is no Linux program", []string{"--binary", "deploy_test.go"}},
+		{2, "not for arm64", []string{"--arch", "arm64"}},
+		{2, "--arch must be amd64 or arm64", []string{"--arch", "riscv64"}},
+		{2, "at most 55", []string{"--name", strings.Repeat("a", 56)}},
+	} {
+		w.refused(test.code, test.says, w.deploy(test.options...)...)
+	}
+	w.refused(2, "subnets: subnet-a are all in zone us-east-1a", "load", "deploy", "--name", "my-limiter", "--vpc-id", "vpc-local", "--subnet-ids", "subnet-a", "-C", w.dir)
+	w.refused(2, "--name missing, and there is no terminal", "load", "deploy", "-C", w.dir)
+	w.refused(2, "--vpc-id, --subnet-ids missing", "load", "deploy", "--name", "my-limiter", "-C", w.dir)
+	w.refused(2, "--yes missing", "load", "delete", "--name", "my-limiter")
+	w.refused(1, "deploy it first: zae-limiter load deploy --name my-limiter", "load", "push", "--name", "my-limiter", "-C", w.dir)
+	if w.status("my-limiter-load") != "" {
+		t.Error("a stack was made")
+	}
+}
+
+func TestDeployWarns(t *testing.T) {
+	w := newAWSWorld(t)
+	w.must("deploy", "--name", "my-limiter", "--no-iam")
+	w.file("requirements.txt", "boto3\n")
+	o := w.must(w.deploy("--max-workers", "900", "--dry-run")...)
+	for _, says := range []string{"deployed with --no-iam?", "requirements.txt has no meaning", "may run 1000 functions at a time; 900 workers"} {
+		if !strings.Contains(o.stderr, says) {
+			t.Errorf("no warning %q:\n%s", says, o.stderr)
+		}
+	}
+	if warnings, _ := o.doc["warnings"].([]any); len(warnings) != 3 {
+		t.Errorf("warnings of the document: %v", o.doc["warnings"])
+	}
+}
+
+func TestDeploySurvivesFailures(t *testing.T) {
+	w := newAWSWorld(t)
+	w.must("deploy", "--name", "my-limiter")
+	w.failWith(map[string]string{"CREATE EcsCluster": "quota of clusters exceeded"})
+	w.refused(1, "EcsCluster (AWS::ECS::Cluster) CREATE_FAILED: quota of clusters exceeded", w.deploy()...)
+	if got := w.status("my-limiter-load"); got != "" {
+		t.Errorf("a creation that failed left a stack in %s", got)
+	}
+	w.failWith(nil)
+	w.must(w.deploy()...)
+	w.failWith(map[string]string{"UPDATE MasterLogGroup": "not today"})
+	w.refused(1, "MasterLogGroup (AWS::Logs::LogGroup) UPDATE_FAILED: not today; the stack ended in UPDATE_ROLLBACK_COMPLETE", w.deploy("--log-retention-days", "14")...)
+	w.failWith(map[string]string{"UPDATE MasterLogGroup": "not today", "ROLLBACK MasterLogGroup": "neither"})
+	w.refused(1, "UPDATE_ROLLBACK_FAILED", w.deploy("--log-retention-days", "14")...)
+	w.refused(1, "continue-update-rollback", w.deploy("--log-retention-days", "14")...)
+	w.failWith(map[string]string{"DELETE EcsCluster": "still busy"})
+	w.refused(1, "--retain EcsCluster", "load", "delete", "--name", "my-limiter", "--yes")
+	w.failWith(nil)
+	if gone := w.must("load", "delete", "--name", "my-limiter", "--yes"); gone.doc["action"] != "deleted" {
+		t.Errorf("load delete: %s", gone.stdout)
+	}
+}
+
+// pythonStack makes a stack with the ids and properties of the load test that the Python tool deploys.
+const pythonStack = `
+Parameters:
+  TargetStackName: {Type: String}
+  VpcId: {Type: AWS::EC2::VPC::Id}
+  PrivateSubnetIds: {Type: List<AWS::EC2::Subnet::Id>}
+  PrivateRouteTableIds: {Type: CommaDelimitedList}
+Resources:
+  MasterSecurityGroup:
+    Type: AWS::EC2::SecurityGroup
+    Properties:
+      GroupDescription: Locust master security group
+      VpcId: !Ref VpcId
+      SecurityGroupIngress:
+        - {IpProtocol: tcp, FromPort: 5557, ToPort: 5558, SourceSecurityGroupId: !Ref WorkerSecurityGroup}
+  MasterSecurityGroupSelfIngress:
+    Type: AWS::EC2::SecurityGroupIngress
+    Properties: {GroupId: !Ref MasterSecurityGroup, IpProtocol: tcp, FromPort: 8089, ToPort: 8089, SourceSecurityGroupId: !Ref MasterSecurityGroup}
+  WorkerSecurityGroup:
+    Type: AWS::EC2::SecurityGroup
+    Properties:
+      GroupDescription: Lambda worker security group
+      VpcId: !Ref VpcId
+      SecurityGroupEgress: [{IpProtocol: '-1', CidrIp: 0.0.0.0/0}]
+  DynamoDbEndpoint:
+    Type: AWS::EC2::VPCEndpoint
+    Properties: {VpcId: !Ref VpcId, VpcEndpointType: Gateway, ServiceName: !Sub 'com.amazonaws.${AWS::Region}.dynamodb', RouteTableIds: !Ref PrivateRouteTableIds}
+  LocustRepository:
+    Type: AWS::ECR::Repository
+    Properties: {RepositoryName: !Sub '${AWS::StackName}-locust', EmptyOnDelete: true}
+  MasterLogGroup:
+    Type: AWS::Logs::LogGroup
+    Properties: {LogGroupName: !Sub '/aws/ecs/${AWS::StackName}-master', RetentionInDays: 7}
+  EcsTaskRole:
+    Type: AWS::IAM::Role
+    Properties:
+      RoleName: !Sub '${AWS::StackName}-task'
+      AssumeRolePolicyDocument: {Version: '2012-10-17', Statement: [{Effect: Allow, Principal: {Service: ecs-tasks.amazonaws.com}, Action: sts:AssumeRole}]}
+      ManagedPolicyArns: [!ImportValue my-limiter-FullAccessPolicyArn]
+  WorkerFunction:
+    Type: AWS::Lambda::Function
+    Properties:
+      FunctionName: !Sub '${AWS::StackName}-worker'
+      Runtime: python3.12
+      Handler: load_lambda.worker.handler
+      Role: !GetAtt EcsTaskRole.Arn
+      Code: {ZipFile: 'def handler(event, context): pass'}
+Outputs:
+  LocustRepositoryUri:
+    Value: !Sub '${AWS::AccountId}.dkr.ecr.${AWS::Region}.amazonaws.com/${LocustRepository}'
+    Export: {Name: !Sub '${AWS::StackName}-LocustRepositoryUri'}
+`
+
+func TestDeployUpgradesThePythonToolsStackInPlace(t *testing.T) {
+	w := newAWSWorld(t)
+	w.must("deploy", "--name", "my-limiter")
+	parameter := func(name, value string) types.Parameter {
+		return types.Parameter{ParameterKey: &name, ParameterValue: &value}
+	}
+	_, err := w.stacks.CreateStack(t.Context(), &cloudformation.CreateStackInput{
+		StackName: aws.String("my-limiter-load"), TemplateBody: aws.String(pythonStack), Capabilities: []types.Capability{types.CapabilityCapabilityNamedIam},
+		Parameters: []types.Parameter{parameter("TargetStackName", "my-limiter"), parameter("VpcId", "vpc-local"), parameter("PrivateSubnetIds", "subnet-a,subnet-b"), parameter("PrivateRouteTableIds", "rtb-local")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := (&stack.Client{API: w.stacks, Poll: time.Millisecond}).Settled(t.Context(), "my-limiter-load", nil)
+	if err != nil || made.Status != "CREATE_COMPLETE" {
+		t.Fatalf("the Python tool's stack: %+v, %v", made, err)
+	}
+	w.refused(1, "was not deployed by this program", "load", "push", "--name", "my-limiter", "-C", w.dir, "--binary", w.program)
+	before := w.physical("my-limiter-load")
+	o := w.must(w.deploy()...)
+	if o.doc["action"] != "updated" {
+		t.Fatalf("got %s", o.stdout)
+	}
+	after := w.physical("my-limiter-load")
+	for id, physical := range before {
+		if id != "MasterSecurityGroupSelfIngress" && after[id] != physical {
+			t.Errorf("%s was %s and is %s", id, physical, after[id])
+		}
+	}
+	if again := w.must(w.deploy()...); again.doc["action"] != "unchanged" {
+		t.Errorf("a second time: %s", again.stdout)
+	}
+}
+
+// physical are the physical ids of a stack's resources.
+func (w *awsWorld) physical(name string) map[string]string {
+	w.t.Helper()
+	out, err := w.stacks.DescribeStackResources(w.t.Context(), &cloudformation.DescribeStackResourcesInput{StackName: &name})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ids := map[string]string{}
+	for _, r := range out.StackResources {
+		ids[*r.LogicalResourceId] = aws.ToString(r.PhysicalResourceId)
+	}
+	return ids
+}
+
+func TestIAMPolicy(t *testing.T) {
+	w := &awsWorld{t: t, env: map[string]string{}}
+	for _, purpose := range []string{"deploy", "connect", "benchmark"} {
+		o := w.must("load", "iam-policy", "--for", purpose, "--name", "my-limiter")
+		if o.doc["Version"] != "2012-10-17" || !strings.Contains(o.stdout, "my-limiter-load") {
+			t.Errorf("%s: %s", purpose, o.stdout)
+		}
+	}
+	w.refused(2, "want deploy, connect, benchmark", "load", "iam-policy")
+}
+
+// A caller with the printed policy, and nothing else, can deploy, push and delete.
+func TestDeployWithThePrintedPolicy(t *testing.T) {
+	w := newAWSWorld(t)
+	w.must("deploy", "--name", "my-limiter")
+	policy := w.must("load", "iam-policy", "--for", "deploy", "--name", "my-limiter", "--region", "us-east-1", "--account", "123456789012")
+	key, secret, err := w.iam.AddUser("deployer", policy.stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", key)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", secret)
+	w.must(w.deploy()...)
+	w.file("locustfiles/other.star", "U = None\n")
+	w.must("load", "push", "--name", "my-limiter", "-C", w.dir, "--binary", w.program)
+	w.must("load", "delete", "--name", "my-limiter", "--yes")
+	w.refused(1, "AccessDenied", "deploy", "--name", "another")
+}
+
+func TestLimiterCommands(t *testing.T) {
+	w := newAWSWorld(t)
+	if o := w.must("list"); len(o.doc["stacks"].([]any)) != 0 {
+		t.Errorf("list: %s", o.stdout)
+	}
+	w.refused(1, "", "check", "--name", "my-limiter")
+	if o := w.must("version", "--name", "my-limiter"); o.doc["initialized"] != false {
+		t.Errorf("version: %s", o.stdout)
+	}
+	for says, options := range map[string][]string{
+		"--enable-aggregator: aggregator and provisioner are not there yet": {"--enable-aggregator"},
+		"--lambda-memory: aggregator":                                       {"--lambda-memory", "256"},
+		"--no-iam does not go with --create-iam-roles":                      {"--no-iam", "--create-iam-roles"},
+		"want KEY=VALUE":       {"--tag", "x"},
+		"from 1 to 35, got 36": {"--pitr-recovery-days", "36"},
+		"want exactly one {}":  {"--role-name-format", "x"},
+	} {
+		w.refused(2, says, append([]string{"deploy", "--name", "my-limiter"}, options...)...)
+	}
+	if o := w.must("deploy", "--name", "my-limiter", "--no-aggregator", "--no-provisioner", "--dry-run"); o.doc["action"] != "planned" || w.status("my-limiter") != "" {
+		t.Errorf("dry run: %s", o.stdout)
+	}
+	w.must("deploy", "--name", "my-limiter", "--enable-deletion-protection")
+	w.refused(1, "deletion protection", "delete", "--name", "my-limiter", "--yes")
+	if o := w.must("deploy", "--name", "my-limiter", "--no-deletion-protection"); o.doc["action"] != "updated" {
+		t.Errorf("deploy: %s", o.stdout)
+	}
+	if o := w.must("status", "--name", "my-limiter"); o.doc["policies"] != "current" || o.doc["local_indexes"] != true || o.doc["aggregator"] != false || o.doc["usable"] != true || o.doc["schema_version"] != "0.10.0" {
+		t.Errorf("status: %s", o.stdout)
+	}
+	if o := w.must("check", "--name", "my-limiter"); o.doc["compatible"] != true {
+		t.Errorf("check: %s", o.stdout)
+	}
+	if o := w.must("upgrade", "--name", "my-limiter"); o.doc["action"] != "unchanged" {
+		t.Errorf("upgrade: %s", o.stdout)
+	}
+	w.refused(2, "--lambda-only", "upgrade", "--name", "my-limiter", "--lambda-only")
+	o := w.must("list")
+	names := []string{}
+	for _, s := range o.doc["stacks"].([]any) {
+		names = append(names, s.(map[string]any)["name"].(string))
+	}
+	if !slices.Equal(names, []string{"my-limiter"}) {
+		t.Errorf("list: %s", o.stdout)
+	}
+	for _, args := range [][]string{{"list"}, {"status", "--name", "my-limiter"}, {"check", "--name", "my-limiter"}} {
+		if o := w.run(args...); o.code != 0 || !strings.Contains(o.stdout, "my-limiter") {
+			t.Errorf("%v as text: %d\n%s%s", args, o.code, o.stdout, o.stderr)
+		}
+	}
+	w.must("delete", "--name", "my-limiter", "--yes")
+	w.refused(1, "", "status", "--name", "my-limiter")
+}
