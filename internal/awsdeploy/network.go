@@ -20,39 +20,6 @@ type EC2API interface {
 	DescribeVpcEndpoints(context.Context, *ec2.DescribeVpcEndpointsInput, ...func(*ec2.Options)) (*ec2.DescribeVpcEndpointsOutput, error)
 }
 
-// EC2 is the part of a client that is used, and nothing else of it. A client in an interface would link
-// all of EC2's 800 operations into this program, 20 MB that would be sent with every function: the command
-// line's templates call methods by name, so the linker keeps those of every type that stands in one.
-func EC2(client *ec2.Client) EC2API {
-	return &ec2Calls{client.DescribeVpcs, client.DescribeSubnets, client.DescribeRouteTables, client.DescribeVpcEndpoints}
-}
-
-// call is one operation of a client.
-type call[In, Out any] func(context.Context, *In, ...func(*ec2.Options)) (*Out, error)
-
-type ec2Calls struct {
-	vpcs        call[ec2.DescribeVpcsInput, ec2.DescribeVpcsOutput]
-	subnets     call[ec2.DescribeSubnetsInput, ec2.DescribeSubnetsOutput]
-	routeTables call[ec2.DescribeRouteTablesInput, ec2.DescribeRouteTablesOutput]
-	endpoints   call[ec2.DescribeVpcEndpointsInput, ec2.DescribeVpcEndpointsOutput]
-}
-
-func (c *ec2Calls) DescribeVpcs(ctx context.Context, in *ec2.DescribeVpcsInput, o ...func(*ec2.Options)) (*ec2.DescribeVpcsOutput, error) {
-	return c.vpcs(ctx, in, o...)
-}
-
-func (c *ec2Calls) DescribeSubnets(ctx context.Context, in *ec2.DescribeSubnetsInput, o ...func(*ec2.Options)) (*ec2.DescribeSubnetsOutput, error) {
-	return c.subnets(ctx, in, o...)
-}
-
-func (c *ec2Calls) DescribeRouteTables(ctx context.Context, in *ec2.DescribeRouteTablesInput, o ...func(*ec2.Options)) (*ec2.DescribeRouteTablesOutput, error) {
-	return c.routeTables(ctx, in, o...)
-}
-
-func (c *ec2Calls) DescribeVpcEndpoints(ctx context.Context, in *ec2.DescribeVpcEndpointsInput, o ...func(*ec2.Options)) (*ec2.DescribeVpcEndpointsOutput, error) {
-	return c.endpoints(ctx, in, o...)
-}
-
 // Place is a VPC or a subnet that can be chosen.
 type Place struct {
 	ID   string

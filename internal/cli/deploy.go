@@ -289,7 +289,7 @@ func (s *stacker) deployLoad(ctx context.Context, f *deployFlags, locustfileGive
 	if target.RoleFormat != "{}" {
 		s.tell("names of the roles: %s", target.RoleFormat)
 	}
-	network := awsdeploy.EC2(ec2.NewFromConfig(s.account.Config))
+	network := ec2.NewFromConfig(s.account.Config)
 	plan, err := s.planNetwork(ctx, network, f, before)
 	if err != nil {
 		return err
