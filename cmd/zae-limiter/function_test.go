@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,10 +21,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	sdk "github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/lambda"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/logs"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/metrics"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol"
 )
 
@@ -66,7 +70,9 @@ func function(ts *testscript.TestScript, neg bool, args []string) {
 		Sessions: anyRole{}, Logs: &scriptLog{file: file}, Recorder: anyRole{},
 	})
 	ts.Check(err)
-	front := &protocol.Front{Account: "123456789012", Region: "us-east-1", Services: []protocol.Service{service.Service()}}
+	front := &protocol.Front{Account: "123456789012", Region: "us-east-1", Services: []protocol.Service{
+		service.Service(), metrics.New(nil).API(), logs.New(logs.Config{Account: "123456789012", Region: "us-east-1"}).API(), callers(),
+	}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.Header.Get("X-Amz-Target"), "DynamoDB") {
 			engine.ServeHTTP(w, r)
@@ -98,6 +104,15 @@ func function(ts *testscript.TestScript, neg bool, args []string) {
 		Code: &types.FunctionCode{ZipFile: functionPackage(ts, ts.MkAbs(args[1]))},
 	})
 	ts.Check(err)
+}
+
+// callers tells everybody who they are.
+func callers() protocol.Service {
+	return protocol.Service{Name: "sts", Wire: protocol.Query, Operations: map[string]protocol.Operation{
+		"GetCallerIdentity": protocol.Op(func(context.Context, *protocol.Call, *sts.GetCallerIdentityInput) (*sts.GetCallerIdentityOutput, error) {
+			return &sts.GetCallerIdentityOutput{Account: aws.String("123456789012"), Arn: aws.String("arn:aws:iam::123456789012:user/script"), UserId: aws.String("AIDASCRIPT")}, nil
+		}),
+	}}
 }
 
 // functionPackage is the package of a function that is this program.
@@ -139,4 +154,23 @@ func invoke(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s: %s", args[1], out.Payload)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Payload, 0o600))
+}
+
+// task HOST:PORT: a task metadata endpoint for a task at the host. $METADATA is its URL, $PORT the port.
+func task(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: task HOST:PORT")
+	}
+	host, port, err := net.SplitHostPort(args[0])
+	ts.Check(err)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v4/1/task" {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = fmt.Fprintf(w, `{"Containers": [{"Networks": [{"NetworkMode": "awsvpc", "IPv4Addresses": [%q]}]}]}`, host)
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv("METADATA", server.URL+"/v4/1")
+	ts.Setenv("PORT", port)
 }

@@ -25,7 +25,7 @@ func main() {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	if cli.IsFunction(process) {
-		cli.Function(process)
+		os.Exit(cli.Function(process))
 	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)

@@ -72,6 +72,7 @@ func TestScripts(t *testing.T) {
 			"pour":     pour,
 			"function": function,
 			"invoke":   invoke,
+			"task":     task,
 		},
 	})
 }

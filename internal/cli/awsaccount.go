@@ -46,6 +46,12 @@ func awsError(err error, profile string) error {
 	return withHint(explained, explained.Hint)
 }
 
+// denied says whether the caller may not do what failed.
+func denied(err error, profile string) bool {
+	explained, ok := errors.AsType[*account.Error](account.Explain(err, profile))
+	return ok && explained.Kind == account.Denied
+}
+
 // isAccountCredentials says whether credentials were missing or expired.
 func isAccountCredentials(err error) bool {
 	explained, ok := errors.AsType[*account.Error](err)

@@ -42,7 +42,13 @@ type benchmarkFlags struct {
 	name    string
 	mode    string
 	workers int
-	locust  locustFlags
+	// singleTask is the older way to ask for --mode fargate.
+	singleTask bool
+	port       int
+	locust     locustFlags
+	budget     budgetFlags
+	runID      string
+	deployed   deployedFlags
 }
 
 // benchmarkCommand is `load benchmark`.
@@ -58,15 +64,22 @@ func (a *app) benchmarkCommand() *cobra.Command {
 		Long: `Run the users of a locustfile against the rate limiter and print what was measured.
 
 Without --endpoint-url the target is the engine embedded in this program, on a free loopback
-port: no AWS account, no credentials, no network. Class names restrict the run to those classes.`,
+port: no AWS account, no credentials, no network. Class names restrict the run to those classes.
+
+With --name the users run on that limiter's load stack on AWS: in one call of its function (--mode
+lambda), in a task (fargate), or in functions that a task controls (distributed).`,
 		Example: `  zae-limiter load benchmark -f examples/locust/locustfiles/max_rps.star --users 10 --duration 10
   zae-limiter load benchmark -f examples/locust/locustfiles/simple.star --duration 30 --json --threshold 'p95_ms<40'
   zae-limiter load benchmark -f examples/locust/locustfiles/simple.star --sweep-users 120,150,180,220,260
-  zae-limiter load benchmark -f examples/locust/locustfiles/max_rps.star MaxRpsUser --engine-latency aws`,
+  zae-limiter load benchmark -f examples/locust/locustfiles/max_rps.star MaxRpsUser --engine-latency aws
+  zae-limiter load benchmark --name my-limiter --region us-east-1 -f locustfiles/max_rps.py --users 10 --duration 60`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.scenario.addClasses(args)
 			if err := f.validate(cmd.Flags()); err != nil {
 				return usage(err)
+			}
+			if f.name != "" {
+				return a.benchmarkDeployed(cmd, f)
 			}
 			return a.benchmark(cmd, f)
 		},
@@ -85,10 +98,18 @@ func (f *benchmarkFlags) register(flags *pflag.FlagSet) {
 	f.registerOutputs(flags)
 	f.registerQuestions(flags)
 	flags.StringVar(&f.purge, "purge", "", "remove what the run with this `id` left (--keep-data, a crash) on the table and end")
-	flags.StringVarP(&f.name, "name", "n", "", "limiter `stack` on AWS")
-	flags.StringVar(&f.mode, "mode", "", "where the users run: local, or distributed over worker processes (lambda and fargate need --name)")
-	flags.IntVar(&f.workers, "workers", 1, "worker processes of --mode distributed")
+	flags.StringVarP(&f.name, "name", "n", "", "limiter `stack` on AWS: run on its load stack")
+	flags.StringVar(&f.mode, "mode", "", "where the users run: local, or distributed over worker processes; with --name lambda, fargate or distributed over functions")
+	flags.IntVar(&f.workers, "workers", 1, "worker processes of --mode distributed, or functions with --name")
+	flags.BoolVar(&f.singleTask, "standalone", false, "with --name: the same as --mode fargate")
+	_ = flags.MarkHidden("standalone")
 	f.locust.register(flags)
+	f.deployed.register(flags)
+	flags.IntVar(&f.port, "port", defaultWebPort, "local `port` of the tunnel to the task (needs --name; 0 = a free one)")
+	flags.Var(&f.deployed.wait, "metrics-wait", "after the run wait so long for CloudWatch's metrics (needs --name): seconds, or 3m")
+	f.budget.register(flags)
+	flags.StringVar(&f.runID, "run-id", "", "`id` of the run (default: a new one)")
+	_ = flags.MarkHidden("run-id")
 	flags.SortFlags = false
 }
 
@@ -136,7 +157,7 @@ func (f *benchmarkFlags) validate(flags *pflag.FlagSet) error {
 		f.cores = max(f.processes, 0)
 	}
 	errs = append(errs, f.validateSweep(flags))
-	if f.purge == "" && len(f.scenario.files) == 0 {
+	if f.purge == "" && f.name == "" && len(f.scenario.files) == 0 {
 		errs = append(errs, errors.New("which locustfile? give -f FILE"))
 	}
 	if f.purge != "" && f.target.embedded() {
@@ -169,13 +190,16 @@ func (f *benchmarkFlags) validateLoad(flags *pflag.FlagSet) error {
 	if f.csvHistory && f.csv == "" {
 		errs = append(errs, errors.New("--csv-full-history needs --csv"))
 	}
-	errs = append(errs, f.thresholds.validate(flags), f.target.validate(), f.scenario.validate())
+	errs = append(errs, f.thresholds.validate(flags), f.target.validate(), f.scenario.validate(), f.budget.validate())
 	return errors.Join(errs...)
 }
 
 func (f *benchmarkFlags) validateMode(flags *pflag.FlagSet) error {
 	if f.name != "" {
-		return fmt.Errorf("--name %w; leave it out to run on this machine", errNotYet)
+		return f.validateDeployed(flags)
+	}
+	if wrong := given(flags, append(deployedOptions, "port", "standalone")...); len(wrong) > 0 {
+		return fmt.Errorf("%s: only with --name", strings.Join(wrong, ", "))
 	}
 	switch f.mode {
 	case "":

@@ -76,13 +76,17 @@ func (a *app) plan(f *benchmarkFlags, progress io.Writer, changed func(string) b
 	if err != nil {
 		return nil, usage(err)
 	}
+	if a.deployed() {
+		f.budget.onAWS(changed)
+	}
 	p := &runPlan{
 		file: file, scenario: &f.scenario, target: &f.target, shape: shape, options: options,
 		classes: f.scenario.runnable(file),
 		users:   f.users, spawnRate: f.spawnRate, duration: f.duration.duration(),
 		build: a.build(), mode: a.modeHere(),
 		prices: f.target.pricesWanted() || f.thresholds.about("cost"),
-		stop:   f.stop.duration(), warmup: f.warmup.duration(), cores: f.cores, seed: f.scenario.seed,
+		runID:  f.runID, budget: f.budget.budget(a.deployed()),
+		stop: f.stop.duration(), warmup: f.warmup.duration(), cores: f.cores, seed: f.scenario.seed,
 		summaryOnly: f.onlySummary,
 	}
 	if len(p.classes) == 0 {

@@ -141,6 +141,9 @@ func (a *app) report(err error) int {
 		return report.ExitDone
 	}
 	code := exitCode(err)
+	if _, ok := errors.AsType[*childStatus](err); ok {
+		return code // the command has told its own errors
+	}
 	var o *outcome
 	if errors.As(err, &o) && o.err == nil {
 		return code // the result said it all

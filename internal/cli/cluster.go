@@ -84,6 +84,8 @@ type cluster struct {
 	info     target.Info
 	readings target.Readings // of the run that ended last
 	cores    int
+	// overspent is why the last run was stopped that exceeded its budget.
+	overspent overspent
 }
 
 // newCluster returns a cluster whose master is not run yet. A plan without a file has classes of
@@ -106,7 +108,7 @@ func (a *app) newCluster(p *runPlan, flags *masterFlags, lines *lastLines) (*clu
 		Link:        wire.RouterOptions{Secret: secret, AllowPlain: flags.allowPlain},
 		Classes:     p.classes,
 		Open:        c.open,
-		NewRunID:    newRunID,
+		NewRunID:    p.runIDs(),
 		Rebalance:   flags.rebalancing,
 		StopTimeout: p.stop,
 		Warmup:      p.warmup,
@@ -273,7 +275,7 @@ func (c *cluster) result() (*report.Result, *stats.Snapshot) {
 		p.shape = nil
 	}
 	c.mu.Lock()
-	info := c.info
+	info, overspent := c.info, c.overspent
 	c.mu.Unlock()
 	meta := p.meta(outcome.Run.ID, info, c.read())
 	if !c.alone {
@@ -289,6 +291,8 @@ func (c *cluster) result() (*report.Result, *stats.Snapshot) {
 		meta.Run.EndedAt = report.At(outcome.Ended)
 	}
 	switch {
+	case overspent.runID == outcome.Run.ID:
+		meta.Aborted = "stopped: " + overspent.reason
 	case errors.Is(outcome.Err, master.ErrUnreachable):
 		meta.Aborted = fmt.Sprintf("the target could not be reached for %s: %v", unreachableAfter, outcome.Err)
 	case errors.Is(outcome.Err, master.ErrNoWorkers):

@@ -71,6 +71,7 @@ func (a *app) conduct(ctx context.Context, c *cluster, t *troupe, progress *term
 	defer stop(nil)
 	go func() { mastered <- c.master.Run(running, workers) }()
 	group.Go(func() { a.saveMemory(running, c) })
+	group.Go(func() { c.keepBudget(running) })
 	err = stage.set(around, &group)
 	if err == nil {
 		stage.awaitInside(running)

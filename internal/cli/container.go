@@ -32,6 +32,9 @@ func (a *app) modeHere() string {
 	return report.ModeLocal
 }
 
+// deployed reports whether this process is part of a deployment: a container of a task, or a function.
+func (a *app) deployed() bool { return a.modeHere() != report.ModeLocal }
+
 // inTask replaces a host that means this container, in an address to listen on or to dial, by the
 // task's own address where there is one.
 func (a *app) inTask(address string) string {

@@ -89,6 +89,9 @@ func exitCode(err error) int {
 	if err == nil {
 		return report.ExitDone
 	}
+	if child, ok := errors.AsType[*childStatus](err); ok {
+		return child.code
+	}
 	var codes []int
 	if o, ok := errors.AsType[*outcome](err); ok {
 		codes, err = o.codes, o.err

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/spf13/pflag"
 
 	"github.com/zeroae/zae-limiter-go/internal/invocation"
@@ -46,10 +45,14 @@ const (
 // bootstrap, which has no arguments.
 func IsFunction(p Process) bool { return len(p.Args) == 0 && p.Getenv(runtimeAPIVariable) != "" }
 
-// Function serves invocations until the platform ends the process. It does not return.
-func Function(p Process) {
+// Function serves invocations until the platform ends the process. It returns the exit code only when
+// something is wrong.
+func Function(p Process) int {
 	useShare(p.Getenv)
-	lambda.Start(newFunctionHandler(p))
+	if err := newFunctionHandler(p).Serve(context.Background(), p.Getenv(runtimeAPIVariable)); err != nil {
+		fmt.Fprintln(p.Stderr, "error: "+err.Error())
+	}
+	return report.ExitError
 }
 
 func newFunctionHandler(p Process) *lambdaworker.Handler {
@@ -67,12 +70,15 @@ func useShare(getenv func(string) string) {
 	}
 	if getenv("GOMAXPROCS") == "" {
 		// More threads than the share are only throttled in turns.
-		runtime.GOMAXPROCS(min(runtime.NumCPU(), (memory+megabytesPerCPU-1)/megabytesPerCPU))
+		runtime.GOMAXPROCS(min(runtime.NumCPU(), coresOf(memory)))
 	}
 	if getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(memory) << 20 / 10 * 9)
 	}
 }
+
+// coresOf is how many cores go with an amount of memory in MB, the last one perhaps in part.
+func coresOf(memory int) int { return (memory + megabytesPerCPU - 1) / megabytesPerCPU }
 
 // function runs each event as the command that it stands for, in this process.
 type function struct{ process Process }
@@ -95,7 +101,14 @@ func (f *function) Headless(ctx context.Context, config invocation.Config) (*rep
 	if decoding != nil {
 		return nil, errors.Join(err, decoding)
 	}
-	return result, err
+	return result, explained(err)
+}
+
+// Purge is load benchmark --purge.
+func (f *function) Purge(ctx context.Context, config invocation.Config) error {
+	getenv := f.environment(&config)
+	_, err := f.execute(ctx, getenv, nil, []string{"load", "benchmark", "--purge=" + config.RunID, "--target=" + targetDynamoDB})
+	return typed(err)
 }
 
 // Worker is load worker.
@@ -173,9 +186,12 @@ func typed(err error) error {
 	return &lambdaworker.Error{Type: kind, Err: explained(err)}
 }
 
-// explained adds the call stack of a locustfile, and what to try, to an error's text: the caller of a
-// function sees nothing else.
+// explained adds the call stack of a locustfile, and what to try, to the text of an error, nil included:
+// the caller of a function sees nothing else.
 func explained(err error) error {
+	if err == nil {
+		return nil
+	}
 	for _, more := range []string{sourceStack(err), hintOf(err)} {
 		if more != "" {
 			err = fmt.Errorf("%w\n%s", err, strings.TrimRight(more, "\n"))

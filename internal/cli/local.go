@@ -41,6 +41,7 @@ thrown away at the end. Signatures are not verified: any credentials will do.`,
 	flags.StringVar(&host, "host", "127.0.0.1", "`address` to listen on; whoever reaches it may do everything")
 	engine.register(flags, "")
 	flags.SortFlags = false
+	cmd.AddCommand(a.localAWSCommand())
 	return cmd
 }
 

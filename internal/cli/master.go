@@ -32,35 +32,7 @@ type clusterCommandFlags struct {
 	// Of load connect.
 	standalone bool
 	alone      bool // the users run in this process, which is nobody's master
-	aws        awsFlags
-}
-
-// awsFlags are options that only mean something with --name.
-type awsFlags struct {
-	force, destroy                                           bool
-	cpu, memory, maxWorkers, minWorkers, perWorker, leadTime int
-}
-
-func (f *awsFlags) register(flags *pflag.FlagSet) {
-	flags.BoolVar(&f.force, "force", false, "restart a running task (needs --name)")
-	flags.BoolVar(&f.destroy, "destroy", false, "stop the task on disconnect (needs --name)")
-	flags.IntVar(&f.cpu, "cpu", 0, "CPU units of the task (needs --name)")
-	flags.IntVar(&f.memory, "memory", 0, "memory of the task in MB (needs --name)")
-	flags.IntVar(&f.maxWorkers, "max-workers", 0, "most Lambda workers (needs --name)")
-	flags.IntVar(&f.minWorkers, "min-workers", 0, "least Lambda workers (needs --name)")
-	flags.IntVar(&f.perWorker, "users-per-worker", 0, "users for each Lambda worker (needs --name)")
-	flags.IntVar(&f.leadTime, "startup-lead-time", 0, "seconds looked ahead (needs --name)")
-}
-
-// given are those on the command line.
-func (f *awsFlags) given(flags *pflag.FlagSet) []string {
-	var names []string
-	for _, name := range []string{"force", "destroy", "cpu", "memory", "max-workers", "min-workers", "users-per-worker", "startup-lead-time"} {
-		if flags.Changed(name) {
-			names = append(names, "--"+name)
-		}
-	}
-	return names
+	connect    connectFlags
 }
 
 func newClusterFlags() *clusterCommandFlags {
@@ -109,7 +81,9 @@ func (f *clusterCommandFlags) registerCluster(flags *pflag.FlagSet) {
 	f.registerOutputs(flags)
 	f.locust.register(flags)
 	f.level.register(flags)
-	flags.StringVarP(&f.name, "name", "n", "", "limiter `stack` on AWS")
+	f.budget.register(flags)
+	flags.StringVar(&f.runID, "run-id", "", "`id` of the first run (default: a new one)")
+	_ = flags.MarkHidden("run-id")
 }
 
 func (f *clusterCommandFlags) validateCluster(flags *pflag.FlagSet) error {
@@ -121,7 +95,7 @@ func (f *clusterCommandFlags) validateCluster(flags *pflag.FlagSet) error {
 	}
 	errs := []error{f.validateLoad(flags), f.master.validate(), f.locust.validate()}
 	if f.name != "" {
-		errs = append(errs, fmt.Errorf("--name %w; leave it out to run on this machine", errNotYet))
+		return errors.Join(append(errs, f.validateDeployed(flags))...)
 	}
 	if !f.headless {
 		errs = append(errs, f.web.validate())
@@ -347,7 +321,8 @@ func (a *app) locustPlan(ctx context.Context, f *benchmarkFlags, t *troupe, prog
 		users: f.users, spawnRate: f.spawnRate, duration: f.duration.duration(),
 		build: a.build(), mode: a.modeHere(),
 		prices: f.target.pricesWanted() || f.thresholds.about("cost"),
-		stop:   f.stop.duration(), warmup: f.warmup.duration(), cores: f.cores, seed: f.scenario.seed,
+		runID:  f.runID, budget: f.budget.budget(a.deployed()),
+		stop: f.stop.duration(), warmup: f.warmup.duration(), cores: f.cores, seed: f.scenario.seed,
 		summaryOnly: f.onlySummary,
 	}
 	if !f.scenario.seeded {

@@ -11,6 +11,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/account"
 	"github.com/zeroae/zae-limiter-go/internal/awsrun/functions"
 	"github.com/zeroae/zae-limiter-go/internal/awsrun/metadata"
+	"github.com/zeroae/zae-limiter-go/internal/wire"
 )
 
 // functionLauncher invokes the worker function, which joins the master at the task's address.
@@ -60,6 +61,9 @@ func (a *app) awaitSecret(ctx context.Context, file string) (string, error) {
 	for {
 		data, err := readSmall(file)
 		if text := strings.TrimSpace(string(data)); text != "" {
+			if _, err := wire.NewSecret([]byte(text)); err != nil {
+				return "", usage(fmt.Errorf("--secret-file %s: %w", file, err))
+			}
 			return text, nil
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -47,6 +46,7 @@ func (a *app) loadCommand() *cobra.Command {
 	load.AddCommand(a.benchmarkCommand(), a.checkCommand(), a.compareCommand(), a.tuneCommand(), a.masterCommand(), a.workerCommand(), a.connectCommand())
 	load.AddCommand(a.orchestratorCommand())
 	load.AddCommand(a.deployCommand(), a.pushCommand(), a.loadDeleteCommand(), a.iamPolicyCommand(), a.healthCommand())
+	load.AddCommand(a.listCommand(), a.statusCommand(), a.logsCommand(), a.doctorCommand())
 	return load
 }
 
@@ -70,6 +70,3 @@ func addNotes(root *cobra.Command) {
 		fmt.Fprintf(cmd.OutOrStdout(), "\n%s\n\n%s\n", settingsNote(cmd), exitTable)
 	})
 }
-
-// errNotYet says that a part of the system is not in this version.
-var errNotYet = errors.New("needs the AWS part, which this version does not have")

@@ -56,6 +56,8 @@ type runPlan struct {
 	warmup       time.Duration
 	cores        int
 	seed         uint64
+	runID        string // of the first run; "" = a new one
+	budget       budget
 	build        build
 	mode         string // of a run in this process, as the result says it
 	prices       bool   // say what the run costs
@@ -79,7 +81,7 @@ type finishedRun struct {
 // run opens the target, runs the users and builds the result. The finished run is nil when nothing
 // was measured.
 func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*finishedRun, error) {
-	runID := newRunID()
+	runID := p.runIDs()()
 	t, err := a.openTarget(ctx, p, runID)
 	if err != nil {
 		return nil, interruption(ctx, err)
@@ -88,8 +90,16 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	config := p.config(runID, progress)
 	p.file.Bind(loadclient.New(t.Limiter()))
 	config.OnWarm = t.StartReadings
+	overspent := ""
 	config.OnTick = func(r *loadtest.Runner) {
 		s := r.Snapshot()
+		if overspent == "" && p.budget.bounded() {
+			meta := report.Meta{}
+			fillReadings(&meta, t.Readings())
+			if overspent = p.budget.exceeded(s.Elapsed(), p.functions(), &meta.Consumed); overspent != "" {
+				r.Stop(overspent)
+			}
+		}
 		if p.onTick != nil {
 			p.onTick(s)
 		}
@@ -110,7 +120,9 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 		a.warn("there was no namespace %s: it was made for this run%s", info.Namespace, p.target.fateOfNamespace())
 	}
 	progress.Start(time.Now())
+	removed := a.watchNamespace(ctx, t, runner)
 	snapshot, err := runner.Run(ctx)
+	gone := removed()
 	progress.Close()
 	if snapshot == nil {
 		return nil, errors.Join(interruption(ctx, err), release())
@@ -122,6 +134,12 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	done := &finishedRun{snapshot: snapshot, err: err, release: release}
 	done.interrupted = errors.Is(ended, errInterrupted) || errors.Is(ended, loadtest.ErrKilled)
 	aborted := ""
+	switch {
+	case overspent != "":
+		aborted = "stopped: " + overspent
+	case gone:
+		aborted = "stopped: " + namespaceRemoved
+	}
 	if errors.Is(ended, loadtest.ErrUnreachable) {
 		// What cannot be reached cannot be cleaned up either: that is no failure of its own.
 		done.release = func() error {
@@ -139,6 +157,43 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	meta.Run.EndedAt, meta.Aborted = report.At(time.Now()), aborted
 	done.result = report.Build(snapshot, meta)
 	return done, nil
+}
+
+// namespacePoll is the time between looks at the namespace of a run in a function.
+const namespacePoll = 2 * time.Second
+
+const namespaceRemoved = "the run's namespace was removed"
+
+// watchNamespace ends a run in a function when its namespace is removed: a function cannot be ended from
+// outside in any other way. The function returned ends the watch and reports whether that happened.
+func (a *app) watchNamespace(ctx context.Context, t *target.Target, runner *loadtest.Runner) (removed func() bool) {
+	if a.modeHere() != report.ModeLambda {
+		return func() bool { return false }
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan bool, 1)
+	go func() {
+		misses := 0
+		for misses < 2 { // a first look may come from a replica that does not know it yet
+			select {
+			case <-ctx.Done():
+				ended <- false
+				return
+			case <-time.After(namespacePoll):
+			}
+			if standing, err := t.Standing(ctx); err == nil && !standing {
+				misses++
+			} else {
+				misses = 0
+			}
+		}
+		runner.Stop(namespaceRemoved)
+		ended <- true
+	}()
+	return func() bool {
+		cancel()
+		return <-ended
+	}
 }
 
 // interruption replaces the many errors of a cancelled context by the one that says who did it.
@@ -236,6 +291,26 @@ func formatNumber(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64)
 
 // newRunID names a run.
 func newRunID() string { return target.NewRunID(time.Now()) }
+
+// runIDs names the runs of a plan: the first one may have been named by who started this process.
+func (p *runPlan) runIDs() func() string {
+	first := p.runID
+	return func() string {
+		id := first
+		if first = ""; id == "" {
+			id = newRunID()
+		}
+		return id
+	}
+}
+
+// functions is how many functions make up a run in this process: it is one itself, or none.
+func (p *runPlan) functions() int {
+	if p.mode == report.ModeLambda {
+		return 1
+	}
+	return 0
+}
 
 func (p *runPlan) coresUsed() int {
 	if p.cores > 0 {

@@ -96,11 +96,11 @@ func TestStrongerSourcesWin(t *testing.T) {
 
 func TestOptionsThatNoCommandHasAreRefused(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if err := os.WriteFile("zae-limiter.toml", []byte("user = 4\n[load.benchmark]\nport = 1\n"), 0o600); err != nil {
+	if err := os.WriteFile("zae-limiter.toml", []byte("user = 4\n[load.benchmark]\nports = 1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err := configuredFlags(t, nil)
-	if err == nil || !strings.Contains(err.Error(), `"user"`) || !strings.Contains(err.Error(), `"load.benchmark.port"`) {
+	if err == nil || !strings.Contains(err.Error(), `"user"`) || !strings.Contains(err.Error(), `"load.benchmark.ports"`) {
 		t.Errorf("err = %v, want one that names both options", err)
 	}
 }

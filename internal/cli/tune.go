@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/zeroae/zae-limiter-go/internal/report"
 	"github.com/zeroae/zae-limiter-go/internal/term"
@@ -29,6 +30,8 @@ type tuneFlags struct {
 	repeat     int
 	output     string
 	name       string
+	budget     budgetFlags
+	confirm    string
 }
 
 // tuneCommand is `load tune`.
@@ -42,13 +45,18 @@ func (a *app) tuneCommand() *cobra.Command {
 queueing in the process itself.
 
 Efficiency is the p50 with one user divided by the p50 with N users. The search measures one user,
-then --max-users, then narrows down where the efficiency crosses --efficiency.`,
+then --max-users, then narrows down where the efficiency crosses --efficiency. With --name each step is
+one call of the worker function of that limiter's load stack on AWS.`,
 		Example: `  zae-limiter load tune -f examples/locust/locustfiles/max_rps.star MaxRpsUser --engine-latency aws \
-    --baseline-duration 10 --step-duration 5`,
+    --baseline-duration 10 --step-duration 5
+  zae-limiter load tune --name my-limiter --region us-east-1 -f locustfiles/max_rps.py`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.scenario.addClasses(args)
-			if err := f.validate(); err != nil {
+			if err := f.validate(cmd.Flags()); err != nil {
 				return usage(err)
+			}
+			if f.name != "" {
+				return a.tuneDeployed(cmd, f)
 			}
 			return a.tune(cmd.Context(), f)
 		},
@@ -66,17 +74,22 @@ then --max-users, then narrows down where the efficiency crosses --efficiency.`,
 	flags.IntVar(&f.repeat, "repeat", 1, "`times` to measure each step; the one with the median p50 counts")
 	flags.IntVar(&f.cores, "cores", 0, "cores to use; 0 = all")
 	flags.StringVarP(&f.output, "output", "o", "", "write the JSON document to `file` too")
-	flags.StringVarP(&f.name, "name", "n", "", "limiter `stack` on AWS")
+	flags.StringVarP(&f.name, "name", "n", "", "limiter `stack` on AWS: tune the function of its load stack")
+	f.budget.register(flags)
+	flags.StringVar(&f.confirm, "confirm-target", "", "the `name` once more: needed for a table with deletion protection or a production tag (needs --name)")
 	flags.SortFlags = false
 	return cmd
 }
 
-func (f *tuneFlags) validate() error {
-	errs := []error{f.scenario.validate(), f.target.validate()}
+func (f *tuneFlags) validate(flags *pflag.FlagSet) error {
+	errs := []error{f.scenario.validate(), f.target.validate(), f.budget.validate()}
 	if f.name != "" {
-		errs = append(errs, fmt.Errorf("--name %w; leave it out to tune on this machine", errNotYet))
+		errs = append(errs, f.validateDeployed(flags))
 	}
-	if len(f.scenario.files) == 0 {
+	if f.name == "" && f.confirm != "" {
+		errs = append(errs, errors.New("--confirm-target: only with --name"))
+	}
+	if f.name == "" && len(f.scenario.files) == 0 {
 		errs = append(errs, errors.New("which locustfile? give -f FILE"))
 	}
 	if f.maxUsers < 2 {
@@ -106,7 +119,7 @@ type tuneDocument struct {
 	Locustfile      string               `json:"locustfile"`
 	Threshold       float64              `json:"efficiency_threshold"`
 	MaxUsers        int                  `json:"max_users"`
-	Cores           int                  `json:"cores"`
+	Cores           float64              `json:"cores"`
 	Steps           []tunePoint          `json:"steps"`
 	Optimal         *int                 `json:"optimal_users"` // null when the search did not end
 	FloorP50        float64              `json:"floor_p50_ms"`
@@ -134,12 +147,33 @@ func (a *app) tune(ctx context.Context, f *tuneFlags) error {
 			return usage(err)
 		}
 	}
-	fmt.Fprintf(a.stderr, "Tuning %s: efficiency at least %.0f%%, users in [1, %d]\n", file.Path(), 100*f.efficiency, f.maxUsers)
+	cores := runPlan{cores: f.cores}
+	return a.tuneWith(ctx, f, out, tuneSubject{
+		path: file.Path(), cores: float64(cores.coresUsed()), limit: tuneLimit,
+		command: "zae-limiter load benchmark --mode distributed -f " + file.Path(),
+		measure: func(ctx context.Context, users int, d time.Duration) (tunePoint, error) {
+			return a.tuneStep(ctx, f, users, d)
+		},
+	})
+}
+
+// tuneSubject is what a search measures.
+type tuneSubject struct {
+	path    string  // of the locustfile
+	cores   float64 // of one worker
+	limit   time.Duration
+	command string // the benchmark with as many workers as recommended, without their number
+	measure tuneMeasure
+}
+
+// tuneWith searches and prints what was found.
+func (a *app) tuneWith(ctx context.Context, f *tuneFlags, out *outputFile, s tuneSubject) error {
+	fmt.Fprintf(a.stderr, "Tuning %s: efficiency at least %.0f%%, users in [1, %d]\n", s.path, 100*f.efficiency, f.maxUsers)
 	search := tuneSearch{
 		MaxUsers: f.maxUsers, Threshold: f.efficiency,
-		Baseline: f.baseline.duration(), Step: f.step.duration(), Limit: tuneLimit,
+		Baseline: f.baseline.duration(), Step: f.step.duration(), Limit: s.limit,
 		Measure: func(ctx context.Context, users int, d time.Duration) (tunePoint, error) {
-			return medianOf(f.repeat, func() (tunePoint, error) { return a.tuneStep(ctx, f, users, d) })
+			return medianOf(f.repeat, func() (tunePoint, error) { return s.measure(ctx, users, d) })
 		},
 		Observe: func(p tunePoint) {
 			fmt.Fprintf(a.stderr, "users=%d rps=%.1f p50=%s efficiency=%.1f%%\n", p.Users, p.RPS, report.FormatMS(&p.P50), 100*p.Efficiency)
@@ -150,7 +184,7 @@ func (a *app) tune(ctx context.Context, f *tuneFlags) error {
 	if len(found.Points) == 0 {
 		return err
 	}
-	doc := f.document(file.Path(), found, err == nil)
+	doc := f.document(&s, found, err == nil)
 	printed := doc.writeText
 	if a.json {
 		printed = func(io.Writer) error { return a.printJSON(doc) }
@@ -184,11 +218,16 @@ func (a *app) tuneStep(ctx context.Context, f *tuneFlags, users int, d time.Dura
 	if done.interrupted {
 		return tunePoint{}, errInterrupted
 	}
-	t := done.result.Totals
+	return pointOf(done.result, users, d), nil
+}
+
+// pointOf is what a run of a search measured.
+func pointOf(r *report.Result, users int, d time.Duration) tunePoint {
+	t := &r.Totals
 	return tunePoint{
 		Users: users, Seconds: d.Seconds(), Requests: t.Requests, RPS: orZero(t.RPS),
 		P50: orZero(t.P50MS), P95: orZero(t.P95MS), P99: orZero(t.P99MS),
-	}, nil
+	}
 }
 
 func orZero(x *float64) float64 {
@@ -199,12 +238,11 @@ func orZero(x *float64) float64 {
 }
 
 // document describes the outcome; without an end of the search it holds the steps only.
-func (f *tuneFlags) document(path string, found tuneOutcome, complete bool) *tuneDocument {
+func (f *tuneFlags) document(s *tuneSubject, found tuneOutcome, complete bool) *tuneDocument {
 	base := found.Points[0]
-	cores := runPlan{cores: f.cores}
 	doc := &tuneDocument{
-		Schema: "zae-limiter/load-tune/v1", Locustfile: path, Threshold: f.efficiency, MaxUsers: f.maxUsers,
-		Cores: cores.coresUsed(), Steps: found.Points,
+		Schema: "zae-limiter/load-tune/v1", Locustfile: s.path, Threshold: f.efficiency, MaxUsers: f.maxUsers,
+		Cores: s.cores, Steps: found.Points,
 		FloorP50: base.P50, FloorP95: base.P95, FloorP99: base.P99,
 		Recommendations: []tuneRecommendation{},
 	}
@@ -221,7 +259,7 @@ func (f *tuneFlags) document(path string, found tuneOutcome, complete bool) *tun
 		workers := workersFor(users, found.Optimal)
 		doc.Recommendations = append(doc.Recommendations, tuneRecommendation{
 			Users: users, Workers: workers,
-			Command: fmt.Sprintf("zae-limiter load benchmark --mode distributed -f %s --users %d --workers %d", path, users, workers),
+			Command: fmt.Sprintf("%s --users %d --workers %d", s.command, users, workers),
 		})
 	}
 	return doc

@@ -21,6 +21,9 @@ import (
 const (
 	ModeHeadless = "headless" // runs users by itself and returns the totals; also any unknown mode
 	ModeWorker   = "worker"   // joins a master
+	// ModePurge removes from the table what the run with RunID has there. A headless run that goes on
+	// elsewhere ends then: a call of a function cannot be ended from outside in any other way.
+	ModePurge = "purge"
 )
 
 // Defaults of what an event leaves out.
@@ -74,6 +77,9 @@ type Config struct {
 	// Secret is the one of the worker link; it belongs in no log.
 	Secret string `json:"secret,omitempty"`
 
+	// MaxCostUSD stops a headless run that has cost so much; 0 = the default.
+	MaxCostUSD float64 `json:"max_cost_usd,omitempty"`
+
 	// What a headless run can be told besides, as options of load benchmark.
 	Seed           *uint64           `json:"seed,omitempty"`
 	Tags           []string          `json:"tags,omitempty"`
@@ -110,7 +116,7 @@ func Parse(data []byte) (Event, error) {
 	if e.Config.SpikeProbability == nil { // an explicit null
 		e.Config.SpikeProbability = &probability
 	}
-	if e.Config.Mode != ModeWorker {
+	if e.Config.Mode != ModeWorker && e.Config.Mode != ModePurge {
 		e.Config.Mode = ModeHeadless
 	}
 	return e, nil
@@ -125,6 +131,10 @@ func (c *Config) Validate() error {
 		}
 	}
 	refuse(c.PoolConnections < 0, "pool_connections must not be negative, got %d", c.PoolConnections)
+	if c.Mode == ModePurge {
+		refuse(c.RunID == "", "run_id is required to purge a run")
+		return errors.Join(errs...)
+	}
 	if c.Mode == ModeWorker {
 		refuse(c.MasterHost == "", "master_host is required of a worker")
 		refuse(c.MasterPort < 1 || c.MasterPort > 65535, "master_port must be from 1 to 65535, got %d", c.MasterPort)
@@ -212,6 +222,8 @@ func (c *Config) BenchmarkArgs(more ...string) []string {
 	for _, name := range slices.Sorted(maps.Keys(c.Options)) {
 		option(true, "set", name+"="+c.Options[name])
 	}
+	option(c.RunID != "", "run-id", c.RunID)
+	option(c.MaxCostUSD > 0, "max-cost", number(c.MaxCostUSD))
 	option(c.Host != "", "host", c.Host)
 	option(c.Shape != "", "shape", c.Shape)
 	option(c.Warmup > 0, "warmup", number(c.Warmup))

@@ -5,6 +5,7 @@ import "encoding/json"
 // What a worker answers, besides the states in which it ends without having run anything.
 const (
 	StatusCompleted         = "worker_completed"
+	StatusPurged            = "purged"
 	StatusRefused           = "refused"            // the event came too late or was another build's
 	StatusMasterUnreachable = "master_unreachable" // no master answered
 	StatusMasterLost        = "master_lost"        // it had answered and did so no more

@@ -12,9 +12,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/aws/aws-lambda-go/lambda/messages"
-	"github.com/aws/aws-lambda-go/lambdacontext"
-
 	"github.com/zeroae/zae-limiter-go/internal/invocation"
 	"github.com/zeroae/zae-limiter-go/internal/report"
 )
@@ -28,6 +25,8 @@ type Runner interface {
 	// Worker joins the master and runs users as it says. It returns invocation.StatusCompleted when
 	// the master or the end of ctx ended it, else how it was left without a master.
 	Worker(ctx context.Context, config invocation.Config) (status string, err error)
+	// Purge removes from the table what the run with an id has there.
+	Purge(ctx context.Context, config invocation.Config) error
 }
 
 // Types of the errors that a function answers.
@@ -60,7 +59,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Handler serves invocations, one at a time. It implements the Handler of aws-lambda-go.
+// Handler serves invocations, one at a time.
 type Handler struct{ config Config }
 
 // New returns a handler.
@@ -71,24 +70,16 @@ func New(config Config) *Handler {
 	return &Handler{config}
 }
 
-// Invoke serves one event. Its errors are in the form of the platform's envelope: errorMessage and
-// errorType.
-func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	answer, err := h.serve(ctx, payload)
-	if err == nil {
-		var data []byte
-		if data, err = json.Marshal(answer); err == nil {
-			return data, nil
-		}
+// Invoke serves the event of the request with an id. The deadline of ctx is the platform's.
+func (h *Handler) Invoke(ctx context.Context, requestID string, payload []byte) ([]byte, error) {
+	answer, err := h.run(ctx, requestID, payload)
+	if err != nil {
+		return nil, err
 	}
-	kind := ErrorTypeRun
-	if typed, ok := errors.AsType[*Error](err); ok {
-		kind = typed.Type
-	}
-	return nil, messages.InvokeResponse_Error{Type: kind, Message: err.Error()}
+	return json.Marshal(answer)
 }
 
-func (h *Handler) serve(ctx context.Context, payload []byte) (any, error) {
+func (h *Handler) run(ctx context.Context, requestID string, payload []byte) (any, error) {
 	event, err := invocation.Parse(payload)
 	if err == nil {
 		err = event.Config.Validate()
@@ -98,7 +89,7 @@ func (h *Handler) serve(ctx context.Context, payload []byte) (any, error) {
 	}
 	config := event.Config
 	config.Locustfile = cmp.Or(config.Locustfile, h.config.Locustfile)
-	config.WorkerID = cmp.Or(config.WorkerID, workerID(ctx))
+	config.WorkerID = cmp.Or(config.WorkerID, workerID(requestID))
 	log := h.config.Logger.With("mode", config.Mode, "worker_id", config.WorkerID)
 	if err := config.Refuse(time.Now(), h.config.BuildID); err != nil {
 		log.Warn("refused", "reason", err)
@@ -108,9 +99,12 @@ func (h *Handler) serve(ctx context.Context, payload []byte) (any, error) {
 	defer release()
 	log.Info("starting", "run_id", config.RunID, "locustfile", config.Locustfile)
 	var answer any
-	if config.Mode == invocation.ModeWorker {
+	switch config.Mode {
+	case invocation.ModeWorker:
 		answer, err = h.worker(ctx, config)
-	} else {
+	case invocation.ModePurge:
+		answer, err = invocation.WorkerResponse{Status: invocation.StatusPurged}, h.config.Runner.Purge(ctx, config)
+	default:
 		answer, err = h.headless(ctx, config)
 	}
 	log.Info("ended", "time_limit", errors.Is(context.Cause(ctx), ErrTimeLimit), "error", err)
@@ -155,12 +149,8 @@ func orZero(x *float64) float64 {
 }
 
 // workerID is the id of a worker whose event has none.
-func workerID(ctx context.Context) string {
-	call, ok := lambdacontext.FromContext(ctx)
-	if !ok {
-		return ""
-	}
-	return "lambda_" + call.AwsRequestID[:min(8, len(call.AwsRequestID))]
+func workerID(requestID string) string {
+	return "lambda_" + requestID[:min(8, len(requestID))]
 }
 
 // buffer is the part of its time that a function keeps for the end of a run (load-cli.md 11.2).

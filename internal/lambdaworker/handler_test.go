@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/aws/aws-lambda-go/lambda/messages"
-	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"github.com/zeroae/zae-limiter-go/internal/invocation"
 	"github.com/zeroae/zae-limiter-go/internal/lambdaworker"
@@ -49,10 +49,14 @@ func (r *fakeRunner) Worker(ctx context.Context, c invocation.Config) (string, e
 	return r.status, r.err
 }
 
+func (r *fakeRunner) Purge(ctx context.Context, c invocation.Config) error {
+	r.run(ctx, c)
+	return r.err
+}
+
 // invoke serves an event as the platform does, with a request id.
 func invoke(ctx context.Context, c lambdaworker.Config, event string) (map[string]any, error) {
-	ctx = lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: "0123456789abcdef"})
-	data, err := lambdaworker.New(c).Invoke(ctx, []byte(event))
+	data, err := lambdaworker.New(c).Invoke(ctx, "0123456789abcdef", []byte(event))
 	if err != nil {
 		return nil, err
 	}
@@ -124,6 +128,55 @@ func TestStaleEventsAreRefusedWithoutAnError(t *testing.T) {
 	}
 }
 
+// runtimeAPI gives out events, one after the other, and keeps what is answered.
+type runtimeAPI struct {
+	events  chan string
+	answers chan answered
+}
+
+type answered struct {
+	path, errorType string
+	body            map[string]any
+}
+
+func (a *runtimeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimPrefix(r.URL.Path, "/2018-06-01/runtime/invocation/")
+	if path != "next" {
+		answer := answered{path: path, errorType: r.Header.Get("Lambda-Runtime-Function-Error-Type")}
+		_ = json.NewDecoder(r.Body).Decode(&answer.body)
+		a.answers <- answer
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
+	select {
+	case event := <-a.events:
+		w.Header().Set("Lambda-Runtime-Aws-Request-Id", "0123456789abcdef")
+		w.Header().Set("Lambda-Runtime-Deadline-Ms", fmt.Sprint(time.Now().Add(time.Minute).UnixMilli()))
+		_, _ = io.WriteString(w, event)
+	case <-r.Context().Done():
+	}
+}
+
+// serve runs a handler behind a runtime API until the test ends.
+func serve(t *testing.T, runner lambdaworker.Runner) (api *runtimeAPI, ended chan error) {
+	t.Helper()
+	api = &runtimeAPI{make(chan string, 1), make(chan answered, 1)}
+	server := httptest.NewServer(api)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended = make(chan error, 1)
+	go func() {
+		ended <- lambdaworker.New(lambdaworker.Config{Runner: runner}).Serve(ctx, strings.TrimPrefix(server.URL, "http://"))
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		for range ended { //nolint:revive // until it is closed
+		}
+		server.Close()
+	})
+	return api, ended
+}
+
 func TestErrorsAreThePlatformsEnvelope(t *testing.T) {
 	located := &lambdaworker.Error{Type: lambdaworker.ErrorTypeLocustfile, Err: errors.New("u.star:3:1: undefined: x")}
 	tests := []struct {
@@ -136,11 +189,44 @@ func TestErrorsAreThePlatformsEnvelope(t *testing.T) {
 		{`{"config": {}}`, "RunError", "no table", errors.New("no table")},
 	}
 	for _, test := range tests {
-		_, err := invoke(t.Context(), lambdaworker.Config{Runner: &fakeRunner{err: test.err}}, test.event)
-		envelope, ok := errors.AsType[messages.InvokeResponse_Error](err)
-		if !ok || envelope.Type != test.kind || !strings.Contains(envelope.Message, test.message) {
-			t.Errorf("%s: %#v, want type %s and a message about %s", test.event, err, test.kind, test.message)
+		api, _ := serve(t, &fakeRunner{err: test.err})
+		api.events <- test.event
+		got := <-api.answers
+		message, _ := got.body["errorMessage"].(string)
+		if got.path != "0123456789abcdef/error" || got.errorType != test.kind || got.body["errorType"] != test.kind || !strings.Contains(message, test.message) {
+			t.Errorf("%s: %+v, want type %s and a message about %s", test.event, got, test.kind, test.message)
 		}
+	}
+}
+
+func TestInvocationsAreServedOneAfterTheOther(t *testing.T) {
+	api, _ := serve(t, &fakeRunner{status: invocation.StatusCompleted})
+	for range 3 {
+		api.events <- `{"config": {"mode": "worker", "master_host": "h"}}`
+		got := <-api.answers
+		if got.path != "0123456789abcdef/response" || got.body["worker_id"] != "lambda_01234567" || got.body["status"] != invocation.StatusCompleted {
+			t.Errorf("answered %+v", got)
+		}
+	}
+}
+
+type panicking struct{ fakeRunner }
+
+func (*panicking) Worker(context.Context, invocation.Config) (string, error) { panic("out of order") }
+
+// The platform has to know, and the process must not serve on.
+func TestAPanicIsAnsweredAndEndsTheProcess(t *testing.T) {
+	api, ended := serve(t, &panicking{})
+	api.events <- `{"config": {"mode": "worker", "master_host": "h"}}`
+	got := <-api.answers
+	stack, _ := got.body["stackTrace"].([]any)
+	if got.body["errorMessage"] != "out of order" || len(stack) == 0 {
+		t.Errorf("answered %+v", got)
+	} else if frame, _ := stack[0].(map[string]any); !strings.Contains(fmt.Sprint(frame["label"]), "panicking") {
+		t.Errorf("the first frame is %v", frame)
+	}
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "out of order") {
+		t.Errorf("ended with %v", err)
 	}
 }
 

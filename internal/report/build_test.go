@@ -89,7 +89,7 @@ func TestDocumentHasEveryFieldOfTheContract(t *testing.T) {
 		"consumed":   "read_units write_units index_write_units throttled sdk_retries round_trips_per_acquire sampled_ratio",
 		"generator":  "cpu_ratio gc_pause_max_ms late_p99_ms pool_wait_p99_ms",
 		"operations": "operation requests throttled failures avg_ms p50_ms p95_ms p99_ms client_cpu_us",
-		"cost":       "estimate_usd per_million_admitted_usd per_million_refused_usd price_list",
+		"cost":       "compute_usd estimate_usd per_million_admitted_usd per_million_refused_usd price_list table_usd",
 		"coverage":   "planned_user_seconds delivered_user_seconds ratio lost_workers unaccounted_samples missing_reports gaps",
 		"verdict":    "state reasons",
 		"thresholds": "expression value passed",

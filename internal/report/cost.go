@@ -14,7 +14,9 @@ func OnDemandPrices() *PriceList {
 
 // Cost is what the run would cost, and what acquires of its kind cost.
 type Cost struct {
-	EstimateUSD           *float64     `json:"estimate_usd"`
+	EstimateUSD           *float64     `json:"estimate_usd"` // of everything that is known
+	TableUSD              *float64     `json:"table_usd"`
+	ComputeUSD            *float64     `json:"compute_usd"` // of task and functions; nil where there are none
 	PerMillionAdmittedUSD *float64     `json:"per_million_admitted_usd"`
 	PerMillionRefusedUSD  *float64     `json:"per_million_refused_usd"`
 	PriceList             PriceListRef `json:"price_list"`
@@ -45,11 +47,25 @@ func (r *Result) costAt(prices *PriceList) *Cost {
 		return c
 	}
 	total := (reads*prices.PerMillionReadUnits + writes*prices.PerMillionWriteUnit) / 1e6
-	c.EstimateUSD = known(total)
+	c.EstimateUSD, c.TableUSD = known(total), known(total)
 	if admitted := r.admitted(); admitted > 0 && (refused == 0 || !r.refusesLocally()) {
 		c.PerMillionAdmittedUSD = known(1e6 * max(total-refusal*refused, 0) / float64(admitted))
 	}
 	return c
+}
+
+// AddCompute adds what the machines of the run cost, in US dollars. prices names the list when the
+// document has no cost yet.
+func (r *Result) AddCompute(usd float64, prices PriceListRef) {
+	if r.Cost == nil {
+		r.Cost = &Cost{PriceList: prices}
+	}
+	r.Cost.ComputeUSD = known(usd)
+	total := usd
+	if r.Cost.TableUSD != nil {
+		total += *r.Cost.TableUSD
+	}
+	r.Cost.EstimateUSD = known(total)
 }
 
 // refusesLocally reports whether some refusals did not reach the table.

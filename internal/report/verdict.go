@@ -1,5 +1,7 @@
 package report
 
+import "fmt"
+
 // The states of a verdict.
 const (
 	Valid   = "valid"
@@ -11,6 +13,26 @@ const (
 type Verdict struct {
 	State   string   `json:"state"`
 	Reasons []string `json:"reasons"`
+}
+
+// CutShort marks the result of a run that was to deliver so many user seconds and ended early, for a
+// reason: the coverage is that of the plan, and the verdict is partial unless it is invalid. Without
+// planned seconds (0, when a shape decides) the coverage stays.
+func (r *Result) CutShort(plannedUserSeconds float64, reason string) {
+	c := &r.Coverage
+	if plannedUserSeconds > 0 {
+		c.PlannedUserSeconds = known(plannedUserSeconds)
+		if c.DeliveredUserSeconds != nil {
+			c.Ratio = known(*c.DeliveredUserSeconds / plannedUserSeconds)
+		}
+	}
+	if r.Verdict.State == Valid {
+		r.Verdict.State = Partial
+	}
+	if c.Ratio != nil && *c.Ratio < fullCoverage {
+		reason = fmt.Sprintf("%s: %.1f%% of the planned user seconds were delivered", reason, 100**c.Ratio)
+	}
+	r.Verdict.Reasons = append(r.Verdict.Reasons, reason)
 }
 
 // Exit codes of every command that runs or judges a load test.

@@ -11,6 +11,17 @@ import (
 // letters and digits.
 var runIDEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
+// runIDTime is when an id was made; ok is false for text that is no id.
+func runIDTime(id string) (made time.Time, ok bool) {
+	raw, err := runIDEncoding.DecodeString(id)
+	if err != nil || len(raw) != 11 {
+		return time.Time{}, false
+	}
+	var millis [8]byte
+	copy(millis[2:], raw[:6])
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(millis[:]))), true
+}
+
 // NewRunID returns an identifier that sorts by time (milliseconds), is unique (40 random bits) and
 // consists of 18 lower case letters and digits.
 func NewRunID(now time.Time) string {

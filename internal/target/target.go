@@ -263,6 +263,16 @@ func (t *Target) enterNamespace(ctx context.Context) error {
 	return err
 }
 
+// Standing reports whether the namespace that was made for the run is still registered. A run whose
+// namespace somebody removed should end: that is how a run is ended from outside.
+func (t *Target) Standing(ctx context.Context) (bool, error) {
+	if t.registered == "" {
+		return true, nil
+	}
+	id, ok, err := t.table.ResolveNamespace(ctx, t.info.Namespace)
+	return ok && id == t.registered, err
+}
+
 // Limiter returns the limiter to drive.
 func (t *Target) Limiter() *limiter.Limiter { return t.limiter }
 
@@ -337,18 +347,11 @@ func patiently(ctx context.Context, do func() error) error {
 
 // Purge removes the namespace that the run with an id left on the table.
 func Purge(ctx context.Context, c Config, runID string) error {
-	t := &Target{config: c}
-	at, err := t.locate(ctx)
+	t, err := standing(ctx, c)
 	if err != nil {
 		return err
 	}
-	if err := t.connect(at); err != nil {
-		return err
-	}
 	defer t.shutDown()
-	if err := t.table.Check(ctx); err != nil {
-		return err
-	}
 	name := NamespaceOf(runID)
 	id, ok, err := t.table.ResolveNamespace(ctx, name)
 	if err != nil {
@@ -358,6 +361,44 @@ func Purge(ctx context.Context, c Config, runID string) error {
 		return fmt.Errorf("table %s has no namespace %s: the run left nothing, or was purged already", c.Table, name)
 	}
 	return purge(ctx, t.table, name, id)
+}
+
+// Leftover returns the ids of the runs that began before a moment and have a namespace on the table.
+func Leftover(ctx context.Context, c Config, before time.Time) ([]string, error) {
+	t, err := standing(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer t.shutDown()
+	names, err := t.table.Namespaces(ctx, namespacePrefix)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, name := range names {
+		id := strings.TrimPrefix(name, namespacePrefix)
+		if made, ok := runIDTime(id); ok && made.Before(before) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// standing reaches a table that is there, without a namespace.
+func standing(ctx context.Context, c Config) (*Target, error) {
+	t := &Target{config: c}
+	at, err := t.locate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.connect(at); err != nil {
+		return nil, err
+	}
+	if err := t.table.Check(ctx); err != nil {
+		t.shutDown()
+		return nil, err
+	}
+	return t, nil
 }
 
 // isLoopback reports whether an endpoint is on this machine, where any credentials do.

@@ -331,3 +331,32 @@ func TestReadingsBeginAnew(t *testing.T) {
 		t.Errorf("%+v after a new start", r)
 	}
 }
+
+func TestRunsThatLeftTheirNamespaceAreFound(t *testing.T) {
+	endpoint, _ := engineAt(t)
+	old := NewRunID(time.Now().Add(-48 * time.Hour))
+	for _, id := range []string{old, NewRunID(time.Now()), "named"} {
+		kept := open(t, Config{Endpoint: endpoint, Table: "zae-limiter", CreateTable: true, RunID: id, KeepData: true})
+		closeTarget(t, kept)
+	}
+	config := Config{Endpoint: endpoint, Table: "zae-limiter"}
+	if ids, err := Leftover(t.Context(), config, time.Now().Add(-24*time.Hour)); err != nil || len(ids) != 1 || ids[0] != old {
+		t.Errorf("left over are %v, error %v, want %s", ids, err, old)
+	}
+}
+
+func TestARunSeesThatItsNamespaceWasRemoved(t *testing.T) {
+	endpoint, _ := engineAt(t)
+	config := Config{Endpoint: endpoint, Table: "zae-limiter", CreateTable: true, RunID: "r1"}
+	run := open(t, config)
+	defer closeTarget(t, run)
+	if standing, err := run.Standing(t.Context()); err != nil || !standing {
+		t.Errorf("standing %v, error %v", standing, err)
+	}
+	if err := Purge(t.Context(), config, "r1"); err != nil {
+		t.Fatal(err)
+	}
+	if standing, err := run.Standing(t.Context()); err != nil || standing {
+		t.Errorf("after the purge: standing %v, error %v", standing, err)
+	}
+}

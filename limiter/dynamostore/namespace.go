@@ -135,6 +135,24 @@ func (t *Table) resolveNamespace(ctx context.Context, name string, consistent bo
 	return id, true, nil
 }
 
+// Namespaces returns the names of the active namespaces that begin with a prefix, sorted.
+func (t *Table) Namespaces(ctx context.Context, prefix string) ([]string, error) {
+	items, err := t.queryAll(ctx, &dynamodb.QueryInput{
+		KeyConditionExpression:    aws.String("PK = :pk AND begins_with(SK, :sk)"),
+		ExpressionAttributeValues: item{":pk": str(systemPK(systemNamespace)), ":sk": str(skNamespacePrefix + prefix)},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list namespaces: %w", mapPermission(err))
+	}
+	var names []string
+	for _, it := range items {
+		if status := stringOf(it, "status"); status == "" || status == namespaceActive {
+			names = append(names, strings.TrimPrefix(stringOf(it, "SK"), skNamespacePrefix))
+		}
+	}
+	return names, nil
+}
+
 // DeleteNamespace frees the name and marks the id as deleted. The data stays until the id is purged.
 // Deleting a name that is not registered is no error.
 func (t *Table) DeleteNamespace(ctx context.Context, name string) error {

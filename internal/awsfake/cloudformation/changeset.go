@@ -73,7 +73,8 @@ func (s *Service) createChangeSet(ctx context.Context, call *protocol.Call, in *
 		return nil, err
 	}
 	if st != nil {
-		if set := st.changeSet(*in.ChangeSetName); set != nil {
+		// The name of an executed change set is free again.
+		if set := st.changeSet(*in.ChangeSetName); set != nil && set.ID != st.ChangeSetID {
 			if in.ClientToken != nil && set.Token == *in.ClientToken {
 				return &cloudformation.CreateChangeSetOutput{Id: &set.ID, StackId: &st.ID}, nil
 			}
@@ -143,10 +144,10 @@ func (s *Service) compute(ctx context.Context, st *stack, set *changeSet) {
 	set.Status, set.Execution = types.ChangeSetStatusCreateComplete, types.ExecutionStatusAvailable
 }
 
-// changeSet finds a change set by name or id.
+// changeSet finds a change set by name or id, the newest of that name.
 func (st *stack) changeSet(nameOrID string) *changeSet {
-	for _, set := range st.ChangeSets {
-		if set.ID == nameOrID || (set.Name == nameOrID && set.Execution != types.ExecutionStatusExecuteComplete) {
+	for _, set := range slices.Backward(st.ChangeSets) {
+		if set.ID == nameOrID || set.Name == nameOrID {
 			return set
 		}
 	}
@@ -253,7 +254,7 @@ func (s *Service) executeChangeSet(ctx context.Context, call *protocol.Call, in 
 			return nil, err
 		}
 	}
-	set.Execution = types.ExecutionStatusExecuteComplete
+	set.Execution = types.ExecutionStatusExecuteInProgress
 	st.ChangeSets = []*changeSet{set} // the others are of a stack that was
 	st.ChangeSetID = set.ID
 	if set.Type == types.ChangeSetTypeUpdate {

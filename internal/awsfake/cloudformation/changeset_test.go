@@ -61,6 +61,9 @@ func TestChangeSetThatCreatesAStack(t *testing.T) {
 	}
 	w.execute("s", "first")
 	w.wantStatus("s", types.StackStatusCreateComplete)
+	if executed, err := w.client.DescribeChangeSet(t.Context(), &cfn.DescribeChangeSetInput{ChangeSetName: set.ChangeSetId}); err != nil || executed.ExecutionStatus != types.ExecutionStatusExecuteComplete {
+		t.Errorf("executed change set: %v, %v", executed, err)
+	}
 	_, err := w.client.ExecuteChangeSet(t.Context(), &cfn.ExecuteChangeSetInput{ChangeSetName: set.ChangeSetId})
 	wantAPIError(t, err, "InvalidChangeSetStatus", "cannot be executed")
 	_, err = w.client.CreateChangeSet(t.Context(), &cfn.CreateChangeSetInput{StackName: aws.String("s"), ChangeSetName: aws.String("again"), TemplateBody: aws.String(oneThing), ChangeSetType: types.ChangeSetTypeCreate})
@@ -543,6 +546,61 @@ func TestUpdateAndBack(t *testing.T) {
 		if len(w.shelf.items) != 0 {
 			t.Fatalf("left behind: %v", w.shelf.items)
 		}
+	})
+}
+
+// TestFailedUpdateLeavesNoTrace fails an update at a random resource: afterwards the resources are as
+// before, also when the roll-back failed at first.
+func TestFailedUpdateLeavesNoTrace(t *testing.T) {
+	w := newWorld(t)
+	stacks := 0
+	rapid.Check(t, func(t *rapid.T) {
+		first, second := drawTemplate(t, "first"), drawTemplate(t, "second")
+		failing := rapid.SampledFrom([]string{"A", "B", "C", "D"}).Draw(t, "failing")
+		stuck := rapid.SampledFrom([]string{"", "A", "B", "C", "D"}).Draw(t, "stuck")
+		stacks++
+		name := fmt.Sprintf("s%d", stacks)
+		w.create(name, first)
+		before := w.snapshot()
+		if set := w.changeSet(name, "go", second); set.Status != types.ChangeSetStatusCreateComplete {
+			w.remove(name)
+			return
+		}
+		w.setFail("CREATE "+failing, "no")
+		w.setFail("UPDATE "+failing, "no")
+		w.setFail("ROLLBACK "+stuck, "stuck")
+		w.execute(name, "go")
+		w.setFail("CREATE "+failing, "")
+		w.setFail("UPDATE "+failing, "")
+		w.setFail("ROLLBACK "+stuck, "")
+		if w.stack(name).StackStatus == types.StackStatusUpdateRollbackFailed {
+			if rapid.Bool().Draw(t, "give up") {
+				w.remove(name)
+				if len(w.shelf.items) != 0 {
+					t.Fatalf("left behind: %v", w.shelf.items)
+				}
+				return
+			}
+			if _, err := w.client.ContinueUpdateRollback(context.Background(), &cfn.ContinueUpdateRollbackInput{StackName: &name}); err != nil {
+				t.Fatal(err)
+			}
+			w.settle()
+		}
+		switch status := w.stack(name).StackStatus; status {
+		case types.StackStatusUpdateComplete: // the failing resource did not change
+		case types.StackStatusUpdateRollbackComplete:
+			// What could not be deleted stays, as in AWS.
+			if after := w.snapshot(); after != before && stuck == "" {
+				t.Fatalf("after the roll-back there is %s, want %s", after, before)
+			}
+			if set := w.changeSet(name, "none", first); aws.ToString(set.StatusReason) != noChanges {
+				t.Fatalf("after the roll-back there are changes: %v", set.Changes)
+			}
+		default:
+			t.Fatalf("status %s", status)
+		}
+		w.remove(name)
+		clear(w.shelf.items)
 	})
 }
 

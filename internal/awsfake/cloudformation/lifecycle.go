@@ -116,6 +116,9 @@ func (st *stack) everything(phase Phase, retain []string) map[string]removal {
 			policy = template.Delete
 		}
 		removals[id] = removal{resource: r, made: r.Current, policy: policy}
+		if r.Before != nil && r.Current != nil && r.Before.ID != r.Current.ID { // an update was not rolled back
+			removals[id+" before the update"] = removal{resource: r, made: r.Before, policy: policy}
+		}
 	}
 	return removals
 }

@@ -85,10 +85,19 @@ func (op *operation) finish(status types.StackStatus, reason string) {
 
 // end is a last status that keeps what a roll-back needs. The lock is held.
 func (op *operation) end(status types.StackStatus, reason string) {
-	op.setStatus(status, reason)
-	if op.stack.running == op {
-		op.stack.running = nil
+	if op.stack.running != op {
+		return
 	}
+	op.setStatus(status, reason)
+	for _, set := range op.stack.ChangeSets {
+		if set.Execution == types.ExecutionStatusExecuteInProgress {
+			set.Execution = types.ExecutionStatusExecuteFailed
+			if status == types.StackStatusCreateComplete || status == types.StackStatusUpdateComplete {
+				set.Execution = types.ExecutionStatusExecuteComplete
+			}
+		}
+	}
+	op.stack.running = nil
 }
 
 func (op *operation) mark(r *stackResource, m *made, status types.ResourceStatus, reason string) {
@@ -327,21 +336,18 @@ type removal struct {
 	policy   string
 }
 
-// removeAll deletes in the order that the dependencies ask for, as much as can be.
+// removeAll deletes in the order that the dependencies ask for, as much as can be. The keys only tell the
+// removals apart.
 func (op *operation) removeAll(ctx context.Context, phase Phase, removals map[string]removal) error {
 	depends := make(map[string][]string, len(removals))
-	for id := range removals {
-		depends[id] = nil
-	}
 	for id, r := range removals {
-		if r.made == nil {
-			continue
-		}
-		for _, other := range r.made.Depends {
-			depends[other] = append(depends[other], id)
+		depends[id] = nil
+		for other, user := range removals {
+			if user.made != nil && slices.Contains(user.made.Depends, r.resource.LogicalID) {
+				depends[id] = append(depends[id], other)
+			}
 		}
 	}
-	maps.DeleteFunc(depends, func(id string, _ []string) bool { _, ok := removals[id]; return !ok })
 	return walk(ctx, depends, true, func(ctx context.Context, id string) error {
 		return op.remove(ctx, phase, removals[id])
 	})

@@ -54,6 +54,9 @@ func (s *Service) UnmarshalState(data []byte) error {
 			s.setStatus(st, after, errClosed.Error(), nil)
 		}
 		for _, set := range st.ChangeSets {
+			if set.Execution == types.ExecutionStatusExecuteInProgress {
+				set.Execution = types.ExecutionStatusExecuteFailed
+			}
 			if set.Status == types.ChangeSetStatusCreatePending || set.Status == types.ChangeSetStatusCreateInProgress {
 				set.Status, set.Reason = types.ChangeSetStatusFailed, errClosed.Error()
 			}

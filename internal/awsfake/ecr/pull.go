@@ -2,6 +2,7 @@ package ecr
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -23,15 +24,14 @@ func digestOf(raw []byte) string {
 // the one for an architecture as Go names it. Its layers are read from the storage as they are asked
 // for. The error is in the words that a container engine has for it.
 func (s *Service) Image(reference, architecture string) (v1.Image, error) {
-	name, ok := strings.CutPrefix(reference, s.config.Host+"/")
-	if !ok {
+	host, name, _ := strings.Cut(reference, "/")
+	if hostName(host) != hostName(s.config.Host) {
 		return nil, fmt.Errorf("failed to resolve ref %s: only the registry %s is there", reference, s.config.Host)
 	}
 	name, wanted, byDigest := strings.Cut(name, "@")
 	if !byDigest {
-		if name, wanted, ok = strings.Cut(name, ":"); !ok {
-			wanted = "latest"
-		}
+		name, wanted, _ = strings.Cut(name, ":")
+		wanted = cmp.Or(wanted, "latest")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,6 +50,12 @@ func (s *Service) Image(reference, architecture string) (v1.Image, error) {
 		}
 	}
 	return partial.CompressedToImage(stored{img, store{s.config.Dir}, name})
+}
+
+// hostName is a host without its port: a reference that was saved may have the port of an earlier run.
+func hostName(host string) string {
+	name, _, _ := strings.Cut(host, ":")
+	return name
 }
 
 // member returns the image of an index that is for Linux on an architecture.

@@ -81,8 +81,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Path == "/v2/" || r.URL.Path == "/v2" {
 		return nil
 	}
-	// An upload of no name yet ends in a slash, which parse cuts.
-	req, ok := parse(strings.Replace(r.URL.Path, "/blobs/uploads", "/blobs/uploads/", 1))
+	req, ok := parse(r.URL.Path)
 	if !ok {
 		return refuse(http.StatusNotFound, "UNSUPPORTED", "The registry does not know %s", r.URL.Path)
 	}

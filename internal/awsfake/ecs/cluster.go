@@ -37,7 +37,7 @@ func (s *Service) allowIn(call *protocol.Call, action string, cluster *string, r
 	return call.AllowIf("ecs:"+action, map[string]string{"ecs:cluster": s.clusterARN(cluster)}, resources...)
 }
 
-// make makes a cluster; the lock is held.
+// makeCluster makes a cluster; the lock is held.
 func (s *Service) makeCluster(in *ecs.CreateClusterInput) (*cluster, error) {
 	name := clusterName(in.ClusterName)
 	if err := checkStrategy(in.CapacityProviders, in.DefaultCapacityProviderStrategy); err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,8 +18,12 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// defaultStopTimeout is how long a container may take to end (aws.md 5.3).
-const defaultStopTimeout = 30 * time.Second
+const (
+	// defaultStopTimeout is how long a container may take to end (aws.md 5.3).
+	defaultStopTimeout = 30 * time.Second
+	// maxBusy is how often a program is tried again that cannot run yet.
+	maxBusy = 20
+)
 
 // container is a container of a task.
 type container struct {
@@ -182,14 +187,13 @@ func (c *container) awaitNeeds() (ready bool, err error) {
 
 // start starts the process.
 func (c *container) start() error {
-	cmd, err := c.command(c.arguments())
-	if err != nil {
-		return err
+	p, err := c.launch()
+	// A process that was forked while the program's file was being written holds it for writing until
+	// it is a program of its own, and Linux runs no file that is.
+	for attempt := 1; errors.Is(err, syscall.ETXTBSY) && attempt <= maxBusy; attempt++ {
+		time.Sleep(time.Duration(attempt) * time.Millisecond)
+		p, err = c.launch()
 	}
-	if c.output != nil {
-		cmd.Stdout, cmd.Stderr = c.output, c.output
-	}
-	p, err := startProcess(cmd)
 	if err != nil {
 		return err
 	}
@@ -203,6 +207,18 @@ func (c *container) start() error {
 		}}
 	})
 	return nil
+}
+
+// launch makes a process of the container's command line.
+func (c *container) launch() (*process, error) {
+	cmd, err := c.command(c.arguments())
+	if err != nil {
+		return nil, err
+	}
+	if c.output != nil {
+		cmd.Stdout, cmd.Stderr = c.output, c.output
+	}
+	return startProcess(cmd)
 }
 
 // runtimeID is the container's as Fargate makes it: the task's id and a number.

@@ -5,10 +5,13 @@ package ecs
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -124,9 +127,26 @@ func New(config Config) *Service {
 		clusters: map[string]*cluster{}, families: map[string]*family{}, tasks: map[string]*task{}, launches: map[string]launch{},
 		closing: make(chan struct{}),
 	}
+	s.sweep()
 	s.running.Go(s.sampleUntilClosed)
 	return s
 }
+
+// sweep removes what the tasks of an earlier process left, which had no time to.
+func (s *Service) sweep() {
+	for _, pattern := range []string{taskDir("*"), "unpack-*"} {
+		left, err := filepath.Glob(filepath.Join(s.config.Dir, pattern))
+		for _, dir := range left {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+		if err != nil {
+			s.config.Logger.Warn("files of an earlier process stay", "error", err)
+		}
+	}
+}
+
+// taskDir is the name of the directory of a task's files.
+func taskDir(id string) string { return "task-" + id }
 
 // Close kills the containers of all tasks and returns when they are gone. No task can be started any
 // more.

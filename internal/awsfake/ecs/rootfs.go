@@ -56,14 +56,18 @@ func Unpack(img v1.Image, dir string) (err error) {
 	defer func() { err = errors.Join(err, files.Close()) }()
 	for archive := tar.NewReader(files); ; {
 		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil {
+		ended := errors.Is(err, io.EOF)
+		if ended {
+			// The archive ends also where a layer has an error, which comes after it.
+			_, err = io.Copy(io.Discard, files)
+		} else if err == nil {
 			err = unpackEntry(root, header, archive)
 		}
 		if err != nil {
 			return fmt.Errorf("image layer: %w", err)
+		}
+		if ended {
+			return nil
 		}
 	}
 }
@@ -124,7 +128,7 @@ func copyFiles(from, to string) error {
 		}
 		switch {
 		case entry.IsDir():
-			return os.MkdirAll(target, info.Mode().Perm())
+			return os.MkdirAll(target, info.Mode().Perm()|0o700)
 		case info.Mode()&fs.ModeSymlink != 0:
 			link, err := os.Readlink(file)
 			if err != nil {

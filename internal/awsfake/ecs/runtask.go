@@ -18,19 +18,17 @@ import (
 
 // order is what a task is started from, whoever asks for it.
 type order struct {
-	cluster     *cluster
-	definition  *definition
-	overrides   types.TaskOverride
-	strategy    []types.CapacityProviderStrategyItem
-	launchType  types.LaunchType
-	network     *types.NetworkConfiguration
-	group       string
-	service     *service // nil for RunTask
-	startedBy   *string
-	exec        bool
-	tags        []types.Tag
-	platform    *string
-	enableAgent bool
+	cluster    *cluster
+	definition *definition
+	overrides  types.TaskOverride
+	strategy   []types.CapacityProviderStrategyItem
+	launchType types.LaunchType
+	network    *types.NetworkConfiguration
+	group      string
+	service    *service // nil for RunTask
+	startedBy  *string
+	exec       bool
+	tags       []types.Tag
 }
 
 // launch is an answer of RunTask that a client token may ask for again.
@@ -125,7 +123,7 @@ func (s *Service) orderOf(call *protocol.Call, in *ecs.RunTaskInput, d *definiti
 	}
 	o := &order{
 		cluster: c, definition: d, launchType: in.LaunchType, network: in.NetworkConfiguration, startedBy: in.StartedBy,
-		group: cmp.Or(aws.ToString(in.Group), "family:"+*d.Definition.Family), exec: in.EnableExecuteCommand, platform: in.PlatformVersion,
+		group: cmp.Or(aws.ToString(in.Group), "family:"+*d.Definition.Family), exec: in.EnableExecuteCommand,
 	}
 	if in.Overrides != nil {
 		o.overrides = *in.Overrides

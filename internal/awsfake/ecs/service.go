@@ -3,6 +3,7 @@ package ecs
 import (
 	"cmp"
 	"context"
+	"reflect"
 	"slices"
 	"time"
 
@@ -173,8 +174,12 @@ func (s *Service) startServiceTask(svc *service) error {
 	if err != nil {
 		return err
 	}
+	d := s.definition(*svc.Service.TaskDefinition)
+	if d == nil {
+		return protocol.Errorf("ClientException", "TaskDefinition not found.")
+	}
 	o := &order{
-		cluster: c, definition: s.definition(*svc.Service.TaskDefinition), launchType: svc.Service.LaunchType, network: svc.Service.NetworkConfiguration,
+		cluster: c, definition: d, launchType: svc.Service.LaunchType, network: svc.Service.NetworkConfiguration,
 		group: "service:" + *svc.Service.ServiceName, service: svc, startedBy: aws.String(svc.deployment()), exec: svc.Service.EnableExecuteCommand,
 	}
 	if svc.Service.PropagateTags == types.PropagateTagsService {
@@ -320,10 +325,10 @@ func (s *Service) update(svc *service, in *ecs.UpdateServiceInput) error {
 		deploy = deploy || *changed.TaskDefinition != *d.Definition.TaskDefinitionArn
 		changed.TaskDefinition = d.Definition.TaskDefinitionArn
 	}
-	if in.NetworkConfiguration != nil {
+	if in.NetworkConfiguration != nil && !reflect.DeepEqual(in.NetworkConfiguration, changed.NetworkConfiguration) {
 		changed.NetworkConfiguration, deploy = in.NetworkConfiguration, true
 	}
-	if in.CapacityProviderStrategy != nil {
+	if in.CapacityProviderStrategy != nil && !reflect.DeepEqual(in.CapacityProviderStrategy, changed.CapacityProviderStrategy) {
 		changed.CapacityProviderStrategy, changed.LaunchType, deploy = in.CapacityProviderStrategy, "", true
 		c, err := s.cluster(svc.Service.ClusterArn)
 		if err != nil {

@@ -55,7 +55,7 @@ func (s *Service) newTask(o *order, provider string) *task {
 	name := *o.cluster.Cluster.ClusterName
 	definition := o.definition.Definition
 	t := &task{
-		service: s, id: id, cluster: name, order: o, definition: &definition, dir: filepath.Join(s.config.Dir, "task-"+id),
+		service: s, id: id, cluster: name, order: o, definition: &definition, dir: filepath.Join(s.config.Dir, taskDir(id)),
 		units: o.units(), memory: o.megabytes(), ending: make(chan struct{}), over: make(chan struct{}), release: func() {},
 	}
 	t.shown = types.Task{

@@ -101,8 +101,10 @@ func (i *IAM) request(p *principal, key *accessKey, arn, action, resource string
 			keys["aws:principaltag/"+strings.ToLower(name)] = []string{value}
 		}
 	}
-	for name, value := range conditions {
-		keys[strings.ToLower(name)] = protocol.Values(value)
+	for _, given := range []map[string]string{key.Conditions, conditions} {
+		for name, value := range given {
+			keys[strings.ToLower(name)] = protocol.Values(value)
+		}
 	}
 	return request{action: action, resource: resource, keys: keys, principals: []string{"AWS:" + arn, "AWS:" + p.ARN, "AWS:" + i.arn("root", "", ""), "AWS:" + i.account}}
 }

@@ -80,7 +80,7 @@ type accessKey struct {
 	ID, Secret, Token string
 	User, Role        string
 	Session           string
-	Tags              map[string]string // session tags
+	Tags, Conditions  map[string]string // session tags, keys of every call
 	Expires           time.Time         // zero = never
 }
 

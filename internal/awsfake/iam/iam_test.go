@@ -113,7 +113,7 @@ func TestSessionsWorkAsTheirRoleUntilTheyAreOver(t *testing.T) {
 		t.Error("another account may not assume the role, want an error")
 	}
 
-	key, secret, token, expires, err := w.iam.Session(*role.Role.Arn, "abc")
+	key, secret, token, expires, err := w.iam.Session(*role.Role.Arn, "abc", nil)
 	if err != nil || !expires.Equal(w.now.Add(time.Hour)) {
 		t.Fatalf("session until %v, %v", expires, err)
 	}
@@ -342,4 +342,35 @@ func TestTheAccountIsKept(t *testing.T) {
 	check[*awsiam.GetRoleOutput](t)(reader.GetRole(t.Context(), &awsiam.GetRoleInput{RoleName: aws.String("r")}))
 	_, err = reader.ListRoles(t.Context(), nil)
 	wantCode(t, err, "AccessDenied")
+}
+
+func TestConditionsOfASessionHoldForItsCalls(t *testing.T) {
+	w := newWorld(t)
+	client := awsiam.NewFromConfig(w.config)
+	role := check[*awsiam.CreateRoleOutput](t)(client.CreateRole(t.Context(), &awsiam.CreateRoleInput{RoleName: aws.String("worker"), AssumeRolePolicyDocument: aws.String(trustECS)}))
+	check[*awsiam.PutRolePolicyOutput](t)(client.PutRolePolicy(t.Context(), &awsiam.PutRolePolicyInput{RoleName: aws.String("worker"), PolicyName: aws.String("p"), PolicyDocument: aws.String(`{"Statement":[
+		{"Effect":"Allow","Action":"iam:ListRoles","Resource":"*"},
+		{"Effect":"Deny","Action":"iam:ListRoles","Resource":"*","Condition":{"ArnEquals":{"lambda:SourceFunctionArn":"arn:f"}}}]}`)}))
+	for _, test := range []struct {
+		conditions map[string]string
+		allowed    bool
+	}{{nil, true}, {map[string]string{"lambda:SourceFunctionArn": "arn:g"}, true}, {map[string]string{"lambda:SourceFunctionArn": "arn:f"}, false}} {
+		key, secret, token, _, err := w.iam.Session(*role.Role.Arn, "s", test.conditions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := awsiam.NewFromConfig(as(w.config, key, secret, token)).ListRoles(t.Context(), nil); (err == nil) != test.allowed {
+			t.Errorf("with %v: %v, want allowed = %v", test.conditions, err, test.allowed)
+		}
+	}
+	guard, err := w.iam.Guard(*role.Role.Arn, "service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := guard.Allow("iam:ListRoles", "*", nil); err != nil {
+		t.Errorf("the service as the role: %v", err)
+	}
+	if err := guard.Allow("iam:GetRole", "*", nil); err == nil || !strings.Contains(err.Error(), "assumed-role/worker/service is not authorized") {
+		t.Errorf("the service as the role: %v, want a denial", err)
+	}
 }

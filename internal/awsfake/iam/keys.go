@@ -50,15 +50,32 @@ func (i *IAM) principalARN(k *accessKey, p *principal) string {
 }
 
 // Session makes keys for a task or a function that works as a role. name is the session's name, which
-// the caller's ARN ends with. Whether the service may assume the role is for Trusts to say.
-func (i *IAM) Session(roleARN, name string) (key, secret, token string, expires time.Time, err error) {
+// the caller's ARN ends with; conditions are keys that every call with these keys carries, such as
+// lambda:SourceFunctionArn. Whether the service may assume the role is for Trusts to say.
+func (i *IAM) Session(roleARN, name string, conditions map[string]string) (key, secret, token string, expires time.Time, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	k, err := i.session(roleARN, name, i.lifetime, nil)
 	if err != nil {
 		return "", "", "", time.Time{}, err
 	}
+	k.Conditions = conditions
 	return k.ID, k.Secret, k.Token, k.Expires, nil
+}
+
+// Guard is the check of what a service may do as a role, without keys; nil when that is everything.
+func (i *IAM) Guard(roleARN, session string) (protocol.Guard, error) {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	role := i.roleOf(roleARN)
+	if role == nil {
+		return nil, noRole(nameOf(roleARN))
+	}
+	if unrestricted(role) {
+		return nil, nil
+	}
+	key := &accessKey{Role: role.Name, Session: session}
+	return &guard{iam: i, key: key, arn: i.principalARN(key, role)}, nil
 }
 
 func (i *IAM) session(roleARN, name string, lifetime time.Duration, tags map[string]string) (*accessKey, error) {

@@ -52,7 +52,7 @@ func (s *Service) start(t target) (*environment, error) {
 	folder := s.folderOf(*t.config.CodeSha256)
 	bootstrap := filepath.Join(folder, "bootstrap")
 	if _, err := os.Stat(bootstrap); err != nil {
-		return nil, fmt.Errorf("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]") //nolint:staticcheck // the platform's text
+		return nil, err
 	}
 	role := aws.ToString(t.config.Role)
 	credentials, err := s.config.Sessions.Session(s.running, role, *t.config.FunctionName)

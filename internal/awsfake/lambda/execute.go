@@ -2,7 +2,9 @@ package lambda
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"strconv"
 	"strings"
@@ -72,7 +74,10 @@ func (s *Service) boot(t target, j *job) (*environment, outcome) {
 	timeout := time.Duration(*t.config.Timeout) * time.Second
 	for attempt, limit := range []time.Duration{initTimeout, timeout} {
 		e, err := s.start(t)
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, failed("Runtime.InvalidEntrypoint", "RequestId: %s Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]", j.id)
+		case err != nil:
 			return nil, failed("Runtime.InvalidEntrypoint", "RequestId: %s Error: %v", j.id, err)
 		}
 		out, ok := e.initialise(j, limit)

@@ -98,6 +98,13 @@ func itoa(n int) string {
 	return string(text)
 }
 
+func TestAnEnvironmentThatIsNotCalledEnds(t *testing.T) {
+	b := newBench(t, func(c *lambda.Config) { c.IdleTime = time.Millisecond })
+	b.make(nil)
+	pid := b.call(order{}).PID
+	until(t, "the process ends", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+}
+
 func TestAnUpdateReplacesTheEnvironment(t *testing.T) {
 	b := newBench(t, nil)
 	b.make(nil)
@@ -356,6 +363,3 @@ func TestAThrottledEventIsTriedUntilItIsTooOld(t *testing.T) {
 		t.Errorf("%v calls, %v throttles, waited %v", b.metric("Invocations"), b.metric("Throttles"), w.all)
 	}
 }
-
-// second is the error of a call whose answer does not matter.
-func second[T any](_ T, err error) error { return err }

@@ -1,6 +1,7 @@
 package lambda_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -23,9 +24,7 @@ func workerFunction(change map[string]any) *resource.Resource {
 		"FunctionName": "f", "Role": role, "Runtime": "python3.12", "Handler": "index.handler", "Timeout": "300", "MemorySize": 1769.0,
 		"Code": map[string]any{"ZipFile": "raise"}, "Environment": map[string]any{"Variables": map[string]any{"TARGET_STACK_NAME": "s"}},
 	}
-	for key, value := range change {
-		properties[key] = value
-	}
+	maps.Copy(properties, change)
 	return stackResource("AWS::Lambda::Function", properties)
 }
 

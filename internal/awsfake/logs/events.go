@@ -46,7 +46,7 @@ func (g *group) stream(name *string) (*stream, error) {
 	return nil, errNoStream
 }
 
-// open returns a stream of a group, which it makes when make is set; the lock is held.
+// open returns a stream of a group, and makes it when it is not there; the lock is held.
 func (s *Service) open(g *group, name string) *stream {
 	st := g.streams[name]
 	if st == nil {
@@ -128,7 +128,7 @@ func (s *Service) describeLogStreams(_ context.Context, call *protocol.Call, in 
 
 func (s *Service) describeStream(g *group, st *stream) types.LogStream {
 	described := types.LogStream{
-		LogStreamName: &st.name, CreationTime: &st.created, StoredBytes: aws.Int64(st.bytes()),
+		LogStreamName: &st.name, CreationTime: &st.created,
 		Arn: aws.String(s.arn(g.Name) + ":log-stream:" + st.name),
 	}
 	if n := len(st.events); n > 0 {

@@ -2,7 +2,9 @@ package logs
 
 import (
 	"bytes"
+	"cmp"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -66,4 +68,27 @@ func (w *writer) event(message []byte) {
 	defer w.service.mu.Unlock()
 	now := w.service.now()
 	w.stream.add(event{at: now, ingested: now, message: string(message)})
+}
+
+// Lines returns the messages of a stream in the order of their times, or of all streams of a group when
+// the stream's name is empty. What is not there has none.
+func (s *Service) Lines(group, stream string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[group]
+	if g == nil {
+		return nil
+	}
+	var events []event
+	for name, st := range g.streams {
+		if stream == "" || stream == name {
+			events = append(events, st.events...)
+		}
+	}
+	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
+	lines := make([]string, len(events))
+	for i, e := range events {
+		lines[i] = e.message
+	}
+	return lines
 }

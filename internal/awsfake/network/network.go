@@ -273,6 +273,23 @@ func tagsOf(tags map[string]string) []types.Tag {
 	return out
 }
 
+// Exists says whether there is a resource of a parameter's type, such as AWS::EC2::VPC::Id; types that
+// are no networks' are taken for granted.
+func (n *Network) Exists(kind, id string) bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	switch kind {
+	case "AWS::EC2::VPC::Id":
+		return n.findVPC(id) != nil
+	case "AWS::EC2::Subnet::Id":
+		return slices.ContainsFunc(n.state.Subnets, func(s types.Subnet) bool { return *s.SubnetId == id })
+	case "AWS::EC2::SecurityGroup::Id":
+		return n.group(id) != nil
+	default:
+		return true
+	}
+}
+
 // Tagged returns the tags of endpoints and groups by ARN.
 func (n *Network) Tagged() map[string]map[string]string {
 	n.mu.RLock()

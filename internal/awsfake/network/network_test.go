@@ -105,6 +105,23 @@ func TestWhatIsNotThereIsNamed(t *testing.T) {
 	}
 }
 
+func TestParametersCanBeChecked(t *testing.T) {
+	n, _ := newNetwork(t)
+	for _, test := range []struct {
+		kind, id string
+		want     bool
+	}{
+		{"AWS::EC2::VPC::Id", "vpc-local", true}, {"AWS::EC2::VPC::Id", "vpc-x", false},
+		{"AWS::EC2::Subnet::Id", "subnet-b", true}, {"AWS::EC2::Subnet::Id", "subnet-x", false},
+		{"AWS::EC2::SecurityGroup::Id", "sg-default-local", true}, {"AWS::EC2::SecurityGroup::Id", "sg-x", false},
+		{"AWS::Route53::HostedZone::Id", "Z1", true},
+	} {
+		if got := n.Exists(test.kind, test.id); got != test.want {
+			t.Errorf("%s %s: %v, want %v", test.kind, test.id, got, test.want)
+		}
+	}
+}
+
 func of(id string, properties map[string]any) *resource.Resource {
 	return &resource.Resource{Stack: "s", LogicalID: id, Tags: map[string]string{"stack": "s"}, Properties: properties}
 }

@@ -13,7 +13,9 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"sync"
 
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/encoding/cbor"
 )
@@ -51,6 +53,9 @@ type Front struct {
 	Fail func(call *Call) error
 	// Log gets errors that are no *Error; nil discards them.
 	Log *slog.Logger
+
+	signing sync.Once
+	signer  *v4.Signer // keeps the keys that it derives for each day
 }
 
 // spoken is the wire protocol of one request, which may be another one than the service's usual.
@@ -148,7 +153,8 @@ func (f *Front) admit(x *exchange) error {
 			return err
 		}
 		if identity.Secret != "" {
-			if err := signature.check(x.r, x.body, identity.Secret); err != nil {
+			f.signing.Do(func() { f.signer = v4.NewSigner() })
+			if err := signature.check(f.signer, x.r, x.body, identity.Secret); err != nil {
 				return err
 			}
 		}
@@ -219,6 +225,7 @@ func (x *exchange) decode(into any) error {
 }
 
 func (x *exchange) answer(output any) {
+	withLists(output)
 	switch x.speaks {
 	case speaksCBOR:
 		x.write(http.StatusOK, "application/cbor", cbor.Encode(cborOf(treeOf(output.(smithy.Serializable)))))
@@ -238,6 +245,17 @@ func (x *exchange) answer(output any) {
 			writeXML(&b, ec2Tree(reflect.ValueOf(output).Elem()))
 		})
 		x.write(http.StatusOK, "text/xml", b.Bytes())
+	}
+}
+
+// withLists makes lists of the answer empty that are absent: services answer so.
+func withLists(output any) {
+	structure := reflect.ValueOf(output).Elem()
+	for i := range structure.NumField() {
+		field := structure.Field(i)
+		if field.Kind() == reflect.Slice && field.Type() != bytesType && field.IsNil() && field.CanSet() {
+			field.Set(reflect.MakeSlice(field.Type(), 0, 0))
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ func DecodeREST(r *http.Request, into any) error {
 // WriteREST answers an SDK output type as REST's JSON. Members that the model puts into headers or
 // makes the whole body are left to the service.
 func WriteREST(w http.ResponseWriter, status int, output smithy.Serializable) {
+	withLists(output)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(jsonBytes(jsonOf(treeOf(output), true))) // a client that left needs no answer

@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -60,7 +59,7 @@ func signatureOf(r *http.Request) (*signature, error) {
 }
 
 // check signs the request again with the key's secret and compares.
-func (s *signature) check(r *http.Request, body []byte, secret string) error {
+func (s *signature) check(signer *v4.Signer, r *http.Request, body []byte, secret string) error {
 	mismatch := &Error{
 		Status: http.StatusForbidden, Code: "SignatureDoesNotMatch",
 		Message: "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.",
@@ -91,9 +90,9 @@ func (s *signature) check(r *http.Request, body []byte, secret string) error {
 	}
 	var computed string
 	if s.presigned {
-		computed, err = presignAgain(r.Context(), again, credentials, hash, s, at)
+		computed, err = presignAgain(signer, again, credentials, hash, s, at)
 	} else {
-		err = v4.NewSigner().SignHTTP(r.Context(), credentials, again, hash, s.service, s.region, at)
+		err = signer.SignHTTP(r.Context(), credentials, again, hash, s.service, s.region, at)
 		_, computed, _ = strings.Cut(again.Header.Get("Authorization"), "Signature=")
 	}
 	if err != nil || subtle.ConstantTimeCompare([]byte(computed), []byte(s.value)) != 1 {
@@ -102,13 +101,13 @@ func (s *signature) check(r *http.Request, body []byte, secret string) error {
 	return nil
 }
 
-func presignAgain(ctx context.Context, again *http.Request, credentials aws.Credentials, hash string, s *signature, at time.Time) (string, error) {
+func presignAgain(signer *v4.Signer, again *http.Request, credentials aws.Credentials, hash string, s *signature, at time.Time) (string, error) {
 	query := again.URL.Query()
 	for _, name := range []string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-SignedHeaders", "X-Amz-Signature", "X-Amz-Date", "X-Amz-Security-Token"} {
 		query.Del(name)
 	}
 	again.URL.RawQuery = query.Encode()
-	signed, _, err := v4.NewSigner().PresignHTTP(ctx, credentials, again, hash, s.service, s.region, at)
+	signed, _, err := signer.PresignHTTP(again.Context(), credentials, again, hash, s.service, s.region, at)
 	if err != nil {
 		return "", err
 	}

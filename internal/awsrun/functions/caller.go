@@ -119,6 +119,20 @@ func (c *Caller) Invoke(ctx context.Context, function string, timeout time.Durat
 	return headless(out)
 }
 
+// Purge asks a function, without waiting for it, to remove what a run has on the table: a run that goes
+// on in another call ends then.
+func (c *Caller) Purge(ctx context.Context, function, runID string) error {
+	payload, err := json.Marshal(invocation.Event{Config: invocation.Config{Mode: invocation.ModePurge, RunID: runID}})
+	if err != nil {
+		return fmt.Errorf("event: %w", err)
+	}
+	_, err = c.client.Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, InvocationType: types.InvocationTypeEvent, Payload: payload})
+	if err != nil {
+		return fmt.Errorf("invoke %s: %w", function, err)
+	}
+	return nil
+}
+
 // patient is an HTTP client for one call that is silent for as long as a function may run. It trusts whom
 // the account's client trusts.
 func (c *Caller) patient(timeout time.Duration) (*http.Client, time.Duration) {

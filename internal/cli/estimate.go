@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/zeroae/zae-limiter-go/internal/cost"
+	"github.com/zeroae/zae-limiter-go/internal/report"
+)
+
+// announceCost says on stderr what a run costs at the most, and what stops it. A run whose machines
+// alone cost more than that is refused.
+func (a *app) announceCost(plan cost.Plan, bound budget) error {
+	prices := cost.Published()
+	e := prices.Estimate(plan)
+	fmt.Fprintf(a.stderr, "Cost:       at most about $%.2f (%s)\n", e.Total(), estimateText(e, prices))
+	switch {
+	case bound.usd > 0 && e.Compute() > bound.usd:
+		return usage(withHint(fmt.Errorf("the machines of the run cost $%.2f, more than --max-cost %v", e.Compute(), bound.usd), "give a larger --max-cost if it is meant"))
+	case bound.usd > 0 && e.Total() > bound.usd:
+		fmt.Fprintf(a.stderr, "            the run is stopped when it has cost $%v (--max-cost)\n", bound.usd)
+	}
+	return nil
+}
+
+func estimateText(e cost.Estimate, prices cost.Prices) string {
+	text := fmt.Sprintf("table $%.2f for %s acquires at full speed", e.Table, formatCount(int64(e.Acquires)))
+	if e.Task > 0 {
+		text += fmt.Sprintf(", task $%.4f", e.Task)
+	}
+	if e.Functions > 0 {
+		text += fmt.Sprintf(", functions $%.4f", e.Functions)
+	}
+	return fmt.Sprintf("%s; prices of %s, %s", text, prices.Date, prices.Region)
+}
+
+// machines are what a run used beside the table.
+type machines struct {
+	task     *cost.Task // nil = none
+	taskFor  time.Duration
+	function cost.Function
+	workers  int
+	// workersFor is how long each worker was there.
+	workersFor time.Duration
+}
+
+// charge adds to a result what its machines cost, and says on stderr what all of it did.
+func (a *app) charge(r *report.Result, used machines) {
+	prices := cost.Published()
+	compute := 0.0
+	if used.task != nil {
+		compute += max(used.taskFor, time.Minute).Hours() * prices.TaskHour(*used.task) // a minute is the least that is charged
+	}
+	compute += float64(used.workers) * (used.workersFor.Hours()*prices.WorkerHour(used.function) + prices.LambdaRequest)
+	r.AddCompute(compute, report.PriceListRef{Date: prices.Date, Region: prices.Region})
+	table := "unknown"
+	if r.Cost.TableUSD != nil {
+		table = fmt.Sprintf("$%.4f", *r.Cost.TableUSD)
+	}
+	fmt.Fprintf(a.stderr, "Cost:       about $%.4f (table %s, machines $%.4f)\n", orZero(r.Cost.EstimateUSD), table, compute)
+}
