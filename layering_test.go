@@ -65,7 +65,7 @@ var allowedImports = map[string][]string{
 	"internal/awsfake/ecr":                     {"internal/awsfake/protocol", "internal/awsfake/resource"},
 	"internal/awsfake/ecs":                     {"internal/awsfake/protocol", "internal/awsfake/resource"},
 	"internal/awsfake/logs":                    {"internal/awsfake/protocol", "internal/awsfake/resource"},
-	"internal/awsfake/metrics":                 {"internal/awsfake/protocol"},
+	"internal/awsfake/metrics":                 {"internal/awsfake/protocol", "internal/awsfake/resource"},
 	"internal/awsfake/quotas":                  {"internal/awsfake/protocol"},
 	"internal/awsfake/ssm":                     {"internal/awsfake/protocol"},
 	"internal/awsfake/tagging":                 {"internal/awsfake/protocol"},

@@ -234,7 +234,7 @@ func TestLoadOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parameters := loadOptions().Parameters(&Target{RoleFormat: "{}"}, plan, "sha256:1", "b-1")
+	parameters := loadOptions().Parameters(&Target{RoleFormat: "{}"}, plan, map[string]string{"ImageDigest": "sha256:1", "BuildId": "b-1", "CodeSha256": "c"})
 	declared := keys(lookup(parse(t, LoadTemplate()), "Parameters"))
 	for _, name := range declared {
 		if _, set := parameters[name]; !set {

@@ -3,6 +3,7 @@ package awsdeploy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -78,8 +79,8 @@ func (o *LoadOptions) Validate() error {
 }
 
 // Parameters are those of the template. The target says how roles are named and bounded, the plan which
-// endpoints are made; digest and build are those of what is shipped.
-func (o *LoadOptions) Parameters(target *Target, plan *EndpointPlan, digest, build string) map[string]string {
+// endpoints are made; shipped are the parameters of what is shipped.
+func (o *LoadOptions) Parameters(target *Target, plan *EndpointPlan, shipped map[string]string) map[string]string {
 	parameters := map[string]string{
 		"TargetStackName": o.Name, "VpcId": o.VPC, "PrivateSubnetIds": strings.Join(o.Subnets, ","),
 		"MaxWorkers": strconv.Itoa(o.MaxWorkers), "UsersPerWorker": strconv.Itoa(o.UsersPerWorker), "MinWorkers": strconv.Itoa(o.MinWorkers),
@@ -87,15 +88,14 @@ func (o *LoadOptions) Parameters(target *Target, plan *EndpointPlan, digest, bui
 		"LambdaMemory": strconv.Itoa(o.WorkerMemoryMB), "CapacityProvider": o.CapacityProvider,
 		"PermissionBoundary": target.Boundary, "RoleNameFormat": target.RoleFormat,
 		"RepositoryName": repositoryParameter(o.Name),
-		"ImageDigest":    digest, "BuildId": build, "Architecture": o.Architecture, "Locustfile": o.Locustfile,
+		"Architecture":   o.Architecture, "Locustfile": o.Locustfile,
 		"ReservedConcurrency": "none", "LogRetentionDays": strconv.Itoa(o.LogRetentionDays), "ContainerInsights": o.ContainerInsights,
 	}
 	if o.ReservedConcurrency > 0 {
 		parameters["ReservedConcurrency"] = strconv.Itoa(o.ReservedConcurrency)
 	}
-	for name, value := range plan.Parameters {
-		parameters[name] = value
-	}
+	maps.Copy(parameters, plan.Parameters)
+	maps.Copy(parameters, shipped)
 	return parameters
 }
 

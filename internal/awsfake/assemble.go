@@ -113,7 +113,7 @@ func (c *Cloud) list() []part {
 			name: "logs", services: []protocol.Service{c.Logs.API()}, providers: c.Logs.Providers(), tagged: c.Logs.Tagged,
 			save: c.Logs.MarshalJSON, load: c.Logs.UnmarshalJSON,
 		},
-		{name: "metrics", services: []protocol.Service{c.Metrics.API()}},
+		{name: "metrics", services: []protocol.Service{c.Metrics.API()}, providers: c.Metrics.Providers()},
 		{
 			name: "registry", services: []protocol.Service{c.Registry.API()}, providers: c.Registry.Providers(), tagged: c.Registry.Tagged,
 			save: c.Registry.MarshalJSON, load: c.Registry.UnmarshalJSON, routes: map[string]http.Handler{"/v2/": c.Registry},

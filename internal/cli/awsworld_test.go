@@ -76,8 +76,8 @@ func newAWSWorld(t *testing.T) *awsWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	providers := resource.Providers{"AWS::CloudWatch::Alarm": shelf{}, "AWS::SQS::Queue": shelf{}, "AWS::S3::Bucket": shelf{}, "AWS::Lambda::EventSourceMapping": shelf{}}
-	for _, more := range []resource.Providers{w.iam.Providers(), net.Providers(), registry.Providers(), log.Providers(), tasks.Providers(), functions.Providers(), tables.Providers()} {
+	providers := resource.Providers{"AWS::SQS::Queue": shelf{}, "AWS::S3::Bucket": shelf{}, "AWS::Lambda::EventSourceMapping": shelf{}}
+	for _, more := range []resource.Providers{w.iam.Providers(), net.Providers(), measured.Providers(), registry.Providers(), log.Providers(), tasks.Providers(), functions.Providers(), tables.Providers()} {
 		for name, provider := range more {
 			if providers[name] == nil {
 				providers[name] = provider
@@ -256,7 +256,7 @@ type noLogs struct{}
 func (noLogs) Write(string, string, time.Time, string)                              {}
 func (noLogs) Record(string, string, map[string]string, time.Time, float64, string) {}
 
-// shelf provides what of a limiter's stack does nothing here: alarms, and the surroundings of the Python
+// shelf provides the surroundings of the Python
 // tool's functions.
 type shelf struct{}
 

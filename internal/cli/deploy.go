@@ -174,15 +174,48 @@ func (a *app) openStacksFor(ctx context.Context, flags accountFlags, name string
 
 // shipment is a build with what is made of it.
 type shipment struct {
-	build  *artifact.Build
-	files  *artifact.Files
-	image  v1.Image
-	digest string
-	code   []byte
+	build *artifact.Build
+	files *artifact.Files
+	// Image and package are made when they are needed, once.
+	image func() (v1.Image, error)
+	code  func() ([]byte, error)
+	// digest of the image and CodeSHA256 of the package.
+	digest, sum string
 }
 
-// pack makes image and package side by side.
-func (s *stacker) pack(f *shipFlags, arch string) (*shipment, error) {
+// parameters are those of the stack that say what is shipped.
+func (p *shipment) parameters() map[string]string {
+	return map[string]string{"ImageDigest": p.digest, "BuildId": p.build.ID, "CodeSha256": p.sum}
+}
+
+// weigh finds out digest and CodeSHA256: those that the stack has recorded of the same build, so that
+// nothing needs to be compressed when nothing has changed, or those of image and package, made side by side.
+func (p *shipment) weigh(before *stack.Stack) error {
+	if before != nil && before.Parameters["BuildId"] == p.build.ID && before.Parameters["ImageDigest"] != "" && before.Parameters["CodeSha256"] != "" {
+		p.digest, p.sum = before.Parameters["ImageDigest"], before.Parameters["CodeSha256"]
+		return nil
+	}
+	var work sync.WaitGroup
+	var imageErr, codeErr error
+	work.Go(func() {
+		image, err := p.image()
+		if err != nil {
+			imageErr = err
+			return
+		}
+		hash, err := image.Digest()
+		p.digest, imageErr = hash.String(), err
+	})
+	work.Go(func() {
+		code, err := p.code()
+		p.sum, codeErr = artifact.CodeSHA256(code), err
+	})
+	work.Wait()
+	return errors.Join(imageErr, codeErr)
+}
+
+// pack reads what is shipped. before is the stack as it stands, nil when there is none.
+func (s *stacker) pack(f *shipFlags, arch string, before *stack.Stack) (*shipment, error) {
 	files, err := artifact.Collect(f.dir)
 	if err != nil {
 		return nil, usage(err)
@@ -209,21 +242,11 @@ func (s *stacker) pack(f *shipFlags, arch string) (*shipment, error) {
 	if err != nil {
 		return nil, usage(err)
 	}
-	p := &shipment{build: build, files: files}
-	var work sync.WaitGroup
-	var imageErr, codeErr error
-	work.Go(func() {
-		if p.image, imageErr = build.Image(); imageErr == nil {
-			hash, err := p.image.Digest()
-			p.digest, imageErr = hash.String(), err
-		}
-	})
-	work.Go(func() { p.code, codeErr = build.Package() })
-	work.Wait()
-	if err := errors.Join(imageErr, codeErr); err != nil {
+	p := &shipment{build: build, files: files, image: sync.OnceValues(build.Image), code: sync.OnceValues(build.Package)}
+	if err := p.weigh(before); err != nil {
 		return nil, err
 	}
-	s.tell("build %s for linux/%s: %d files (%.1f MB) of %s, function package %.1f MB", build.ID, arch, len(files.List), megabytes(files.Bytes()), path.Clean(f.dir), megabytes(int64(len(p.code))))
+	s.tell("build %s for linux/%s: %d files (%.1f MB) of %s", build.ID, arch, len(files.List), megabytes(files.Bytes()), path.Clean(f.dir))
 	if len(files.Skipped) > 0 {
 		s.tell("left out: %s", abridged(files.Skipped))
 	}
@@ -301,7 +324,7 @@ func (s *stacker) deployLoad(ctx context.Context, f *deployFlags, locustfileGive
 	if warning != "" {
 		s.warn(warning)
 	}
-	shipped, err := s.pack(&f.ship, o.Architecture)
+	shipped, err := s.pack(&f.ship, o.Architecture, before)
 	if err != nil {
 		return err
 	}
@@ -310,7 +333,7 @@ func (s *stacker) deployLoad(ctx context.Context, f *deployFlags, locustfileGive
 	}
 	request := &stack.Request{
 		Name: awsdeploy.LoadStack(name), Template: awsdeploy.LoadTemplate(), Role: f.role, DryRun: f.dryRun,
-		Parameters: o.Parameters(target, plan, shipped.digest, shipped.build.ID), Tags: o.Tags(),
+		Parameters: o.Parameters(target, plan, shipped.parameters()), Tags: o.Tags(),
 	}
 	document := &deployedDocument{
 		Stack: request.Name, BuildID: shipped.build.ID, Architecture: o.Architecture, Locustfile: optional(o.Locustfile),
@@ -472,7 +495,7 @@ func (s *stacker) applyAndShip(ctx context.Context, name string, request *stack.
 		}
 	}
 	function := &artifact.Function{API: lambda.NewFromConfig(s.account.Config), Name: document.Function, Poll: pollOf(s.account)}
-	if document.CodeSent, err = function.Update(ctx, shipped.build.Arch, shipped.code); err != nil {
+	if document.CodeSent, err = function.Update(ctx, shipped.build.Arch, shipped.sum, shipped.code); err != nil {
 		return err
 	}
 	if document.CodeSent {

@@ -59,7 +59,7 @@ func (s *stacker) push(ctx context.Context, given string, ship *shipFlags) error
 	if err != nil {
 		return err
 	}
-	shipped, err := s.pack(ship, before.Parameters["Architecture"])
+	shipped, err := s.pack(ship, before.Parameters["Architecture"], before)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (s *stacker) push(ctx context.Context, given string, ship *shipFlags) error
 		Stack: before.Name, BuildID: shipped.build.ID, Architecture: shipped.build.Arch,
 		Locustfile: optional(before.Parameters["Locustfile"]), Function: awsdeploy.WorkerFunction(name), Endpoints: []string{},
 	}
-	request := &stack.Request{Name: before.Name, Parameters: map[string]string{"ImageDigest": shipped.digest, "BuildId": shipped.build.ID}}
+	request := &stack.Request{Name: before.Name, Parameters: shipped.parameters()}
 	if err := s.applyAndShip(ctx, name, request, before, shipped, document); err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (s *stacker) deployedStack(ctx context.Context, name string) (*stack.Stack,
 
 // pushImage puts the image into the repository of a limiter's load test.
 func (s *stacker) pushImage(ctx context.Context, name string, shipped *shipment, document *deployedDocument) error {
-	pushed, err := artifact.PushImage(ctx, ecr.NewFromConfig(s.account.Config), awsdeploy.Repository(name), shipped.build.ID, shipped.image)
+	pushed, err := artifact.PushImage(ctx, ecr.NewFromConfig(s.account.Config), awsdeploy.Repository(name), shipped.build.ID, shipped.digest, shipped.image)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // folder makes a folder of files; a name that ends in a slash makes a folder.
@@ -250,7 +251,11 @@ func TestPushSendsOnlyWhatIsNew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pushed, err := PushImage(t.Context(), api, "my-limiter-load-locust", b.ID, image)
+		digest, err := image.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pushed, err := PushImage(t.Context(), api, "my-limiter-load-locust", b.ID, digest.String(), func() (v1.Image, error) { return image, nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +271,7 @@ func TestPushSendsOnlyWhatIsNew(t *testing.T) {
 	if changed := push(build(t, "amd64", map[string]string{"a.star": "b"})); changed.Sent != 1 || changed.Reference == first.Reference {
 		t.Errorf("push of another file: %+v, want one layer", changed)
 	}
-	if _, err := PushImage(t.Context(), api, "none", "b-1", nil); !errors.Is(err, ErrNoRepository) {
+	if _, err := PushImage(t.Context(), api, "none", "b-1", "", nil); !errors.Is(err, ErrNoRepository) {
 		t.Errorf("without a repository: %v", err)
 	}
 }
@@ -310,12 +315,19 @@ func (f *function) UpdateFunctionConfiguration(_ context.Context, in *lambda.Upd
 	return &lambda.UpdateFunctionConfigurationOutput{}, nil
 }
 
+// updater is a Function for packages of a few letters.
+type updater struct{ Function }
+
+func (u *updater) update(t *testing.T, arch, code string) (bool, error) {
+	return u.Update(t.Context(), arch, CodeSHA256([]byte(code)), func() ([]byte, error) { return []byte(code), nil })
+}
+
 func TestFunctionIsUpdatedWhenItDiffers(t *testing.T) {
 	api := &function{pending: 1, now: lambda.GetFunctionConfigurationOutput{
 		Runtime: types.RuntimePython313, Architectures: []types.Architecture{types.ArchitectureX8664}, State: types.StateActive,
 		LastUpdateStatus: types.LastUpdateStatusSuccessful,
 	}}
-	f := &Function{API: api, Name: "my-limiter-load-worker", Poll: time.Microsecond}
+	f := updater{Function{API: api, Name: "my-limiter-load-worker", Poll: time.Microsecond}}
 	for _, step := range []struct {
 		arch, code string
 		sent       bool
@@ -327,17 +339,17 @@ func TestFunctionIsUpdatedWhenItDiffers(t *testing.T) {
 		{"arm64", "two", true, []string{"code"}},
 	} {
 		api.calls = nil
-		sent, err := f.Update(t.Context(), step.arch, []byte(step.code))
+		sent, err := f.update(t, step.arch, step.code)
 		if err != nil || sent != step.sent || !slices.Equal(api.calls, step.calls) {
 			t.Errorf("%s %s: sent %v, calls %v, %v; want %v, %v", step.arch, step.code, sent, api.calls, err, step.sent, step.calls)
 		}
 	}
 	api.now.Runtime, api.calls = types.RuntimePython313, nil // as an update of the stack leaves it
-	if sent, err := f.Update(t.Context(), "arm64", []byte("two")); err != nil || sent || !slices.Equal(api.calls, []string{"runtime"}) {
+	if sent, err := f.update(t, "arm64", "two"); err != nil || sent || !slices.Equal(api.calls, []string{"runtime"}) {
 		t.Errorf("after a stack update: sent %v, calls %v, %v", sent, api.calls, err)
 	}
 	api.fail = "no room"
-	if _, err := f.Update(t.Context(), "arm64", []byte("three")); err == nil || !strings.Contains(err.Error(), "no room") {
+	if _, err := f.update(t, "arm64", "three"); err == nil || !strings.Contains(err.Error(), "no room") {
 		t.Errorf("failed update: %v", err)
 	}
 }

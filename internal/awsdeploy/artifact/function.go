@@ -37,19 +37,28 @@ type Function struct {
 	Poll time.Duration
 }
 
-// Update gives the function the package and the runtime that starts it. It reports whether code was sent:
-// what the function has already is not sent again.
-func (f *Function) Update(ctx context.Context, arch string, code []byte) (sent bool, err error) {
+// CodeSHA256 is how Lambda names a package.
+func CodeSHA256(code []byte) string {
+	sum := sha256.Sum256(code)
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// Update gives the function the package with that CodeSHA256, and the runtime that starts it. It reports
+// whether code was sent: what the function has already is not even made.
+func (f *Function) Update(ctx context.Context, arch, sum string, code func() ([]byte, error)) (sent bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, updateWithin, fmt.Errorf("function %s: not ready within %s", f.Name, updateWithin))
 	defer cancel()
 	now, err := f.settle(ctx)
 	if err != nil {
 		return false, err
 	}
-	sum := sha256.Sum256(code)
-	if aws.ToString(now.CodeSha256) != base64.StdEncoding.EncodeToString(sum[:]) || len(now.Architectures) != 1 || now.Architectures[0] != lambdaArchitectures[arch] {
-		_, err := f.API.UpdateFunctionCode(ctx, &lambda.UpdateFunctionCodeInput{
-			FunctionName: aws.String(f.Name), ZipFile: code, Architectures: []types.Architecture{lambdaArchitectures[arch]},
+	if aws.ToString(now.CodeSha256) != sum || len(now.Architectures) != 1 || now.Architectures[0] != lambdaArchitectures[arch] {
+		archive, err := code()
+		if err != nil {
+			return false, err
+		}
+		_, err = f.API.UpdateFunctionCode(ctx, &lambda.UpdateFunctionCodeInput{
+			FunctionName: aws.String(f.Name), ZipFile: archive, Architectures: []types.Architecture{lambdaArchitectures[arch]},
 		})
 		if err != nil {
 			return false, fmt.Errorf("code of function %s: %w", f.Name, err)

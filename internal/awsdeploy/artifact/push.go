@@ -31,13 +31,14 @@ var ErrNoRepository = errors.New("image repository not found")
 type Pushed struct {
 	// Reference is the repository with the digest.
 	Reference string
-	// Layers of the image, and how many of them had to be sent; none when the image was there.
+	// Layers of the image, and how many of them had to be sent; both 0 when the image was there.
 	Layers, Sent int
 }
 
-// PushImage puts an image into a repository, by its name, under a tag. Layers that the repository has are
-// not sent. Where the registry is, only the service can tell in every partition.
-func PushImage(ctx context.Context, api ECRAPI, repositoryName, tag string, image v1.Image) (*Pushed, error) {
+// PushImage puts an image into a repository, by its name, under a tag. An image whose digest is there under
+// that tag is not even made, and layers that the repository has are not sent. Where the registry is, only
+// the service can tell in every partition.
+func PushImage(ctx context.Context, api ECRAPI, repositoryName, tag, digest string, image func() (v1.Image, error)) (*Pushed, error) {
 	found, err := api.DescribeRepositories(ctx, &ecr.DescribeRepositoriesInput{RepositoryNames: []string{repositoryName}})
 	if _, missing := errors.AsType[*types.RepositoryNotFoundException](err); missing || err == nil && len(found.Repositories) == 0 {
 		return nil, fmt.Errorf("%w: %s", ErrNoRepository, repositoryName)
@@ -54,23 +55,24 @@ func PushImage(ctx context.Context, api ECRAPI, repositoryName, tag string, imag
 	if err != nil {
 		return nil, fmt.Errorf("image repository: %w", err)
 	}
-	digest, err := image.Digest()
-	if err != nil {
-		return nil, fmt.Errorf("image digest: %w", err)
+	counter := &uploads{next: remote.DefaultTransport}
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuth(auth), remote.WithTransport(counter)}
+	pushed := &Pushed{Reference: repository + "@" + digest}
+	if there, err := remote.Head(target, options...); err == nil && there.Digest.String() == digest {
+		return pushed, nil
 	}
-	layers, err := image.Layers()
+	made, err := image()
+	if err != nil {
+		return nil, err
+	}
+	layers, err := made.Layers()
 	if err != nil {
 		return nil, fmt.Errorf("image layers: %w", err)
 	}
-	counter := &uploads{next: remote.DefaultTransport}
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuth(auth), remote.WithTransport(counter)}
-	pushed := &Pushed{Reference: repository + "@" + digest.String(), Layers: len(layers)}
-	if there, err := remote.Head(target, options...); err == nil && there.Digest == digest {
-		return pushed, nil
-	}
-	if err := remote.Write(target, image, options...); err != nil {
+	if err := remote.Write(target, made, options...); err != nil {
 		return nil, fmt.Errorf("push image to %s: %w", target, err)
 	}
+	pushed.Layers = len(layers)
 	pushed.Sent = max(0, int(counter.begun.Load())-1) // the configuration is a blob, too
 	return pushed, nil
 }
