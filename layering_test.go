@@ -16,7 +16,7 @@ const module = "github.com/zeroae/zae-limiter-go"
 // allowedImports is the table of ARCHITECTURE.md: what a package may import inside the module.
 // A trailing "/..." allows a whole subtree.
 var allowedImports = map[string][]string{
-	"cmd/zae-limiter":     {"internal/cli"},
+	"cmd/zae-limiter":     {"internal/cli", "internal/tunnel"},
 	"limiter":             {"limiter/bucket"},
 	"limiter/bucket":      {},
 	"limiter/dynamostore": {"limiter", "limiter/bucket"},

@@ -1,5 +1,6 @@
-// Command zae-limiter is the process entry: signals, streams and the exit code of package cli,
-// which also serves as the worker function where the platform starts it as one.
+// Command zae-limiter is the process entry: signals, streams and the exit code of package cli, which
+// also serves as the worker function where the platform starts it as one. As the child of a tunnel it
+// is the client of Session Manager instead.
 package main
 
 import (
@@ -9,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/zeroae/zae-limiter-go/internal/cli"
+	"github.com/zeroae/zae-limiter-go/internal/tunnel"
 )
 
 // gcPercent lets the heap grow to five times what is live before it is collected: a load generator
@@ -17,6 +19,10 @@ import (
 const gcPercent = 400
 
 func main() {
+	if os.Getenv(tunnel.ClientVariable) != "" {
+		tunnel.RunClient()
+		return
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}

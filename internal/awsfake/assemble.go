@@ -80,7 +80,7 @@ func (c *Cloud) assemble(o Options, fail *failures) (http.Handler, error) {
 		maps.Copy(providers, p.providers)
 	}
 	c.Stacks = cloudformation.New(cloudformation.Options{
-		Providers: providers, Fail: fail.resource,
+		Providers: providers, Fail: fail.resource, Permit: permitted,
 		Exists: func(_ context.Context, _, _, kind, value string) bool { return c.Network.Exists(kind, value) },
 	})
 	// Stacks come before the tasks, whose services start when they are loaded; and they end first, as an

@@ -150,6 +150,32 @@ func TestAStackWorksInTheAccount(t *testing.T) {
 	}
 }
 
+func TestStacksActWithTheCallersRights(t *testing.T) {
+	cloud, config := start(t, awsfake.Options{})
+	key, secret, err := cloud.IAM.AddUser("deployer", `{"Statement":[
+		{"Effect":"Allow","Action":["cloudformation:*","dynamodb:*","ec2:*"],"Resource":"*"},
+		{"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam::123456789012:policy/s-*"},
+		{"Effect":"Allow","Action":["iam:CreateRole","iam:DeleteRole","iam:DetachRolePolicy"],"Resource":"arn:aws:iam::123456789012:role/s-*"}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Credentials = credentials.NewStaticCredentialsProvider(key, secret, "")
+	client := cloudformation.NewFromConfig(config)
+	if _, status := stack(t, client, "vpc-local"); status != cfntypes.StackStatusRollbackComplete {
+		t.Errorf("the stack is %s, want ROLLBACK_COMPLETE", status)
+	}
+	events, err := client.DescribeStackEvents(t.Context(), &cloudformation.DescribeStackEventsInput{StackName: aws.String("s")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "User: arn:aws:iam::123456789012:user/deployer is not authorized to perform: iam:AttachRolePolicy on resource: arn:aws:iam::123456789012:role/s-Role-"
+	if !slices.ContainsFunc(events.StackEvents, func(e cfntypes.StackEvent) bool {
+		return e.ResourceStatus == cfntypes.ResourceStatusCreateFailed && strings.Contains(aws.ToString(e.ResourceStatusReason), want)
+	}) {
+		t.Error("no event of the denial")
+	}
+}
+
 func code(err error) string {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode()

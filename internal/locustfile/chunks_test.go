@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 // The files testdata/*.star are split at lines of three dashes. Each part is a locustfile of its
@@ -189,12 +188,8 @@ func mustLoad(t testing.TB, source string) *File {
 }
 
 func TestAnEndlessLoopAtTopLevelEnds(t *testing.T) {
-	begin := time.Now()
 	_, err := loadSource(t, "while True:\n    pass\n")
 	if err == nil || !strings.Contains(err.Error(), "endless loop") {
 		t.Errorf("an endless loop at top level: got %v", err)
-	}
-	if took := time.Since(begin); took > 60*time.Second {
-		t.Errorf("took %v", took)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zeroae/zae-limiter-go/loadtest"
 )
@@ -110,7 +111,7 @@ X = user_class(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, _, err := run(t, f, loadtest.Config{Seed: 7, Options: settings})
+	s, _, err := run(t, f, loadtest.Config{Seed: 7, Options: settings, Duration: time.Hour}) // it ends itself
 	if err != nil || len(s.TaskErrors) > 0 {
 		t.Fatal(err, s.TaskErrors)
 	}
