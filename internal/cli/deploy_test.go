@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/zeroae/zae-limiter-go/internal/awsdeploy"
 	"github.com/zeroae/zae-limiter-go/internal/awsdeploy/stack"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake"
 	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 )
 
@@ -259,20 +261,36 @@ func TestIAMPolicy(t *testing.T) {
 	w.refused(2, "want deploy, connect, benchmark", "load", "iam-policy")
 }
 
-// A caller with the printed policy, and nothing else, can deploy, push and delete.
+// A caller with the printed policy, and nothing else, can deploy, push and delete; CloudFormation acts with
+// the caller's rights.
 func TestDeployWithThePrintedPolicy(t *testing.T) {
-	w := newAWSWorld(t)
+	cloud, err := awsfake.Start(t.Context(), awsfake.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cloud.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &awsWorld{t: t, env: map[string]string{}}
+	for _, variable := range cloud.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		w.env[name] = value
+	}
+	w.enter()
 	w.must("deploy", "--name", "my-limiter")
-	policy := w.must("load", "iam-policy", "--for", "deploy", "--name", "my-limiter", "--region", "us-east-1", "--account", "123456789012")
-	key, secret, err := w.iam.AddUser("deployer", policy.stdout)
+	policy := w.must("load", "iam-policy", "--for", "deploy", "--name", "my-limiter", "--region", cloud.Region(), "--account", cloud.Account())
+	key, secret, err := cloud.IAM.AddUser("deployer", policy.stdout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", key)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", secret)
-	w.must(w.deploy()...)
+	w.must(w.deploy("--vpc-endpoints", "all")...)
 	w.file("locustfiles/other.star", "U = None\n")
 	w.must("load", "push", "--name", "my-limiter", "-C", w.dir, "--binary", w.program)
+	w.must(w.deploy("--log-retention-days", "14", "--max-workers", "50")...)
 	w.must("load", "delete", "--name", "my-limiter", "--yes")
 	w.refused(1, "AccessDenied", "deploy", "--name", "another")
 }
