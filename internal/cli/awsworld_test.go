@@ -262,8 +262,7 @@ type noLogs struct{}
 func (noLogs) Write(string, string, time.Time, string)                              {}
 func (noLogs) Record(string, string, map[string]string, time.Time, float64, string) {}
 
-// shelf provides the surroundings of the Python
-// tool's functions.
+// shelf provides the surroundings of the Python tool's functions.
 type shelf struct{}
 
 func (shelf) Create(_ context.Context, r *resource.Resource) (*resource.Physical, error) {
