@@ -28,6 +28,8 @@ const maxBody = 64 << 20
 type Identity struct {
 	// Principal is the ARN of the user or of the role session; Account its account.
 	Principal, Account string
+	// UserID is the aws:userid.
+	UserID string
 	// Secret is the key's secret; the front checks the signature with it. Empty skips the check.
 	Secret string
 	// Guard decides what the identity may do; nil allows everything.
@@ -186,7 +188,7 @@ func (f *Front) admit(x *exchange) error {
 				return err
 			}
 		}
-		x.call.Principal, x.call.Account, x.call.Guard = identity.Principal, identity.Account, identity.Guard
+		x.call.Principal, x.call.UserID, x.call.Account, x.call.Guard = identity.Principal, identity.UserID, identity.Account, identity.Guard
 	}
 	if x.service == nil {
 		return &Error{Status: http.StatusNotFound, Code: unknownAction(x.speaks), Message: fmt.Sprintf("the service %q is not played here", signature.service)}
