@@ -74,7 +74,7 @@ type Config struct {
 	Ended func(task string)
 	// Environment is given to every container, as "name=value", before what its definition says.
 	Environment []string
-	// SampleEvery is how often running tasks are measured; the default is 15 s.
+	// SampleEvery is how often running tasks are measured; the default is 5 s: a short run is seen, too.
 	SampleEvery time.Duration
 	// Now is the clock of what is shown; nil is the machine's.
 	Now func() time.Time
@@ -83,7 +83,7 @@ type Config struct {
 }
 
 const (
-	defaultSampleEvery = 15 * time.Second
+	defaultSampleEvery = 5 * time.Second
 	// keepStopped is how long a stopped task can be described.
 	keepStopped = time.Hour
 )
