@@ -62,14 +62,15 @@ func (c *Cloud) assemble(o Options, fail *failures) (http.Handler, error) {
 	c.Registry = ecr.New(ecr.Config{Account: c.account, Region: c.region, Host: c.host(), Dir: filepath.Join(c.dir, imagesDir)})
 	c.Functions, err = lambda.New(lambda.Config{
 		Dir: filepath.Join(c.dir, functionsDir), Endpoint: c.Endpoint, Logs: c.Logs, Recorder: functionMetrics{c.Metrics},
-		Sessions: functionRoles{iam: c.IAM, account: c.account, region: c.region}, Concurrency: o.LambdaConcurrency,
+		Interfaces: c.Network, Sessions: functionRoles{iam: c.IAM, account: c.account, region: c.region}, Concurrency: o.LambdaConcurrency,
 	})
 	if err != nil {
 		return nil, err
 	}
 	c.Tasks = ecs.New(ecs.Config{
 		Account: c.account, Region: c.region, Endpoint: c.Endpoint(), Dir: filepath.Join(c.dir, tasksDir),
-		Images: c.Registry, Logs: c.Logs, Metrics: c.Metrics, Logger: o.Log,
+		Images: c.Registry, Logs: c.Logs, Metrics: c.Metrics, Interfaces: c.Network, Logger: o.Log,
+		Ended: func(task string) { c.Tunnels.EndTask(task) }, // they begin when everything is there
 		Roles: taskRoles{iam: c.IAM, account: c.account, region: c.region, url: c.Endpoint() + credentialsPath},
 	})
 	c.Tasks.SetFaults(fail.tasks())

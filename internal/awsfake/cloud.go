@@ -36,8 +36,13 @@ const (
 	DefaultRegion  = "us-east-1"
 )
 
-// ErrRule is an error of a rule in Options.Fail.
-var ErrRule = errors.New("failure rule")
+// Errors of Start that the caller's options are to blame for.
+var (
+	// ErrRule is an error of a rule in Options.Fail.
+	ErrRule = errors.New("failure rule")
+	// ErrBusy is when another process has the state folder.
+	ErrBusy = errors.New("another process works with this state folder")
+)
 
 // Options configure a cloud. The zero value is an empty account on a free port.
 type Options struct {
@@ -78,6 +83,7 @@ type Cloud struct {
 	port            int
 	dir             string // of the state, or a temporary one
 	temporary, keep bool   // what becomes of it in the end
+	lock            *os.File
 	parts           []part
 	server          *http.Server
 	stop            context.CancelFunc
@@ -107,7 +113,7 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 	port := o.Port
 	if port == 0 && !c.temporary {
 		if port, err = readPlace(c.dir); err != nil {
-			return nil, err
+			return nil, errors.Join(err, c.Close(ctx))
 		}
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
@@ -141,15 +147,26 @@ func (c *Cloud) makeDir() (err error) {
 	} else {
 		err = os.MkdirAll(c.dir, 0o700)
 	}
+	if err == nil {
+		c.lock, err = lockFile(filepath.Join(c.dir, lockName))
+	}
 	for _, name := range []string{imagesDir, tasksDir, functionsDir} {
 		if err == nil {
 			err = os.MkdirAll(filepath.Join(c.dir, name), 0o700)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("folder of the account: %w", err)
+		return errors.Join(fmt.Errorf("%s: %w", c.dir, err), c.unlock())
 	}
 	return nil
+}
+
+// unlock lets others have the folder.
+func (c *Cloud) unlock() error {
+	if c.lock == nil {
+		return nil
+	}
+	return c.lock.Close()
 }
 
 // sampleEvery is how often the tables' consumption is recorded.
@@ -222,6 +239,7 @@ func (c *Cloud) close(ctx context.Context) error {
 	if c.Tables != nil {
 		c.Tables.Close()
 	}
+	errs = append(errs, c.unlock())
 	if c.temporary {
 		errs = append(errs, os.RemoveAll(c.dir))
 	}
