@@ -55,7 +55,7 @@ func (c *Cloud) assemble(o Options, fail *failures) (http.Handler, error) {
 	if c.Tables, err = dynamo.New(c.account, c.region, o.Engine); err != nil {
 		return nil, err
 	}
-	c.IAM = iam.New(iam.Options{Account: c.account})
+	c.IAM = iam.New(iam.Options{Account: c.account, Decided: o.Decided})
 	c.Network = network.New(network.Options{Account: c.account, Region: c.region})
 	c.Metrics = metrics.New(nil)
 	c.Logs = logs.New(logs.Config{Account: c.account, Region: c.region})
