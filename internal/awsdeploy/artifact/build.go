@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
-	"compress/flate"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/binary"
@@ -81,7 +80,6 @@ func NewBuild(b *Binary, arch string, files *Files) (*Build, error) {
 func (b *Build) Package() ([]byte, error) {
 	var buffer bytes.Buffer
 	w := zip.NewWriter(&buffer)
-	w.RegisterCompressor(zip.Deflate, func(out io.Writer) (io.WriteCloser, error) { return flate.NewWriter(out, flate.BestCompression) })
 	add := func(name string, mode fs.FileMode, data []byte) error {
 		header := &zip.FileHeader{Name: name, Method: zip.Deflate}
 		header.SetMode(mode)
