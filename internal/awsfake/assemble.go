@@ -55,7 +55,7 @@ func (c *Cloud) assemble(o Options, fail *failures) (http.Handler, error) {
 	if c.Tables, err = dynamo.New(c.account, c.region, o.Engine); err != nil {
 		return nil, err
 	}
-	c.IAM = iam.New(iam.Options{Account: c.account})
+	c.IAM = iam.New(iam.Options{Account: c.account, Decided: o.Decided})
 	c.Network = network.New(network.Options{Account: c.account, Region: c.region})
 	c.Metrics = metrics.New(nil)
 	c.Logs = logs.New(logs.Config{Account: c.account, Region: c.region})
@@ -120,7 +120,7 @@ func (c *Cloud) list() []part {
 			save: c.Registry.MarshalJSON, load: c.Registry.UnmarshalJSON, routes: map[string]http.Handler{"/v2/": c.Registry},
 		},
 		{
-			name: "tunnels", services: c.Tunnels.Services(), routes: map[string]http.Handler{ssm.Pattern: c.Tunnels},
+			name: "tunnels", services: c.Tunnels.Services(),
 			close: func(context.Context) error {
 				c.Tunnels.Close()
 				return nil
@@ -163,6 +163,14 @@ func (c *Cloud) front(o Options, fail *failures) (http.Handler, error) {
 	if err := fail.known(services); err != nil {
 		return nil, err
 	}
-	mux.Handle("/", &protocol.Front{Account: c.account, Region: c.region, Services: services, Keys: c.IAM, Fail: fail.call, Log: o.Log})
+	front := &protocol.Front{Account: c.account, Region: c.region, Services: services, Keys: c.IAM, Fail: fail.call, Log: o.Log}
+	mux.Handle("/", front)
+	mux.HandleFunc(ssm.Pattern, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" { // a client that signs is asked for its permission too
+			front.ServeHTTP(w, r)
+			return
+		}
+		c.Tunnels.ServeHTTP(w, r)
+	})
 	return mux, nil
 }

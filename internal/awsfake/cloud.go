@@ -61,6 +61,9 @@ type Options struct {
 	FargateVCPU, FargateSpotVCPU, LambdaConcurrency int
 	// Sessions are the limits of tunnels.
 	Sessions ssm.Limits
+	// Decided is told every decision about what a user or a role may do, except for those who may do
+	// everything. It may be called from several goroutines at once. May be nil.
+	Decided func(iam.Decision)
 	// Log gets what goes wrong outside of the clients' sight. Nil discards it.
 	Log *slog.Logger
 }

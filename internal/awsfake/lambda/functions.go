@@ -141,13 +141,19 @@ func (s *Service) check(ctx context.Context, config *types.FunctionConfiguration
 		return invalid("The role defined for the function cannot be assumed by Lambda.")
 	}
 	if guard := s.config.Sessions.Guard(role); guard != nil && config.VpcConfig != nil && len(config.VpcConfig.SubnetIds) > 0 {
-		for _, action := range []string{"CreateNetworkInterface", "DescribeNetworkInterfaces", "DeleteNetworkInterface"} {
+		for _, action := range interfaceActions {
 			if guard.Allow("ec2:"+action, "*", nil) != nil {
 				return invalid("The provided execution role does not have permissions to call %s on EC2", action)
 			}
 		}
 	}
 	return nil
+}
+
+// interfaceActions are what the service does as the role of a function in a VPC (aws.md 5.4).
+var interfaceActions = []string{
+	"CreateNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets", "DeleteNetworkInterface",
+	"AssignPrivateIpAddresses", "UnassignPrivateIpAddresses",
 }
 
 // changed notes a change of a function, which takes its time. s.mu is held.
