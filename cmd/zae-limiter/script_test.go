@@ -70,6 +70,8 @@ func TestScripts(t *testing.T) {
 			"gone":     gone,
 			"slay":     slay,
 			"pour":     pour,
+			"cloud":    cloud,
+			"reclaim":  reclaim,
 			"function": function,
 			"invoke":   invoke,
 			"task":     task,

@@ -309,6 +309,13 @@ Resources:
       ManagedPolicyName: !Sub '${AWS::StackName}-full'
       PolicyDocument: {Statement: [{Effect: Allow, Action: dynamodb:GetItem, Resource: !GetAtt RateLimitsTable.Arn}]}
   AggregatorFunction: {Type: AWS::Lambda::Function, Properties: {Code: {ZipFile: x}}}
+  Filter:
+    Type: AWS::Lambda::EventSourceMapping
+    Properties:
+      Pattern: >
+        {"dynamodb": {"NewImage": {"SK": {"S": ["#STATE"]}}}, "eventName": ["MODIFY"], "text": "longer than one line is"}
+
+        a second paragraph
 `
 	text, err := WithCurrentPolicies(deployed)
 	if err != nil {
@@ -321,9 +328,9 @@ Resources:
 	if !strings.Contains(text, conditionCheck) || !strings.Contains(text, "ZipFile: x") || !strings.Contains(text, "!Sub") || strings.Contains(text, "# made") {
 		t.Errorf("got\n%s", text)
 	}
-	var other yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &other); err != nil {
-		t.Error(err)
+	pattern := func(n *yaml.Node) string { return lookup(n, "Resources", "Filter", "Properties", "Pattern").Value }
+	if pattern(root) != pattern(was) {
+		t.Errorf("a folded text was %q and is %q", pattern(was), pattern(root))
 	}
 	if _, err := WithCurrentPolicies("Resources: {}"); err == nil {
 		t.Error("a template of something else was taken")

@@ -204,13 +204,19 @@ func WithCurrentPolicies(deployed string) (string, error) {
 		}
 		properties.Content[i+1] = lookup(ours.Content[0], "Resources", id, "Properties", "PolicyDocument")
 	}
-	withoutComments(&theirs) // they count towards the size of a request
+	withoutLayout(&theirs)
 	return encodeTemplate(&theirs)
 }
 
-func withoutComments(n *yaml.Node) {
+// withoutLayout removes comments, which count towards the size of a request, and writes texts of several
+// lines as one quoted string: the encoder may break folded ones elsewhere, and CloudFormation would see
+// another text.
+func withoutLayout(n *yaml.Node) {
 	n.HeadComment, n.LineComment, n.FootComment = "", "", ""
+	if n.Style&(yaml.FoldedStyle|yaml.LiteralStyle) != 0 {
+		n.Style = yaml.DoubleQuotedStyle
+	}
 	for _, c := range n.Content {
-		withoutComments(c)
+		withoutLayout(c)
 	}
 }

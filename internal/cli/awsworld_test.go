@@ -55,7 +55,7 @@ type awsWorld struct {
 func newAWSWorld(t *testing.T) *awsWorld {
 	t.Helper()
 	const id, region = "123456789012", "us-east-1"
-	w := &awsWorld{t: t, dir: t.TempDir(), fail: map[string]string{}}
+	w := &awsWorld{t: t, fail: map[string]string{}}
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -102,18 +102,24 @@ func newAWSWorld(t *testing.T) *awsWorld {
 	w.env = map[string]string{"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_REGION": region, "AWS_ENDPOINT_URL": w.url, "AWS_EC2_METADATA_DISABLED": "true"}
 	w.config = aws.Config{Region: region, BaseEndpoint: &w.url, Credentials: credentials.NewStaticCredentialsProvider(key, secret, "")}
 	w.stacks = cloudformation.NewFromConfig(w.config)
-	for name, value := range w.env {
-		t.Setenv(name, value) // the SDK reads the process's own
-	}
-	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "none"))
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(t.TempDir(), "none"))
-
-	w.file("locustfiles/max_rps.star", "U = None\n")
-	w.program = filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(w.program, program(), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	w.enter()
 	return w
+}
+
+// enter makes the process one of the account, with a folder and a program to ship.
+func (w *awsWorld) enter() {
+	w.t.Helper()
+	for name, value := range w.env {
+		w.t.Setenv(name, value) // the SDK reads the process's own
+	}
+	w.t.Setenv("AWS_CONFIG_FILE", filepath.Join(w.t.TempDir(), "none"))
+	w.t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(w.t.TempDir(), "none"))
+	w.dir = w.t.TempDir()
+	w.file("locustfiles/max_rps.star", "U = None\n")
+	w.program = filepath.Join(w.t.TempDir(), "program")
+	if err := os.WriteFile(w.program, program(), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // program is the least that is a static Linux program for amd64.
@@ -256,8 +262,7 @@ type noLogs struct{}
 func (noLogs) Write(string, string, time.Time, string)                              {}
 func (noLogs) Record(string, string, map[string]string, time.Time, float64, string) {}
 
-// shelf provides the surroundings of the Python
-// tool's functions.
+// shelf provides the surroundings of the Python tool's functions.
 type shelf struct{}
 
 func (shelf) Create(_ context.Context, r *resource.Resource) (*resource.Physical, error) {

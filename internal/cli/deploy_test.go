@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/zeroae/zae-limiter-go/internal/awsdeploy"
 	"github.com/zeroae/zae-limiter-go/internal/awsdeploy/stack"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake"
 	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 )
 
@@ -203,20 +205,7 @@ Outputs:
 func TestDeployUpgradesThePythonToolsStackInPlace(t *testing.T) {
 	w := newAWSWorld(t)
 	w.must("deploy", "--name", "my-limiter")
-	parameter := func(name, value string) types.Parameter {
-		return types.Parameter{ParameterKey: &name, ParameterValue: &value}
-	}
-	_, err := w.stacks.CreateStack(t.Context(), &cloudformation.CreateStackInput{
-		StackName: aws.String("my-limiter-load"), TemplateBody: aws.String(pythonStack), Capabilities: []types.Capability{types.CapabilityCapabilityNamedIam},
-		Parameters: []types.Parameter{parameter("TargetStackName", "my-limiter"), parameter("VpcId", "vpc-local"), parameter("PrivateSubnetIds", "subnet-a,subnet-b"), parameter("PrivateRouteTableIds", "rtb-local")},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := (&stack.Client{API: w.stacks, Poll: time.Millisecond}).Settled(t.Context(), "my-limiter-load", nil)
-	if err != nil || made.Status != "CREATE_COMPLETE" {
-		t.Fatalf("the Python tool's stack: %+v, %v", made, err)
-	}
+	w.create("my-limiter-load", pythonStack, "TargetStackName", "my-limiter", "VpcId", "vpc-local", "PrivateSubnetIds", "subnet-a,subnet-b", "PrivateRouteTableIds", "rtb-local")
 	w.refused(1, "was not deployed by this program", "load", "push", "--name", "my-limiter", "-C", w.dir, "--binary", w.program)
 	before := w.physical("my-limiter-load")
 	o := w.must(w.deploy()...)
@@ -259,20 +248,36 @@ func TestIAMPolicy(t *testing.T) {
 	w.refused(2, "want deploy, connect, benchmark", "load", "iam-policy")
 }
 
-// A caller with the printed policy, and nothing else, can deploy, push and delete.
+// A caller with the printed policy, and nothing else, can deploy, push and delete; CloudFormation acts with
+// the caller's rights.
 func TestDeployWithThePrintedPolicy(t *testing.T) {
-	w := newAWSWorld(t)
+	cloud, err := awsfake.Start(t.Context(), awsfake.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cloud.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &awsWorld{t: t, env: map[string]string{}}
+	for _, variable := range cloud.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		w.env[name] = value
+	}
+	w.enter()
 	w.must("deploy", "--name", "my-limiter")
-	policy := w.must("load", "iam-policy", "--for", "deploy", "--name", "my-limiter", "--region", "us-east-1", "--account", "123456789012")
-	key, secret, err := w.iam.AddUser("deployer", policy.stdout)
+	policy := w.must("load", "iam-policy", "--for", "deploy", "--name", "my-limiter", "--region", cloud.Region(), "--account", cloud.Account())
+	key, secret, err := cloud.IAM.AddUser("deployer", policy.stdout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", key)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", secret)
-	w.must(w.deploy()...)
+	w.must(w.deploy("--vpc-endpoints", "all")...)
 	w.file("locustfiles/other.star", "U = None\n")
 	w.must("load", "push", "--name", "my-limiter", "-C", w.dir, "--binary", w.program)
+	w.must(w.deploy("--log-retention-days", "14", "--max-workers", "50")...)
 	w.must("load", "delete", "--name", "my-limiter", "--yes")
 	w.refused(1, "AccessDenied", "deploy", "--name", "another")
 }
@@ -394,15 +399,28 @@ func (w *awsWorld) makeOldLimiter(indexes, functions bool) {
 `
 		template = strings.Replace(template, "Resources:\n", "Resources:\n  AggregatorDLQ: {Type: AWS::SQS::Queue}\n", 1)
 	}
-	_, err = w.stacks.CreateStack(w.t.Context(), &cloudformation.CreateStackInput{
-		StackName: aws.String("my-limiter"), TemplateBody: &template, Capabilities: []types.Capability{types.CapabilityCapabilityNamedIam},
-	})
-	if err != nil {
+	w.create("my-limiter", template)
+	w.registerVersion()
+}
+
+// create makes a stack of a template, with parameters as names and values, as another tool does.
+func (w *awsWorld) create(name, template string, parameters ...string) {
+	w.t.Helper()
+	in := &cloudformation.CreateStackInput{StackName: &name, TemplateBody: &template, Capabilities: []types.Capability{types.CapabilityCapabilityNamedIam}}
+	for i := 0; i < len(parameters); i += 2 {
+		in.Parameters = append(in.Parameters, types.Parameter{ParameterKey: &parameters[i], ParameterValue: &parameters[i+1]})
+	}
+	if _, err := w.stacks.CreateStack(w.t.Context(), in); err != nil {
 		w.t.Fatal(err)
 	}
-	if s, err := (&stack.Client{API: w.stacks, Poll: time.Millisecond}).Settled(w.t.Context(), "my-limiter", nil); err != nil || !s.Usable() {
-		w.t.Fatalf("%+v, %v", s, err)
+	if s, err := (&stack.Client{API: w.stacks, Poll: time.Millisecond}).Settled(w.t.Context(), name, nil); err != nil || s.Status != "CREATE_COMPLETE" {
+		w.t.Fatalf("stack %s: %+v, %v", name, s, err)
 	}
+}
+
+// registerVersion writes the version record of the limiter's table.
+func (w *awsWorld) registerVersion() {
+	w.t.Helper()
 	table := dynamostore.OpenTable(dynamodb.NewFromConfig(w.config), "my-limiter", dynamostore.TableOptions{})
 	if err := table.EnsureVersion(w.t.Context()); err != nil {
 		w.t.Fatal(err)

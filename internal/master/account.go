@@ -30,12 +30,14 @@ type account struct {
 type share struct {
 	workers int // 1 if it can run users
 	ended   int // users that ended themselves, which leave the plan
+	told    int // of them those whose worker reports for how long they had ended
 	counted int // users that run, where the worker does not account for them itself
 }
 
 func (s *share) add(other share, sign int) {
 	s.workers += sign * other.workers
 	s.ended += sign * other.ended
+	s.told += sign * other.told
 	s.counted += sign * other.counted
 }
 
@@ -46,6 +48,14 @@ func (a *account) planned() int {
 		return 0
 	}
 	return max(a.assigned-a.all.ended, 0)
+}
+
+// integrated are the users whose time is planned until a worker reports that they had ended.
+func (a *account) integrated() int {
+	if a.over {
+		return 0
+	}
+	return max(a.assigned-a.all.ended+a.all.told, 0)
 }
 
 func (a *account) counted() int {
@@ -61,12 +71,24 @@ func (a *account) advance(now time.Time) {
 		return
 	}
 	seconds := now.Sub(a.last).Seconds()
-	a.plannedSeconds += float64(a.planned()) * seconds
+	a.plannedSeconds += float64(a.integrated()) * seconds
 	a.deliveredSeconds += float64(a.counted()) * seconds
 	a.last = now
 	for full := int(now.Sub(a.started) / time.Second); len(a.atEnd) < full; {
 		a.atEnd = append(a.atEnd, endOfSecond{a.planned(), a.counted(), a.all.workers})
 	}
+}
+
+// toldWithin is how many seconds after their end users that ended themselves are known here.
+const toldWithin = 2
+
+// plannedAt is what was planned at the end of a second, as far as it is known by now.
+func (a *account) plannedAt(index int64) int {
+	planned := a.atEnd[index].planned
+	for _, later := range a.atEnd[index:min(index+1+toldWithin, int64(len(a.atEnd)))] {
+		planned = min(planned, later.planned)
+	}
+	return planned
 }
 
 // stopBlur is how long before the end of a run the clocks of workers may have it.
@@ -81,12 +103,12 @@ func (a *account) gaps(users []int, first, before int64) []stats.Gap {
 		if a.over && a.ended.Sub(a.started.Add(time.Duration(index+1)*time.Second)) < stopBlur {
 			continue
 		}
-		end, ran := a.atEnd[index], a.atEnd[index].counted
+		planned, ran := a.plannedAt(index), a.atEnd[index].counted
 		if at := index - first; at < int64(len(users)) {
 			ran += users[at]
 		}
-		if end.planned > 0 && float64(ran) < gapBelow*float64(end.planned) {
-			gaps = append(gaps, stats.Gap{Index: index - first, Ratio: float64(ran) / float64(end.planned)})
+		if planned > 0 && float64(ran) < gapBelow*float64(planned) {
+			gaps = append(gaps, stats.Gap{Index: index - first, Ratio: float64(ran) / float64(planned)})
 		}
 	}
 	return gaps

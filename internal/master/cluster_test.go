@@ -315,6 +315,42 @@ func TestWhatCodeOfUsersDecides(t *testing.T) {
 	})
 }
 
+// A user leaves the plan when it ends itself, not when the master hears of it: users of short lives cost
+// no coverage.
+func TestUsersOfShortLivesCostNoCoverage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		m, _ := c.runMaster(master.Config{Classes: weighted("A", 1)})
+		c.runWorker(func(config *worker.Config) {
+			config.Open = func(context.Context, worker.Run) (*worker.Scenario, error) {
+				return &worker.Scenario{Classes: []*loadtest.UserClass{{
+					// User n ends in the n-th tenth of a second of its second second.
+					Name: "A", Tasks: []loadtest.Task{{Name: "t", Run: func(ctx context.Context, u *loadtest.User) error {
+						u.Record(stats.Sample{Type: "CALL", Name: "c", Start: time.Now()})
+						life := time.Second + time.Duration(u.Index()%10)*100*time.Millisecond
+						if u.Index() == 0 {
+							life = 10 * time.Second
+						}
+						if err := u.Sleep(ctx, life); err != nil {
+							return err
+						}
+						return loadtest.ErrStopUser
+					}}},
+				}}}, nil
+			}
+		})
+		c.waitWorkers(1)
+		c.start(master.Plan{Users: 40, SpawnRate: 40, RunTime: 6 * time.Second})
+		if err := m.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		o, _ := m.Outcome()
+		if cov := o.Snapshot.Coverage; cov.Ratio() < 0.99 || len(cov.Gaps) > 0 {
+			t.Errorf("coverage %+v", cov)
+		}
+	})
+}
+
 // The statistics begin anew, and the run goes on; what comes later counts from there.
 func TestResetStatistics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

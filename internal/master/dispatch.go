@@ -371,6 +371,7 @@ func (r *run) count(p *part, report *wire.Report, now time.Time) {
 	d := report.Delta
 	r.ledger.own(p, d)
 	r.accounts.deliveredSeconds += max(d.Coverage.DeliveredUserSeconds, 0)
+	r.accounts.plannedSeconds -= min(report.EndedUserSeconds, r.accounts.plannedSeconds)
 	p.at = d.At.Add(r.started.Sub(d.Started))
 	if report.Final {
 		r.wake()
@@ -424,6 +425,9 @@ func (r *run) reckon(n *node) {
 	}
 	if n.part != nil {
 		now.ended = n.endedUsers
+		if n.own {
+			now.told = n.endedUsers
+		}
 		if n.active() && !n.own {
 			now.counted = min(total(n.users), total(n.told))
 		}
@@ -451,7 +455,7 @@ func (r *run) takeBack(n *node) {
 // cover writes what is known about users over time into a snapshot. The lock is held.
 func (r *run) cover(s *stats.Snapshot, now time.Time) {
 	a := &r.accounts
-	delivered := a.deliveredSeconds
+	planned, delivered := a.plannedSeconds, a.deliveredSeconds
 	for _, n := range r.m.nodes {
 		// What workers of this program have not accounted for yet.
 		if n.own && n.part != nil && n.active() && !r.stopping {
@@ -459,7 +463,9 @@ func (r *run) cover(s *stats.Snapshot, now time.Time) {
 			if since.IsZero() {
 				since = now
 			}
-			delivered += float64(min(total(n.users), total(n.told))) * max(now.Sub(since).Seconds(), 0)
+			unreported := max(now.Sub(since).Seconds(), 0)
+			delivered += float64(min(total(n.users), total(n.told))) * unreported
+			planned -= float64(n.endedUsers) * unreported
 		}
 	}
 	users := make([]int, len(s.Series))
@@ -474,8 +480,8 @@ func (r *run) cover(s *stats.Snapshot, now time.Time) {
 		reach = int64(len(a.atEnd))
 	}
 	s.Coverage = stats.Coverage{
-		PlannedUserSeconds:   a.plannedSeconds,
-		DeliveredUserSeconds: min(delivered, a.plannedSeconds),
+		PlannedUserSeconds:   max(planned, 0),
+		DeliveredUserSeconds: min(delivered, max(planned, 0)),
 		Gaps:                 a.gaps(users, r.ledger.base, reach),
 		LostWorkers:          r.lost,
 		UnaccountedSamples:   r.uncounted,

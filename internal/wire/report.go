@@ -31,6 +31,9 @@ type Report struct {
 	// Samples counts all calls that the worker's users have recorded in the run, those of this report
 	// included, so that a master knows how many were in reports that are missing.
 	Samples int64
+	// EndedUserSeconds is for how long, since the report before, users were in the worker's share of the
+	// plan that had ended themselves: a master plans them until it hears of it.
+	EndedUserSeconds float64
 	// Delta holds what is new: calls, errors, finished seconds, user seconds and warnings since the
 	// last report, while users, peaks and the use of the processor are as of now. Its Total is not
 	// sent: it is the sum of the rows. It is never nil after decoding.
@@ -50,6 +53,8 @@ func (r *reader) report() *Report {
 			report.Final = inner.bool()
 		case "samples":
 			report.Samples = inner.count()
+		case "ended":
+			report.EndedUserSeconds = max(inner.float(), 0)
 		default:
 			inner.snapshotField(string(key), report.Delta)
 		}
@@ -254,11 +259,12 @@ func (r *reader) generator() stats.Generator {
 }
 
 func (p *Report) append(b []byte) ([]byte, error) {
-	inner := appendMap(make([]byte, 0, 1024), 4+14)
+	inner := appendMap(make([]byte, 0, 1024), 5+14)
 	inner = appendText(appendText(inner, "run"), p.Run)
 	inner = appendUint(appendText(inner, "seq"), p.Sequence)
 	inner = appendBool(appendText(inner, "final"), p.Final)
 	inner = appendInt(appendText(inner, "samples"), p.Samples)
+	inner = appendFloat(appendText(inner, "ended"), p.EndedUserSeconds)
 	return appendBytes(b, appendSnapshot(inner, p.Delta)), nil
 }
 

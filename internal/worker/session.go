@@ -69,6 +69,7 @@ type live struct {
 	env       *loadtest.Env
 	collector *stats.Collector
 	swarm     *loadtest.Swarm
+	ended     endedUsers
 	warm      *time.Timer // nil = nobody is told that the warm-up is over
 	process   *stats.ProcessMeter
 	shift     int64 // seconds of the run before the collector's first one
@@ -396,11 +397,14 @@ func (s *session) complete() {
 // count tells the collector how many users are wanted here, without those that ended themselves.
 func (s *session) count(l *live) {
 	running, gone := l.swarm.Counts()
-	planned := 0
+	planned, ended := 0, 0
 	for class, n := range s.told {
 		planned += max(n-gone[class], 0)
+		ended += min(gone[class], n)
 	}
-	l.collector.Users(time.Now(), planned, running)
+	now := time.Now()
+	l.ended.set(now, ended)
+	l.collector.Users(now, planned, running)
 }
 
 // tellListeners of a master of Locust's run that a ramp is over.
@@ -500,7 +504,9 @@ func (s *session) report(final bool, with ...*wire.Message) bool {
 	delta.Started = l.collector.Started().Add(-time.Duration(l.shift) * time.Second)
 	delta.Series = shifted(delta.Series, l.shift)
 	delta.Coverage.Gaps = nil // the master knows the plan of all workers
-	s.send(&wire.Report{Final: final, Samples: snapshot.Total.Requests, Delta: delta}, now, with...)
+	s.send(&wire.Report{
+		Final: final, Samples: snapshot.Total.Requests, EndedUserSeconds: l.ended.take(now), Delta: delta,
+	}, now, with...)
 	return true
 }
 

@@ -3,6 +3,7 @@ package artifact
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,7 @@ func Architecture(arch string) bool { _, ok := machines[arch]; return ok }
 // Binary is a Linux build of this program.
 type Binary struct {
 	Path string
+	// Data is what is needed to run it.
 	Data []byte
 	// Static is false for one that needs a C library, which the image does not have.
 	Static bool
@@ -68,11 +70,35 @@ func readBinary(path, arch string) (*Binary, error) {
 	if file.Machine != machines[arch] {
 		return nil, fmt.Errorf("binary %s is for %s, not for %s", path, file.Machine, arch)
 	}
-	b := &Binary{Path: path, Data: data, Static: true}
+	b := &Binary{Path: path, Data: loadable(data, file), Static: true}
 	for _, program := range file.Progs {
 		if program.Type == elf.PT_INTERP {
 			b.Static = false
 		}
 	}
 	return b, nil
+}
+
+// Offsets in the header of a 64-bit ELF file.
+const (
+	sectionsOffset = 0x28 // where the table of sections is, 8 bytes
+	sectionsSize   = 0x3a // size of an entry, number of entries, index of the names: 2 bytes each
+	headerSize     = 0x40
+)
+
+// loadable is the part of a program that is loaded to run it: what `go run` builds has symbols and debug
+// information behind that, which are half of the file, and which stripped builds do not have. Programs are
+// loaded by segments; the table of sections is for tools.
+func loadable(data []byte, file *elf.File) []byte {
+	end := uint64(headerSize)
+	for _, program := range file.Progs {
+		end = max(end, program.Off+program.Filesz)
+	}
+	if file.Class != elf.ELFCLASS64 || file.ByteOrder != binary.LittleEndian || end > uint64(len(data)) {
+		return data
+	}
+	loaded := bytes.Clone(data[:end])
+	clear(loaded[sectionsOffset : sectionsOffset+8])
+	clear(loaded[sectionsSize:headerSize])
+	return loaded
 }
