@@ -76,6 +76,12 @@ func TestScripts(t *testing.T) {
 			"function": function,
 			"invoke":   invoke,
 			"task":     task,
+			"enter":    enter,
+			"fail":     fail,
+			"idle":     idle,
+			"vacant":   vacant,
+			"deserted": deserted,
+			"bare":     bare,
 		},
 	})
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/logs"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/metrics"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/network"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/ssm"
 )
 
@@ -85,7 +86,9 @@ type Cloud struct {
 	account, region string
 	port            int
 	dir             string // of the state, or a temporary one
-	temporary, keep bool   // what becomes of it in the end
+	fail            *failures
+	services        []protocol.Service // all that are played
+	temporary, keep bool               // what becomes of it in the end
 	lock            *os.File
 	parts           []part
 	server          *http.Server
@@ -109,7 +112,7 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cloud{account: cmp.Or(o.Account, DefaultAccount), region: cmp.Or(o.Region, DefaultRegion), dir: o.StateDir, temporary: o.StateDir == ""}
+	c := &Cloud{account: cmp.Or(o.Account, DefaultAccount), region: cmp.Or(o.Region, DefaultRegion), dir: o.StateDir, temporary: o.StateDir == "", fail: fail}
 	if err := c.makeDir(); err != nil {
 		return nil, err
 	}
@@ -124,7 +127,7 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 		return nil, errors.Join(fmt.Errorf("listen: %w", err), c.Close(ctx))
 	}
 	c.port = listener.Addr().(*net.TCPAddr).Port
-	handler, err := c.assemble(o, fail)
+	handler, err := c.assemble(o)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close(), c.Close(ctx))
 	}
@@ -211,6 +214,21 @@ func (c *Cloud) Environ() []string {
 		"AWS_DEFAULT_REGION=" + c.region,
 		"AWS_EC2_METADATA_DISABLED=true",
 	}
+}
+
+// Fail replaces the rules for what goes wrong, in the words of Options.Fail; none = nothing does. It is
+// safe for concurrent use. Rules that cannot be wrap ErrRule and change nothing.
+func (c *Cloud) Fail(rules ...string) error {
+	next, err := parseFailures(rules)
+	if err != nil {
+		return err
+	}
+	if err := next.known(c.services); err != nil {
+		return err
+	}
+	c.fail.replace(next)
+	c.Tasks.SetFaults(next.tasks())
+	return nil
 }
 
 // Close ends everything: operations on stacks are waited for until ctx ends, then tasks, functions and

@@ -342,6 +342,23 @@ func TestRulesMakeResourcesFail(t *testing.T) {
 	}
 }
 
+func TestRulesAreReplaced(t *testing.T) {
+	cloud, config := start(t, awsfake.Options{Fail: []string{"sts:*=AccessDenied: no"}})
+	identity := func() string {
+		_, err := sts.NewFromConfig(config).GetCallerIdentity(t.Context(), nil)
+		return code(err)
+	}
+	if err := cloud.Fail("echo:Run=no"); !errors.Is(err, awsfake.ErrRule) || identity() != "AccessDenied" {
+		t.Errorf("a rule that cannot be: %v, and the call ends in %q", err, identity())
+	}
+	if err := cloud.Fail("sts:*=ExpiredToken: too late"); err != nil || identity() != "ExpiredToken" {
+		t.Errorf("another rule: %v, and the call ends in %q", err, identity())
+	}
+	if err := cloud.Fail(); err != nil || identity() != "" {
+		t.Errorf("no rule: %v, and the call ends in %q", err, identity())
+	}
+}
+
 func TestRulesThatCannotBeAreRefused(t *testing.T) {
 	for rule, want := range map[string]string{
 		"RunTask=no":           "SERVICE:ACTION",
