@@ -474,8 +474,11 @@ func TestCompressedBodiesAreUnderstoodAndBounded(t *testing.T) {
 func compressed(t *testing.T, n int) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, err := w.Write(bytes.Repeat([]byte{' '}, n))
+	w, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Write(bytes.Repeat([]byte{' '}, n))
 	if err = errors.Join(err, w.Close()); err != nil {
 		t.Fatal(err)
 	}
