@@ -8,12 +8,13 @@ FUZZTIME    ?= 10s
 BENCHTIME   ?= 1s
 BENCH       ?= .
 SOAK        ?= 10m
+ROTATION    ?= 180s
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The race detector needs a C compiler; on a machine with Go only the tests still run, without it.
 RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 
-.PHONY: help build test lint bench bench-engine bench-master bench-aws bench-peers fuzz cover check soak interop web web-check dist clean
+.PHONY: help build test lint bench bench-engine bench-master bench-aws bench-peers fuzz cover check soak soak-aws interop web web-check dist clean
 
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +50,9 @@ bench-peers: ## us against Python's zae-limiter and Locust, side by side in one 
 
 soak: ## a cluster at full speed whose workers are replaced all the time, for SOAK (needs Python)
 	./scripts/soak $(SOAK)
+
+soak-aws: ## a distributed run on AWS played here, whose workers are replaced every minute, for ROTATION
+	ZAE_LIMITER_ROTATION=$(ROTATION) $(GO) test -count=1 -timeout 60m -run 'TestScripts/^aws_rotation$$' ./cmd/zae-limiter
 
 fuzz: ## every fuzz target for FUZZTIME each
 	./scripts/fuzz $(FUZZTIME)

@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -145,6 +148,60 @@ func inhabitants(text string) []string {
 		found = append(found, filepath.Base(filepath.Dir(path))+" "+string(bytes.ReplaceAll(command, []byte{0}, []byte(" "))))
 	}
 	return found
+}
+
+// shortRotation is a run in which workers that may run for a minute are replaced once. A longer one comes
+// with ZAE_LIMITER_ROTATION, from a machine that has nothing else to do (make soak-aws).
+const shortRotation = "75s"
+
+// The time for which more than one of the wanted workers may be missing: in a long run what the
+// orchestrator promises, otherwise what a busy machine needs.
+const (
+	gapOfSoak = 2 * time.Second
+	gapOfTest = patience
+)
+
+// rotates URL WANTED: watches the workers of the master with its web UI at the URL until its run is over.
+// Never are more than one of those wanted missing for long, and in the end others work than at first.
+func rotates(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: rotates URL WANTED")
+	}
+	wanted, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	gap := gapOfTest
+	if ts.Getenv("ROTATION") != shortRotation {
+		gap = gapOfSoak
+	}
+	seen := map[string]bool{}
+	enough := time.Now()
+	for {
+		_, body := call(ts, []string{http.MethodGet, args[0] + "/stats/requests"})
+		var now struct {
+			State   string
+			Workers []struct{ ID, State string }
+		}
+		ts.Check(json.Unmarshal(body, &now))
+		if now.State == "stopped" {
+			break
+		}
+		present := 0
+		for _, worker := range now.Workers {
+			if worker.State == "running" || worker.State == "spawning" || worker.State == "ready" {
+				present++
+				seen[worker.ID] = true
+			}
+		}
+		if present >= wanted-1 {
+			enough = time.Now()
+		} else if missing := time.Since(enough); missing > gap {
+			ts.Fatalf("for %v only %d of %d workers were there", missing, present, wanted)
+		}
+		time.Sleep(100 * time.Millisecond) // polls another process, which cannot signal us
+	}
+	if len(seen) < 2*wanted {
+		ts.Fatalf("%d workers were there in the whole run, want at least %d", len(seen), 2*wanted)
+	}
 }
 
 // bare DIR: nothing is in the folder.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -46,6 +47,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("EXAMPLES", examples)
 			env.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+			env.Setenv("ROTATION", cmp.Or(os.Getenv("ZAE_LIMITER_ROTATION"), shortRotation))
 			withProcesses(env)
 			return nil
 		},
@@ -82,6 +84,7 @@ func TestScripts(t *testing.T) {
 			"vacant":   vacant,
 			"deserted": deserted,
 			"bare":     bare,
+			"rotates":  rotates,
 		},
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
@@ -353,6 +354,13 @@ func TestRulesAreReplaced(t *testing.T) {
 	}
 	if err := cloud.Fail("sts:*=ExpiredToken: too late"); err != nil || identity() != "ExpiredToken" {
 		t.Errorf("another rule: %v, and the call ends in %q", err, identity())
+	}
+	if err := cloud.Fail("lambda:ListFunctions=TooManyRequestsException: Rate Exceeded."); err != nil {
+		t.Error(err)
+	}
+	_, err := lambda.NewFromConfig(config).ListFunctions(t.Context(), nil)
+	if response, ok := errors.AsType[*awshttp.ResponseError](err); !ok || response.HTTPStatusCode() != http.StatusTooManyRequests {
+		t.Errorf("a call of a function: %v, want status 429", err)
 	}
 	if err := cloud.Fail(); err != nil || identity() != "" {
 		t.Errorf("no rule: %v, and the call ends in %q", err, identity())

@@ -96,6 +96,8 @@ func parseRule(text string) (*rule, error) {
 		r.err.Status = http.StatusInternalServerError
 	case "ServiceUnavailable", "ServiceUnavailableException":
 		r.err.Status = http.StatusServiceUnavailable
+	case "TooManyRequestsException":
+		r.err.Status = http.StatusTooManyRequests
 	}
 	return r, nil
 }
