@@ -184,7 +184,7 @@ func TestARunThatMayNotCreateBuckets(t *testing.T) {
 		{"boundary", true, everything, before017, "the permission boundary of the caller does not allow it, the account's administrators have to extend it; no upgrade helps"},
 		{
 			"explicit deny", true, `{"Statement": [{"Effect": "Allow", "Resource": "*", "Action": "*"}, {"Effect": "Deny", "Resource": "*", "Action": "dynamodb:ConditionCheckItem"}]}`, "",
-			"a policy denies it explicitly, which only the account's administrators can change",
+			"that is an explicit deny, which only the account's administrators can change",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -12,15 +12,12 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// conditionCheck is the action that the creation of a bucket needs and that policies from before 0.17 do
-// not have (aws.md 6.4).
-const conditionCheck = "dynamodb:ConditionCheckItem"
-
 // ErrNoBuckets says that the caller may not create buckets, so that every new entity's acquire would fail.
 var ErrNoBuckets = errors.New("new buckets cannot be created")
 
 // checkPermission asks, before any user starts, whether buckets may be created in a namespace: with a
-// check of an item that is not there, which writes nothing (aws.md 6.4). Engines of this machine have no
+// check of an item that is not there, which writes nothing. Policies from before 0.17 lack the action
+// dynamodb:ConditionCheckItem (aws.md 6.4). Engines of this machine have no
 // policies.
 func (t *Target) checkPermission(ctx context.Context, namespace string) error {
 	if !t.config.AWS && isLoopback(t.info.Endpoint) {
@@ -41,18 +38,19 @@ func (t *Target) checkPermission(ctx context.Context, namespace string) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("%w: the caller may not use %s on table %s: %s: %w", ErrNoBuckets, conditionCheck, t.config.Table, t.wayOut(ctx, refused.ErrorMessage()), err)
+	// The service's own words name who may not do what on which table, and why.
+	return fmt.Errorf("%w: %s; %s", ErrNoBuckets, refused.ErrorMessage(), t.wayOut(ctx, refused.ErrorMessage()))
 }
 
 // wayOut is what helps against a denial, by the cause that its text ends with.
 func (t *Target) wayOut(ctx context.Context, denial string) string {
 	switch {
 	case strings.Contains(denial, "explicit deny"):
-		return "a policy denies it explicitly, which only the account's administrators can change"
+		return "that is an explicit deny, which only the account's administrators can change"
 	case strings.Contains(denial, "permissions boundary"):
 		return "the permission boundary of the caller does not allow it, the account's administrators have to extend it; no upgrade helps"
 	}
-	text := fmt.Sprintf("when its rights come from the policies of stack %s, these are from before 0.17: run `zae-limiter upgrade --name %[1]s`", t.config.Table)
+	text := fmt.Sprintf("the policies of stack %s are from before 0.17 when they do not allow it: run `zae-limiter upgrade --name %[1]s`", t.config.Table)
 	// A table that cannot be described is treated as one of the newer kind.
 	table, err := t.api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &t.config.Table})
 	if err == nil && len(table.Table.LocalSecondaryIndexes) == 0 {
