@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -16,16 +14,15 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/awsfake"
 )
 
+// shippedIn is where shipped is; TestScripts sets it before the first script runs.
+var shippedIn string
+
 // shipped is a build of this program, which tasks and functions run. It is made once for all scripts.
 var shipped = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "zae-limiter-shipped-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "zae-limiter")
+	path := filepath.Join(shippedIn, "zae-limiter")
 	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, ".")
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("go build: %w\n%s", err, out), os.RemoveAll(dir))
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return path, nil
 })

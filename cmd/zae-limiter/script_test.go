@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs the program as a user types it. Each script is one behaviour; the name says which.
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	shippedIn = t.TempDir()
 	examples, err := filepath.Abs("../../examples/locust")
 	if err != nil {
 		t.Fatal(err)
@@ -75,6 +76,12 @@ func TestScripts(t *testing.T) {
 			"function": function,
 			"invoke":   invoke,
 			"task":     task,
+			"enter":    enter,
+			"fail":     fail,
+			"idle":     idle,
+			"vacant":   vacant,
+			"deserted": deserted,
+			"bare":     bare,
 		},
 	})
 }

@@ -50,7 +50,7 @@ const credentialsPath = "/local/credentials"
 
 // assemble makes the services in the order in which they need each other, and returns the handler of
 // the endpoint.
-func (c *Cloud) assemble(o Options, fail *failures) (http.Handler, error) {
+func (c *Cloud) assemble(o Options) (http.Handler, error) {
 	var err error
 	if c.Tables, err = dynamo.New(c.account, c.region, o.Engine); err != nil {
 		return nil, err
@@ -62,17 +62,18 @@ func (c *Cloud) assemble(o Options, fail *failures) (http.Handler, error) {
 	c.Registry = ecr.New(ecr.Config{Account: c.account, Region: c.region, Host: c.host(), Dir: filepath.Join(c.dir, imagesDir)})
 	c.Functions, err = lambda.New(lambda.Config{
 		Dir: filepath.Join(c.dir, functionsDir), Endpoint: c.Endpoint, Logs: c.Logs, Recorder: functionMetrics{c.Metrics},
-		Sessions: functionRoles{iam: c.IAM, account: c.account, region: c.region}, Concurrency: o.LambdaConcurrency,
+		Interfaces: c.Network, Sessions: functionRoles{iam: c.IAM, account: c.account, region: c.region}, Concurrency: o.LambdaConcurrency,
 	})
 	if err != nil {
 		return nil, err
 	}
 	c.Tasks = ecs.New(ecs.Config{
 		Account: c.account, Region: c.region, Endpoint: c.Endpoint(), Dir: filepath.Join(c.dir, tasksDir),
-		Images: c.Registry, Logs: c.Logs, Metrics: c.Metrics, Logger: o.Log,
+		Images: c.Registry, Logs: c.Logs, Metrics: c.Metrics, Interfaces: c.Network, Logger: o.Log,
+		Ended: func(task string) { c.Tunnels.EndTask(task) }, // they begin when everything is there
 		Roles: taskRoles{iam: c.IAM, account: c.account, region: c.region, url: c.Endpoint() + credentialsPath},
 	})
-	c.Tasks.SetFaults(fail.tasks())
+	c.Tasks.SetFaults(c.fail.tasks())
 	c.Tunnels = ssm.New(targets{c.Tasks}, o.Sessions)
 	c.parts = c.list()
 	providers := resource.Providers{}
@@ -80,7 +81,7 @@ func (c *Cloud) assemble(o Options, fail *failures) (http.Handler, error) {
 		maps.Copy(providers, p.providers)
 	}
 	c.Stacks = cloudformation.New(cloudformation.Options{
-		Providers: providers, Fail: fail.resource, Permit: permitted,
+		Providers: providers, Fail: c.fail.resource, Permit: permitted,
 		Exists: func(_ context.Context, _, _, kind, value string) bool { return c.Network.Exists(kind, value) },
 	})
 	// Stacks come before the tasks, whose services start when they are loaded; and they end first, as an
@@ -89,7 +90,7 @@ func (c *Cloud) assemble(o Options, fail *failures) (http.Handler, error) {
 		name: "stacks", services: []protocol.Service{c.Stacks.Protocol()}, tagged: c.Stacks.StackTags,
 		save: c.Stacks.MarshalState, load: c.Stacks.UnmarshalState, close: c.Stacks.Close,
 	}}, c.parts...)
-	return c.front(o, fail)
+	return c.front(o)
 }
 
 // list are the parts that stacks are made of.
@@ -137,12 +138,11 @@ func (c *Cloud) list() []part {
 }
 
 // front puts the parts behind one address.
-func (c *Cloud) front(o Options, fail *failures) (http.Handler, error) {
+func (c *Cloud) front(o Options) (http.Handler, error) {
 	mux := http.NewServeMux()
-	var services []protocol.Service
 	var sources []tagging.Source
 	for _, p := range c.parts {
-		services = append(services, p.services...)
+		c.services = append(c.services, p.services...)
 		if p.tagged != nil {
 			sources = append(sources, p.tagged)
 		}
@@ -156,13 +156,13 @@ func (c *Cloud) front(o Options, fail *failures) (http.Handler, error) {
 		}
 		return func() int { return set }
 	}
-	services = append(services, tagging.API(sources), quotas.API(quotas.Values{
+	c.services = append(c.services, tagging.API(sources), quotas.API(quotas.Values{
 		FargateVCPU: quota(o.FargateVCPU, 4000), FargateSpotVCPU: quota(o.FargateSpotVCPU, 4000), LambdaConcurrency: quota(o.LambdaConcurrency, 1000),
 	}))
-	if err := fail.known(services); err != nil {
+	if err := c.fail.known(c.services); err != nil {
 		return nil, err
 	}
-	front := &protocol.Front{Account: c.account, Region: c.region, Services: services, Keys: c.IAM, Fail: fail.call, Log: o.Log}
+	front := &protocol.Front{Account: c.account, Region: c.region, Services: c.services, Keys: c.IAM, Fail: c.fail.call, Log: o.Log}
 	mux.Handle("/", front)
 	mux.HandleFunc(ssm.Pattern, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" { // a client that signs is asked for its permission too

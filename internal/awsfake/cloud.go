@@ -27,6 +27,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/logs"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/metrics"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/network"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/ssm"
 )
 
@@ -36,8 +37,13 @@ const (
 	DefaultRegion  = "us-east-1"
 )
 
-// ErrRule is an error of a rule in Options.Fail.
-var ErrRule = errors.New("failure rule")
+// Errors of Start that the caller's options are to blame for.
+var (
+	// ErrRule is an error of a rule in Options.Fail.
+	ErrRule = errors.New("failure rule")
+	// ErrBusy is when another process has the state folder.
+	ErrBusy = errors.New("another process works with this state folder")
+)
 
 // Options configure a cloud. The zero value is an empty account on a free port.
 type Options struct {
@@ -80,7 +86,10 @@ type Cloud struct {
 	account, region string
 	port            int
 	dir             string // of the state, or a temporary one
-	temporary, keep bool   // what becomes of it in the end
+	fail            *failures
+	services        []protocol.Service // all that are played
+	temporary, keep bool               // what becomes of it in the end
+	lock            *os.File
 	parts           []part
 	server          *http.Server
 	stop            context.CancelFunc
@@ -103,14 +112,14 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cloud{account: cmp.Or(o.Account, DefaultAccount), region: cmp.Or(o.Region, DefaultRegion), dir: o.StateDir, temporary: o.StateDir == ""}
+	c := &Cloud{account: cmp.Or(o.Account, DefaultAccount), region: cmp.Or(o.Region, DefaultRegion), dir: o.StateDir, temporary: o.StateDir == "", fail: fail}
 	if err := c.makeDir(); err != nil {
 		return nil, err
 	}
 	port := o.Port
 	if port == 0 && !c.temporary {
 		if port, err = readPlace(c.dir); err != nil {
-			return nil, err
+			return nil, errors.Join(err, c.Close(ctx))
 		}
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
@@ -118,7 +127,7 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 		return nil, errors.Join(fmt.Errorf("listen: %w", err), c.Close(ctx))
 	}
 	c.port = listener.Addr().(*net.TCPAddr).Port
-	handler, err := c.assemble(o, fail)
+	handler, err := c.assemble(o)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close(), c.Close(ctx))
 	}
@@ -144,15 +153,26 @@ func (c *Cloud) makeDir() (err error) {
 	} else {
 		err = os.MkdirAll(c.dir, 0o700)
 	}
+	if err == nil {
+		c.lock, err = lockFile(filepath.Join(c.dir, lockName))
+	}
 	for _, name := range []string{imagesDir, tasksDir, functionsDir} {
 		if err == nil {
 			err = os.MkdirAll(filepath.Join(c.dir, name), 0o700)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("folder of the account: %w", err)
+		return errors.Join(fmt.Errorf("%s: %w", c.dir, err), c.unlock())
 	}
 	return nil
+}
+
+// unlock lets others have the folder.
+func (c *Cloud) unlock() error {
+	if c.lock == nil {
+		return nil
+	}
+	return c.lock.Close()
 }
 
 // sampleEvery is how often the tables' consumption is recorded.
@@ -196,6 +216,21 @@ func (c *Cloud) Environ() []string {
 	}
 }
 
+// Fail replaces the rules for what goes wrong, in the words of Options.Fail; none = nothing does. It is
+// safe for concurrent use. Rules that cannot be wrap ErrRule and change nothing.
+func (c *Cloud) Fail(rules ...string) error {
+	next, err := parseFailures(rules)
+	if err != nil {
+		return err
+	}
+	if err := next.known(c.services); err != nil {
+		return err
+	}
+	c.fail.replace(next)
+	c.Tasks.SetFaults(next.tasks())
+	return nil
+}
+
 // Close ends everything: operations on stacks are waited for until ctx ends, then tasks, functions and
 // sessions go, and the account is kept when it has a state folder. No process, port or temporary file
 // is left. It may be called more than once.
@@ -225,6 +260,7 @@ func (c *Cloud) close(ctx context.Context) error {
 	if c.Tables != nil {
 		c.Tables.Close()
 	}
+	errs = append(errs, c.unlock())
 	if c.temporary {
 		errs = append(errs, os.RemoveAll(c.dir))
 	}

@@ -249,6 +249,21 @@ func TestTheAccountIsKeptInItsFolder(t *testing.T) {
 	}
 }
 
+func TestAFolderIsForOneProcess(t *testing.T) {
+	dir := t.TempDir()
+	first, err := awsfake.Start(t.Context(), awsfake.Options{StateDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := awsfake.Start(t.Context(), awsfake.Options{StateDir: dir}); !errors.Is(err, awsfake.ErrBusy) {
+		t.Errorf("a second one on the same folder: %v, want %v", err, awsfake.ErrBusy)
+	}
+	if err := first.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	start(t, awsfake.Options{StateDir: dir})
+}
+
 func TestAStateThatCannotBeReadIsLeftAlone(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "iam.json")
@@ -324,6 +339,23 @@ func TestRulesMakeResourcesFail(t *testing.T) {
 		return e.ResourceStatus == cfntypes.ResourceStatusCreateFailed && aws.ToString(e.LogicalResourceId) == "Role" && strings.Contains(aws.ToString(e.ResourceStatusReason), "no more roles")
 	}) {
 		t.Error("no event of the failed role")
+	}
+}
+
+func TestRulesAreReplaced(t *testing.T) {
+	cloud, config := start(t, awsfake.Options{Fail: []string{"sts:*=AccessDenied: no"}})
+	identity := func() string {
+		_, err := sts.NewFromConfig(config).GetCallerIdentity(t.Context(), nil)
+		return code(err)
+	}
+	if err := cloud.Fail("echo:Run=no"); !errors.Is(err, awsfake.ErrRule) || identity() != "AccessDenied" {
+		t.Errorf("a rule that cannot be: %v, and the call ends in %q", err, identity())
+	}
+	if err := cloud.Fail("sts:*=ExpiredToken: too late"); err != nil || identity() != "ExpiredToken" {
+		t.Errorf("another rule: %v, and the call ends in %q", err, identity())
+	}
+	if err := cloud.Fail(); err != nil || identity() != "" {
+		t.Errorf("no rule: %v, and the call ends in %q", err, identity())
 	}
 }
 

@@ -125,6 +125,13 @@ func (f *failures) known(services []protocol.Service) error {
 	return nil
 }
 
+// replace makes the rules of next those that hold.
+func (f *failures) replace(next *failures) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rules = next.rules
+}
+
 // next returns the error of the first rule that applies.
 func (f *failures) next(service, action string) *protocol.Error {
 	f.mu.Lock()
@@ -158,7 +165,7 @@ func (f *failures) resource(_, logicalID, _ string, phase cloudformation.Phase) 
 	return nil
 }
 
-// tasks are the faults of tasks; they hold as long as the cloud runs.
+// tasks are the faults of tasks; they hold until the rules are replaced.
 func (f *failures) tasks() ecs.Faults {
 	var faults ecs.Faults
 	for _, r := range f.rules {

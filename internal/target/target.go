@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
 	"github.com/zeroae/zae-limiter-go/limiter"
@@ -172,9 +173,25 @@ func (t *Target) locate(ctx context.Context) (place, error) {
 	}
 	if !c.AWS && isLoopback(at.endpoint) {
 		at.credentials = credentials.NewStaticCredentialsProvider("local", "local", "")
+		if t.engine == nil {
+			return at, at.keysOfEnvironment()
+		}
 		return at, nil
 	}
 	return awsPlace(ctx, c)
+}
+
+// keysOfEnvironment takes the keys of the environment where it has some: an account that is played on this
+// machine checks them. They are not looked for anywhere else.
+func (at *place) keysOfEnvironment() error {
+	environment, err := config.NewEnvConfig()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCredentials, err)
+	}
+	if environment.Credentials.HasKeys() {
+		at.credentials = credentials.StaticCredentialsProvider{Value: environment.Credentials}
+	}
+	return nil
 }
 
 // connect makes the SDK's client. Plain endpoints are served by a transport of our own.
@@ -424,7 +441,7 @@ func isLoopback(endpoint string) bool {
 // awsPlace takes region, credentials and endpoint from the SDK's configuration, where the options say
 // nothing else.
 func awsPlace(ctx context.Context, c *Config) (place, error) {
-	options := []func(*config.LoadOptions) error{}
+	options := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})} // errors are returned as well
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,9 +75,8 @@ func launch(executable string, environ []string, region string, request *ssm.Sta
 		return nil, fmt.Errorf("session's request: %w", err)
 	}
 	c := &child{session: aws.ToString(response.SessionId), ready: make(chan struct{}), done: make(chan struct{})}
-	// A client that is killed leaves its socket behind. The name is short: a socket's path has about
-	// 100 characters.
-	if c.files, err = os.MkdirTemp("", "zael"); err != nil {
+	// A client that is killed leaves its socket behind.
+	if c.files, err = os.MkdirTemp(socketFolder(os.TempDir()), "zael"); err != nil {
 		return nil, fmt.Errorf("session client: %w", err)
 	}
 	if err := c.start(executable, environ, region, string(asked), string(answer)); err != nil {
@@ -88,6 +88,23 @@ func launch(executable string, environ []string, region string, request *ssm.Sta
 		_ = os.RemoveAll(c.files) // nothing can be done about a file that stays
 	}()
 	return c, nil
+}
+
+const (
+	// longestSocket is how long the path of a socket may be on every system.
+	longestSocket = 103
+	// socketName is the longest path of a client's socket below the folder for temporary files: a folder
+	// of its own, and a name with a checksum.
+	socketName = len("/zael4294967295/4294967295_session_manager_plugin_mux.sock")
+)
+
+// socketFolder is where clients have their folders: that for temporary files, unless sockets below it
+// would have too long a path, as with the folders that some systems give each user.
+func socketFolder(temporary string) string {
+	if runtime.GOOS != "windows" && len(temporary)+socketName > longestSocket {
+		return "/tmp"
+	}
+	return temporary
 }
 
 func (c *child) start(executable string, environ []string, region, request, response string) error {

@@ -61,7 +61,11 @@ func amount(text, unit string) (int, bool) {
 	return int(n * 1024), err == nil
 }
 
-var familyName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,255}$`)
+var familyName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
+
+const maxName = 255
+
+func isName(text string) bool { return len(text) <= maxName && familyName.MatchString(text) }
 
 // passRoles checks that the caller may give roles to tasks.
 func passRoles(call *protocol.Call, roles ...*string) error {
@@ -126,7 +130,7 @@ func (s *Service) register(in *ecs.RegisterTaskDefinitionInput, by string) (*def
 
 func checkDefinition(in *ecs.RegisterTaskDefinitionInput) error {
 	refuse := func(format string, args ...any) error { return protocol.Errorf("ClientException", format, args...) }
-	if !familyName.MatchString(aws.ToString(in.Family)) {
+	if !isName(aws.ToString(in.Family)) {
 		return refuse("Family contains invalid characters: %q", aws.ToString(in.Family))
 	}
 	if len(in.ContainerDefinitions) == 0 {
@@ -144,7 +148,7 @@ func checkDefinition(in *ecs.RegisterTaskDefinitionInput) error {
 	essential := false
 	for _, c := range in.ContainerDefinitions {
 		name := aws.ToString(c.Name)
-		if !familyName.MatchString(name) || names[name] {
+		if !isName(name) || names[name] {
 			return refuse("Container names must be there, unique, and of letters, digits, - and _: %q", name)
 		}
 		names[name] = true
@@ -171,7 +175,7 @@ func checkDefinition(in *ecs.RegisterTaskDefinitionInput) error {
 // checkMounts refuses mounts of volumes that the definition does not have.
 func checkMounts(in *ecs.RegisterTaskDefinitionInput) error {
 	for _, volume := range in.Volumes {
-		if !familyName.MatchString(aws.ToString(volume.Name)) {
+		if !isName(aws.ToString(volume.Name)) {
 			return protocol.Errorf("ClientException", "The volume name '%s' is not valid.", aws.ToString(volume.Name))
 		}
 	}

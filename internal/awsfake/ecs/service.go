@@ -71,7 +71,7 @@ func (s *Service) makeService(in *ecs.CreateServiceInput) (*service, error) {
 		return nil, err
 	}
 	name := aws.ToString(in.ServiceName)
-	if !familyName.MatchString(name) {
+	if !isName(name) {
 		return nil, protocol.Errorf("InvalidParameterException", "The service name is not valid: %q", name)
 	}
 	if c.Services[name] != nil {

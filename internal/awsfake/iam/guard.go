@@ -118,7 +118,7 @@ func (i *IAM) request(p *principal, key *accessKey, arn, action, resource string
 	keys := map[string][]string{
 		"aws:principalarn":     {p.ARN},
 		"aws:principalaccount": {i.account},
-		"aws:userid":           {p.ID},
+		"aws:userid":           {userID(key, p)},
 	}
 	if key.User != "" {
 		keys["aws:username"] = []string{key.User}

@@ -15,7 +15,9 @@ import (
 // session is one session of the account, as the service and as the agent in its container see it.
 type session struct {
 	id, owner, document, target string
-	task                        string // its id
+	// alias is the id as policies with ${aws:userid} mean it.
+	alias string
+	task  string // its id
 	// parameters are those of the document, with its defaults.
 	parameters map[string]string
 	address    string

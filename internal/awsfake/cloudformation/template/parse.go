@@ -252,7 +252,9 @@ func block(root map[string]any, name string) (map[string]any, error) {
 	return members, nil
 }
 
-var alphanumeric = regexp.MustCompile(`^[a-zA-Z0-9]{1,255}$`)
+var alphanumeric = regexp.MustCompile(`^[a-zA-Z0-9]+$`)
+
+const maxLogicalID = 255
 
 // members reads each member of a block.
 func members[M any](root map[string]any, name string, read func(path string, from map[string]any) (*M, error)) (map[string]*M, error) {
@@ -262,7 +264,7 @@ func members[M any](root map[string]any, name string, read func(path string, fro
 	}
 	out := make(map[string]*M, len(from))
 	for _, id := range slices.Sorted(maps.Keys(from)) {
-		if !alphanumeric.MatchString(id) {
+		if len(id) > maxLogicalID || !alphanumeric.MatchString(id) {
 			return nil, Errorf("Template format error: %s name '%s' is non alphanumeric.", strings.TrimSuffix(name, "s"), id)
 		}
 		path := "/" + name + "/" + id

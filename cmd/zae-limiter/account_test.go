@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/resourcegroupstaggingapi"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var exported = regexp.MustCompile(`(?m)^export ([A-Z_]+)=(.*)$`)
+
+// enter NAME: waits for a started `zae-limiter local aws` and works in its account from now on. $PROGRAM is
+// the build to deploy.
+func enter(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: enter NAME")
+	}
+	await(ts, false, []string{args[0] + ".out", "Ctrl+C ends it"})
+	program, err := shipped()
+	ts.Check(err)
+	ts.Setenv("PROGRAM", program)
+	all := processesOf(ts)
+	for _, variable := range exported.FindAllStringSubmatch(ts.ReadFile(args[0]+".out"), -1) {
+		ts.Setenv(variable[1], variable[2])
+		all.env = append(all.env, variable[1]+"="+variable[2])
+	}
+}
+
+// fail [RULE…]: what goes wrong in the script's cloud from now on; without a RULE nothing does.
+func fail(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: fail [RULE…]")
+	}
+	running.mu.Lock()
+	account := running.known[ts.MkAbs(".")]
+	running.mu.Unlock()
+	ts.Check(account.Fail(args...))
+}
+
+// client is the configuration of a client in the script's account.
+func client(ts *testscript.TestScript) aws.Config {
+	return aws.Config{
+		Region: ts.Getenv("AWS_REGION"), BaseEndpoint: aws.String(ts.Getenv("AWS_ENDPOINT_URL")),
+		Credentials: credentials.NewStaticCredentialsProvider(ts.Getenv("AWS_ACCESS_KEY_ID"), ts.Getenv("AWS_SECRET_ACCESS_KEY"), ""),
+	}
+}
+
+// idle CLUSTER: in the script's account no task of the cluster runs, and no session is open.
+func idle(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: idle CLUSTER")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	tasks, err := ecs.NewFromConfig(client(ts)).ListTasks(ctx, &ecs.ListTasksInput{Cluster: &args[0]})
+	ts.Check(err)
+	if len(tasks.TaskArns) > 0 {
+		ts.Fatalf("tasks run: %s", strings.Join(tasks.TaskArns, ", "))
+	}
+	ts.Check(noSessions(ctx, client(ts)))
+}
+
+func noSessions(ctx context.Context, config aws.Config) error {
+	open, err := ssm.NewFromConfig(config).DescribeSessions(ctx, &ssm.DescribeSessionsInput{State: types.SessionStateActive})
+	if err != nil {
+		return err
+	}
+	for _, session := range open.Sessions {
+		return fmt.Errorf("session %s is open", *session.SessionId)
+	}
+	return nil
+}
+
+// vacant: nothing is left in the script's account.
+func vacant(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: vacant")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	config := client(ts)
+	ts.Check(noSessions(ctx, config))
+	var left []string
+	tagged, err := resourcegroupstaggingapi.NewFromConfig(config).GetResources(ctx, nil)
+	ts.Check(err)
+	for _, one := range tagged.ResourceTagMappingList {
+		left = append(left, *one.ResourceARN)
+	}
+	clusters, err := ecs.NewFromConfig(config).ListClusters(ctx, nil)
+	ts.Check(err)
+	functions, err := lambda.NewFromConfig(config).ListFunctions(ctx, nil)
+	ts.Check(err)
+	for _, one := range functions.Functions {
+		left = append(left, *one.FunctionArn)
+	}
+	tables, err := dynamodb.NewFromConfig(config).ListTables(ctx, nil)
+	ts.Check(err)
+	if left = append(append(left, clusters.ClusterArns...), tables.TableNames...); len(left) > 0 {
+		ts.Fatalf("left in the account: %s", strings.Join(left, ", "))
+	}
+}
+
+// deserted TEXT: waits until no process but this one has the text in its environment, as everything has
+// the account's URL that works in it.
+func deserted(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: deserted TEXT")
+	}
+	deadline := time.Now().Add(patience)
+	left := inhabitants(args[0])
+	for len(left) > 0 && time.Now().Before(deadline) {
+		time.Sleep(50 * time.Millisecond) // polls other processes, which cannot signal us
+		left = inhabitants(args[0])
+	}
+	if len(left) > 0 {
+		ts.Fatalf("still there after %v:\n%s", patience, strings.Join(left, "\n"))
+	}
+}
+
+// inhabitants are the command lines of the processes with a text in their environment. Where processes
+// are no files, there are none.
+func inhabitants(text string) []string {
+	environments, _ := filepath.Glob("/proc/[0-9]*/environ") // its only error is a bad pattern
+	var found []string
+	for _, path := range environments {
+		data, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(data, []byte(text)) {
+			continue // gone, or of another user
+		}
+		command, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+		found = append(found, filepath.Base(filepath.Dir(path))+" "+string(bytes.ReplaceAll(command, []byte{0}, []byte(" "))))
+	}
+	return found
+}
+
+// bare DIR: nothing is in the folder.
+func bare(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: bare DIR")
+	}
+	left, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*"))
+	ts.Check(err)
+	if len(left) > 0 {
+		ts.Fatalf("%s holds %s", args[0], strings.Join(left, ", "))
+	}
+}
