@@ -17,8 +17,7 @@ var ErrNoBuckets = errors.New("new buckets cannot be created")
 
 // checkPermission asks, before any user starts, whether buckets may be created in a namespace: with a
 // check of an item that is not there, which writes nothing. Policies from before 0.17 lack the action
-// dynamodb:ConditionCheckItem (aws.md 6.4). Engines of this machine have no
-// policies.
+// dynamodb:ConditionCheckItem (aws.md 6.4). Engines of this machine have no policies.
 func (t *Target) checkPermission(ctx context.Context, namespace string) error {
 	if !t.config.AWS && isLoopback(t.info.Endpoint) {
 		return nil
