@@ -341,6 +341,7 @@ func TestPoliciesAreNeededAndEnough(t *testing.T) {
 	connect.untilUI(ui...) // whose task goes on, for delete to stop
 
 	roles := rolePolicies(t, account)
+	trusted(t, account)
 	deploy.run(append([]string{"load", "delete", "--yes"}, named...)...)
 
 	for role, policies := range roles {
@@ -364,6 +365,28 @@ func TestPoliciesAreNeededAndEnough(t *testing.T) {
 		})
 		if len(got) > 0 {
 			t.Errorf("the policy for %s grants what nothing needs:\n%s", purpose, strings.Join(got, "\n"))
+		}
+	}
+}
+
+// trusted checks that each role can be taken by its service alone, and for this account.
+func trusted(t *testing.T, account *awsfake.Cloud) {
+	t.Helper()
+	const ecs, lambda, elsewhere = "ecs-tasks.amazonaws.com", "lambda.amazonaws.com", "999999999999"
+	from := func(number string) map[string]string {
+		return map[string]string{"aws:SourceAccount": number, "aws:SourceArn": "arn:aws:ecs:" + account.Region() + ":" + number + ":task"}
+	}
+	for _, test := range []struct {
+		role, service, account string
+		want                   bool
+	}{
+		{"exec", ecs, account.Account(), true}, {"exec", lambda, account.Account(), false}, {"exec", ecs, elsewhere, false},
+		{"task", ecs, account.Account(), true}, {"task", lambda, account.Account(), false}, {"task", ecs, elsewhere, false},
+		{"worker", lambda, account.Account(), true}, {"worker", ecs, account.Account(), false},
+	} {
+		err := account.IAM.Trusts("arn:aws:iam::"+account.Account()+":role/my-limiter-load-"+test.role, test.service, from(test.account))
+		if (err == nil) != test.want {
+			t.Errorf("%s of account %s as the role %s: %v", test.service, test.account, test.role, err)
 		}
 	}
 }

@@ -167,3 +167,65 @@ func (w *awsWorld) clientWith(policy, own, other string) *clientOf {
 	c.own, c.other = limiterOf(w.t, c.table, own), limiterOf(w.t, c.table, other)
 	return c
 }
+
+// A run whose caller may not create buckets ends before its first user starts, and says what helps.
+func TestARunThatMayNotCreateBuckets(t *testing.T) {
+	const before017 = `{"Statement": {"Effect": "Allow", "Resource": "*", "Action": ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:Scan",
+		"dynamodb:DescribeTable", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:UpdateItem", "dynamodb:BatchWriteItem", "dynamodb:TransactWriteItems"]}}`
+	const everything = `{"Statement": {"Effect": "Allow", "Resource": "*", "Action": "dynamodb:*"}}`
+	for _, test := range []struct {
+		name             string
+		indexes          bool
+		policy, boundary string
+		says             string
+	}{
+		{"0.16", true, before017, "", "run `zae-limiter upgrade --name my-limiter` (Python's: 0.17 or later, without --lambda-only)"},
+		{"0.10", false, before017, "", "Python's upgrade refuses to replace a table without local indexes"},
+		{"boundary", true, everything, before017, "the permission boundary of the caller does not allow it, the account's administrators have to extend it; no upgrade helps"},
+		{
+			"explicit deny", true, `{"Statement": [{"Effect": "Allow", "Resource": "*", "Action": "*"}, {"Effect": "Deny", "Resource": "*", "Action": "dynamodb:ConditionCheckItem"}]}`, "",
+			"that is an explicit deny, which only the account's administrators can change",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newAWSWorld(t)
+			w.makeOldLimiter(test.indexes, false)
+			w.file("u.star", "def acquire(user):\n    user.client.acquire(\"e\", \"api\", {\"rpm\": 1}, limits = [Limit.per_minute(\"rpm\", 1000)])\n\nU = user_class(acquire)\n")
+			role := iam.CreateRoleInput{
+				RoleName:                 aws.String("runner"),
+				AssumeRolePolicyDocument: aws.String(`{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "sts:AssumeRole"}]}`),
+			}
+			access := iam.NewFromConfig(w.config)
+			if test.boundary != "" {
+				made, err := access.CreatePolicy(t.Context(), &iam.CreatePolicyInput{PolicyName: aws.String("boundary"), PolicyDocument: &test.boundary})
+				if err != nil {
+					t.Fatal(err)
+				}
+				role.PermissionsBoundary = made.Policy.Arn
+			}
+			_, err := access.CreateRole(t.Context(), &role)
+			if err == nil {
+				_, err = access.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: role.RoleName, PolicyName: aws.String("own"), PolicyDocument: &test.policy})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			taken, err := sts.NewFromConfig(w.config).AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::123456789012:role/runner"), RoleSessionName: aws.String("me")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("AWS_ACCESS_KEY_ID", *taken.Credentials.AccessKeyId)
+			t.Setenv("AWS_SECRET_ACCESS_KEY", *taken.Credentials.SecretAccessKey)
+			t.Setenv("AWS_SESSION_TOKEN", *taken.Credentials.SessionToken)
+			w.forget()
+			w.refused(1, test.says, "load", "benchmark", "--target", "dynamodb", "--table", "my-limiter", "-f", w.dir+"/u.star", "--users", "1", "--duration", "1")
+			if n := w.made("dynamodb:BatchGetItem"); n > 0 {
+				t.Errorf("%d acquires were made", n)
+			}
+			table := dynamostore.OpenTable(dynamodb.NewFromConfig(w.config), "my-limiter", dynamostore.TableOptions{})
+			if left, err := table.Namespaces(t.Context(), ""); err != nil || len(left) > 0 {
+				t.Errorf("the namespaces %v are left, %v", left, err)
+			}
+		})
+	}
+}

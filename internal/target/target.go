@@ -95,6 +95,7 @@ type Target struct {
 	engine  *embedded // nil with an endpoint
 	meter   *Meter
 	idle    interface{ CloseIdleConnections() }
+	api     dynamostore.API
 	table   *dynamostore.Table
 	limiter *limiter.Limiter
 	// registered is the id of the run's own namespace; undo restores a shared one.
@@ -227,7 +228,8 @@ func (t *Target) connect(at place) error {
 	if err != nil {
 		return err
 	}
-	t.table = dynamostore.OpenTable(meteredAPI{client, t.meter}, t.config.Table, dynamostore.TableOptions{
+	t.api = meteredAPI{client, t.meter}
+	t.table = dynamostore.OpenTable(t.api, t.config.Table, dynamostore.TableOptions{
 		Logger: t.config.Logger, UpdatedBy: "zae-limiter load", WithoutStream: t.engine != nil,
 	})
 	return nil
@@ -266,8 +268,10 @@ func (t *Target) enterNamespace(ctx context.Context) error {
 		if ok {
 			t.info.Namespace = t.config.Namespace
 			t.undo = newUndoStore(t.table.Store(id))
-			t.limiter, err = limiter.New(t.undo, options)
-			return err
+			if t.limiter, err = limiter.New(t.undo, options); err != nil {
+				return err
+			}
+			return t.checkPermission(ctx, id)
 		}
 	}
 	name := cmp.Or(t.config.Namespace, NamespaceOf(t.config.RunID))
@@ -276,8 +280,13 @@ func (t *Target) enterNamespace(ctx context.Context) error {
 		return err
 	}
 	t.info.Namespace, t.info.NamespaceMade, t.registered = name, true, id
-	t.limiter, err = limiter.New(t.table.Store(id), options)
-	return err
+	if t.limiter, err = limiter.New(t.table.Store(id), options); err != nil {
+		return err
+	}
+	if err := t.checkPermission(ctx, id); err != nil {
+		return errors.Join(err, purge(ctx, t.table, name, id))
+	}
+	return nil
 }
 
 // Standing reports whether the namespace that was made for the run is still registered. A run whose
