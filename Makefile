@@ -65,7 +65,7 @@ check: lint test ## what must hold before a change lands: lint, tests, tidy modu
 	$(GO) mod verify
 	./scripts/static
 
-interop: ## the real peers: DynamoDB Local, boto3, libzmq and Locust (installs what it needs)
+interop: ## the real peers: DynamoDB Local, boto3, libzmq, Locust, moto, cfn-lint and awscli (installs what it needs)
 	./interop/run
 
 web: ## build the embedded web UI anew from web/ (Node 20 and npm)
