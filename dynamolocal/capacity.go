@@ -1,6 +1,9 @@
 package dynamolocal
 
 import (
+	"maps"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
@@ -61,9 +64,15 @@ func (c *consumed) addArm(arm indexUnits) {
 type usage struct {
 	reads, writes, indexWrites atomic.Int64
 	throttled                  atomic.Int64
+
+	mu      sync.Mutex // of indexes: few requests touch one
+	indexes map[string]*IndexStats
 }
 
 func (t *table) count(c *consumed) {
+	for _, arm := range c.arms {
+		t.usage.countIndex(arm, c.write)
+	}
 	if !c.write {
 		t.usage.reads.Add(int64(2 * c.total()))
 		return
@@ -72,6 +81,35 @@ func (t *table) count(c *consumed) {
 	if len(c.arms) > 0 {
 		t.usage.indexWrites.Add(int64(2 * (c.total() - c.units)))
 	}
+}
+
+func (u *usage) countIndex(arm indexUnits, write bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	index := u.indexes[arm.name]
+	if index == nil {
+		if u.indexes == nil {
+			u.indexes = map[string]*IndexStats{}
+		}
+		index = &IndexStats{Name: arm.name, Local: arm.local}
+		u.indexes[arm.name] = index
+	}
+	if write {
+		index.WriteUnits += arm.units
+	} else {
+		index.ReadUnits += arm.units
+	}
+}
+
+// indexStats are what the indexes consumed, sorted by name.
+func (u *usage) indexStats() []IndexStats {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var list []IndexStats
+	for _, name := range slices.Sorted(maps.Keys(u.indexes)) {
+		list = append(list, *u.indexes[name])
+	}
+	return list
 }
 
 func ceilDiv(n, unit int) int { return (n + unit - 1) / unit }

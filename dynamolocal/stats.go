@@ -31,9 +31,19 @@ type OperationStats struct {
 type TableStats struct {
 	Name         string
 	Items, Bytes int64
-	// ReadUnits, WriteUnits and IndexWriteUnits were consumed; Throttled requests were not admitted.
+	// ReadUnits (of indexes too), WriteUnits and IndexWriteUnits were consumed; Throttled requests were
+	// not admitted.
 	ReadUnits, WriteUnits, IndexWriteUnits float64
 	Throttled                              int64
+	// Indexes are those that consumed something, sorted by name.
+	Indexes []IndexStats
+}
+
+// IndexStats is the part of a table's consumption that is of one index.
+type IndexStats struct {
+	Name                  string
+	Local                 bool
+	ReadUnits, WriteUnits float64
 }
 
 // FaultStats counts how often a fault rule applied.
@@ -112,6 +122,7 @@ func (e *Engine) Stats() Stats {
 			WriteUnits:      float64(t.usage.writes.Load()) / 2,
 			IndexWriteUnits: float64(t.usage.indexWrites.Load()) / 2,
 			Throttled:       t.usage.throttled.Load(),
+			Indexes:         t.usage.indexStats(),
 		})
 	}
 	s.Faults = e.faults.Counters()

@@ -14,7 +14,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/awsfake"
 )
 
-// shippedIn is where shipped is; TestScripts sets it before the first script runs.
+// shippedIn is where shipped is; shipping sets it before the first test runs.
 var shippedIn string
 
 // shipped is a build of this program, which tasks and functions run. It is made once for all scripts.

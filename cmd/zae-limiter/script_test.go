@@ -27,15 +27,28 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){
+	testscript.Main(shipping{m}, map[string]func(){
 		"zae-limiter": main, "standin-master": standInMaster, "standin-worker": standInWorker, "standin-locust": standInLocust,
 	})
+}
+
+// shipping runs the tests with a folder for the build that they ship.
+type shipping struct{ *testing.M }
+
+// Run implements testscript.TestingM.
+func (s shipping) Run() int {
+	dir, err := os.MkdirTemp("", "zae-limiter-shipped-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	shippedIn = dir
+	return s.M.Run()
 }
 
 // TestScripts runs the program as a user types it. Each script is one behaviour; the name says which.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	shippedIn = t.TempDir()
 	examples, err := filepath.Abs("../../examples/locust")
 	if err != nil {
 		t.Fatal(err)

@@ -11,8 +11,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 )
 
 // Options say which account and where.
@@ -44,7 +46,7 @@ const identifyWithin = 30 * time.Second
 // Load reads the configuration without a call that needs more than credentials: what a process inside of
 // AWS wants, whose network may reach no other service. Its errors are as those of Open.
 func Load(ctx context.Context, o Options) (aws.Config, error) {
-	load := []func(*config.LoadOptions) error{}
+	load := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})} // errors are returned as well
 	if o.Profile != "" {
 		load = append(load, config.WithSharedConfigProfile(o.Profile))
 	}
@@ -57,6 +59,10 @@ func Load(ctx context.Context, o Options) (aws.Config, error) {
 	if err != nil {
 		return aws.Config{}, Explain(err, o.profile())
 	}
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = awshttp.NewBuildableClient()
+	}
+	cfg.HTTPClient = wholeBodies{cfg.HTTPClient}
 	if o.EndpointURL != "" {
 		cfg.BaseEndpoint = aws.String(o.EndpointURL)
 	}

@@ -147,6 +147,7 @@ func TestPoliciesAreJudgedByContent(t *testing.T) {
 func TestTargetIsWarnedAboutItsPolicies(t *testing.T) {
 	old := `{"Statement": {"Effect": "Allow", "Action": "dynamodb:GetItem"}}`
 	current := `{"Statement": {"Effect": "Allow", "Action": "dynamodb:*"}}`
+	denying := `{"Statement": [{"Effect": "Allow", "Action": "*"}, {"Effect": "Deny", "Action": "dynamodb:ConditionCheckItem"}]}`
 	for _, test := range []struct {
 		name     string
 		outputs  map[string]string
@@ -157,6 +158,7 @@ func TestTargetIsWarnedAboutItsPolicies(t *testing.T) {
 		{"current", map[string]string{"FullAccessPolicyArn": "p"}, true, policies{"p": current}, nil},
 		{"0.16", map[string]string{"FullAccessPolicyArn": "p"}, true, policies{"p": old}, []string{"without --lambda-only"}},
 		{"0.10", map[string]string{"FullAccessPolicyArn": "p"}, false, policies{"p": old}, []string{"no local indexes"}},
+		{"explicit deny", map[string]string{"FullAccessPolicyArn": "p"}, true, policies{"p": denying}, []string{"denies dynamodb:ConditionCheckItem explicitly"}},
 		{"no policies", nil, true, nil, []string{"--no-iam"}},
 		{"unreadable", map[string]string{"FullAccessPolicyArn": "p"}, true, nil, []string{"could not be checked"}},
 		{"boundary", map[string]string{"FullAccessPolicyArn": "p", "PermissionBoundaryArn": "b"}, true, policies{"p": current, "b": old}, []string{"administrators"}},

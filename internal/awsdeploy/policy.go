@@ -49,7 +49,8 @@ func (s *Scope) arn(service, resource string) string {
 }
 
 // CallerPolicy is what the caller of the load commands needs (aws.md 6.3): "deploy" for deploy, push and
-// delete, "connect" for connect, "benchmark" for benchmark and tune, which contains connect.
+// delete, "connect" for connect, list and logs, "benchmark" for benchmark, tune, status and doctor, which
+// contains connect.
 func CallerPolicy(purpose string, s Scope) (*Policy, error) {
 	if s.Name == "" {
 		s.Name = "*"
@@ -57,11 +58,11 @@ func CallerPolicy(purpose string, s Scope) (*Policy, error) {
 	var statements []PolicyStatement
 	switch purpose {
 	case "deploy":
-		statements = append(s.deploy(), s.look(), s.passRoles())
+		statements = append(s.deploy(), s.passRoles("-exec", "-task", "-worker"))
 	case "connect":
-		statements = append(s.connect(), s.look(), s.passRoles())
+		statements = append(s.connect(), s.passRoles("-exec", "-task"))
 	case "benchmark":
-		statements = append(append(s.connect(), s.benchmark()...), s.look(), s.passRoles())
+		statements = append(append(s.connect(), s.benchmark()...), s.passRoles("-exec", "-task"))
 	default:
 		return nil, fmt.Errorf("no policy for %q: there are %s", purpose, strings.Join(Purposes, ", "))
 	}
@@ -87,9 +88,9 @@ var everything = []string{"*"}
 
 func (s *Scope) load() string { return LoadStack(s.Name) }
 
-func (s *Scope) roles() []string {
+func (s *Scope) roles(suffixes ...string) []string {
 	var list []string
-	for _, suffix := range []string{"-exec", "-task", "-worker"} {
+	for _, suffix := range suffixes {
 		name, err := FormatName(s.RoleFormat, s.load()+suffix)
 		if err != nil {
 			name = "*" + s.load() + suffix
@@ -99,13 +100,8 @@ func (s *Scope) roles() []string {
 	return list
 }
 
-// look is what every command reads.
-func (s *Scope) look() PolicyStatement {
-	return allow("Look", everything, "cloudformation:DescribeStacks", "tag:GetResources")
-}
-
-func (s *Scope) passRoles() PolicyStatement {
-	p := allow("PassRoles", s.roles(), "iam:PassRole")
+func (s *Scope) passRoles(suffixes ...string) PolicyStatement {
+	p := allow("PassRoles", s.roles(suffixes...), "iam:PassRole")
 	p.Condition = map[string]map[string]string{"StringLike": {"iam:PassedToService": "*.amazonaws.com*"}}
 	return p
 }
@@ -117,7 +113,8 @@ func (s *Scope) deploy() []PolicyStatement {
 	return []PolicyStatement{
 		allow("Stack", []string{s.arn("cloudformation", "stack/"+load+"/*")}, prefixed("cloudformation",
 			"CreateChangeSet", "DescribeChangeSet", "ExecuteChangeSet", "DeleteChangeSet", "DeleteStack",
-			"DescribeStackEvents", "DescribeStackResources", "GetTemplate")...),
+			"DescribeStackEvents", "DescribeStackResources")...),
+		allow("Stacks", everything, "cloudformation:DescribeStacks"),
 		allow("Target", []string{s.arn("dynamodb", "table/"+s.Name)}, "dynamodb:DescribeTable"),
 		allow("TargetPolicies", []string{s.arn("iam", "policy/*")}, "iam:GetPolicy", "iam:GetPolicyVersion"),
 		allow("Network", everything, prefixed("ec2",
@@ -129,8 +126,7 @@ func (s *Scope) deploy() []PolicyStatement {
 		allow("Repository", []string{repository}, prefixed("ecr",
 			"CreateRepository", "DeleteRepository", "DescribeRepositories", "PutLifecyclePolicy", "GetLifecyclePolicy", "DeleteLifecyclePolicy",
 			"PutImageTagMutability", "PutImageScanningConfiguration", "TagResource", "UntagResource", "ListTagsForResource",
-			"BatchCheckLayerAvailability", "InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage", "BatchGetImage", "GetDownloadUrlForLayer",
-			"ListImages", "BatchDeleteImage")...),
+			"BatchCheckLayerAvailability", "InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage", "BatchGetImage")...),
 		allow("Cluster", []string{s.arn("ecs", "cluster/"+load), s.arn("ecs", "service/"+load+"/*"), s.arn("ecs", "task/"+load+"/*")}, prefixed("ecs",
 			"CreateCluster", "UpdateCluster", "UpdateClusterSettings", "PutClusterCapacityProviders", "DeleteCluster", "DescribeClusters",
 			"CreateService", "UpdateService", "DeleteService", "DescribeServices", "DescribeTasks", "StopTask", "TagResource", "UntagResource", "ListTagsForResource")...),
@@ -143,7 +139,7 @@ func (s *Scope) deploy() []PolicyStatement {
 		allow("AccountSettings", everything, "lambda:GetAccountSettings"),
 		allow("Logs", logs, prefixed("logs", "CreateLogGroup", "DeleteLogGroup", "PutRetentionPolicy", "DeleteRetentionPolicy", "TagResource", "UntagResource", "ListTagsForResource")...),
 		allow("LogGroups", everything, "logs:DescribeLogGroups"),
-		allow("Roles", s.roles(), prefixed("iam",
+		allow("Roles", s.roles("-exec", "-task", "-worker"), prefixed("iam",
 			"CreateRole", "DeleteRole", "GetRole", "UpdateAssumeRolePolicy", "PutRolePolicy", "GetRolePolicy", "DeleteRolePolicy",
 			"ListRolePolicies", "ListAttachedRolePolicies", "DetachRolePolicy", "PutRolePermissionsBoundary", "DeleteRolePermissionsBoundary",
 			"TagRole", "UntagRole", "ListRoleTags")...),
@@ -159,17 +155,22 @@ func (s *Scope) connect() []PolicyStatement {
 		allow("Tasks", []string{task, s.arn("ecs", "service/"+load+"/*")}, prefixed("ecs", "DescribeTasks", "StopTask", "DescribeServices", "TagResource")...),
 		allow("TaskLists", everything, "ecs:ListTasks", "ecs:DescribeTaskDefinition"),
 		allow("Tunnel", []string{task, s.arn("ssm-document", "document/AWS-StartPortForwardingSession"), s.arn("ssm-document", "document/AWS-StartPortForwardingSessionToRemoteHost")}, "ssm:StartSession"),
-		allow("OwnSessions", []string{s.arn("ssm", "session/${aws:userid}-*")}, "ssm:TerminateSession", "ssm:ResumeSession", "ssmmessages:OpenDataChannel"),
-		allow("TaskLogs", []string{s.arn("logs", "log-group:"+MasterLogGroup(s.Name)+":*"), s.arn("logs", "log-group:"+WorkerLogGroup(s.Name)+":*")}, "logs:GetLogEvents", "logs:FilterLogEvents"),
-		allow("Target", []string{s.arn("dynamodb", "table/"+s.Name)}, "dynamodb:DescribeTable"),
+		// The ids of sessions begin with a user's name, or with the id of who has taken a role.
+		allow("OwnSessions", []string{s.arn("ssm", "session/${aws:username}-*"), s.arn("ssm", "session/${aws:userid}-*")}, "ssm:TerminateSession", "ssm:ResumeSession", "ssmmessages:OpenDataChannel"),
+		allow("TaskLogs", []string{s.arn("logs", "log-group:"+MasterLogGroup(s.Name)+":*"), s.arn("logs", "log-group:"+WorkerLogGroup(s.Name)+":*")}, "logs:FilterLogEvents"),
+		allow("Target", []string{s.arn("dynamodb", "table/"+s.Name)}, "dynamodb:DescribeTable", "dynamodb:ListTagsOfResource"),
+		allow("WorkerFunction", []string{s.arn("lambda", "function:"+WorkerFunction(s.Name))}, "lambda:GetFunctionConfiguration"),
+		allow("Stacks", everything, "cloudformation:DescribeStacks", "tag:GetResources"),
 	}
 }
 
 func (s *Scope) benchmark() []PolicyStatement {
 	function := s.arn("lambda", "function:"+WorkerFunction(s.Name))
 	return []PolicyStatement{
-		allow("Function", []string{function}, prefixed("lambda", "GetFunctionConfiguration", "InvokeFunction", "GetFunctionConcurrency")...),
+		allow("Function", []string{function}, prefixed("lambda", "InvokeFunction", "GetFunctionConcurrency")...),
 		allow("AccountSettings", everything, "lambda:GetAccountSettings"),
 		allow("Metrics", everything, "cloudwatch:GetMetricData"),
+		allow("Checkup", everything, "ec2:DescribeSubnets", "ec2:DescribeRouteTables", "ec2:DescribeVpcEndpoints", "servicequotas:GetServiceQuota", "ssm:DescribeSessions"),
+		allow("Records", []string{s.arn("dynamodb", "table/"+s.Name)}, "dynamodb:GetItem", "dynamodb:Query"),
 	}
 }

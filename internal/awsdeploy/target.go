@@ -110,9 +110,11 @@ func (t *Target) checkPolicies(ctx context.Context, api PolicyAPI) {
 	name := t.Stack.Name
 	if arn := t.Stack.Outputs["FullAccessPolicyArn"]; arn == "" {
 		t.Warnings = append(t.Warnings, fmt.Sprintf("stack %s has no policies (deployed with --no-iam?); the load test's roles have their own", name))
-	} else if allowed, err := Allows(ctx, api, arn, conditionCheck); err != nil {
+	} else if doc, err := policyDocument(ctx, api, arn); err != nil {
 		t.Warnings = append(t.Warnings, fmt.Sprintf("the policies of stack %s could not be checked: %v", name, err))
-	} else if !allowed {
+	} else if doc.has("Deny", conditionCheck) {
+		t.Warnings = append(t.Warnings, fmt.Sprintf("the policy %s denies %s explicitly: who uses it cannot create buckets until the account's administrators change it; the load test's own roles may do it", arn, conditionCheck))
+	} else if !doc.allows(conditionCheck) {
 		t.Warnings = append(t.Warnings, PoliciesBeforeCheck(name, t.Table.LocalIndexes)+"; the load test's own roles may do it")
 	}
 	if t.Boundary == "" {
@@ -164,23 +166,31 @@ func oneOrMore[T any](data []byte, into *[]T) error {
 
 // Allows reports whether the present version of a managed policy allows an action on something.
 func Allows(ctx context.Context, api PolicyAPI, arn, action string) (bool, error) {
+	doc, err := policyDocument(ctx, api, arn)
+	if err != nil {
+		return false, err
+	}
+	return doc.allows(action), nil
+}
+
+func policyDocument(ctx context.Context, api PolicyAPI, arn string) (*document, error) {
 	policy, err := api.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: aws.String(arn)})
 	if err != nil {
-		return false, shorten(err)
+		return nil, shorten(err)
 	}
 	version, err := api.GetPolicyVersion(ctx, &iam.GetPolicyVersionInput{PolicyArn: aws.String(arn), VersionId: policy.Policy.DefaultVersionId})
 	if err != nil {
-		return false, shorten(err)
+		return nil, shorten(err)
 	}
 	text, err := url.QueryUnescape(aws.ToString(version.PolicyVersion.Document))
 	if err != nil {
-		return false, fmt.Errorf("policy %s: %w", arn, err)
+		return nil, fmt.Errorf("policy %s: %w", arn, err)
 	}
-	var doc document
-	if err := json.Unmarshal([]byte(text), &doc); err != nil {
-		return false, fmt.Errorf("policy %s: %w", arn, err)
+	doc := &document{}
+	if err := json.Unmarshal([]byte(text), doc); err != nil {
+		return nil, fmt.Errorf("policy %s: %w", arn, err)
 	}
-	return doc.allows(action), nil
+	return doc, nil
 }
 
 // shorten keeps the service's own words: the warning they stand in is one line.
@@ -192,16 +202,17 @@ func shorten(err error) error {
 }
 
 func (d *document) allows(action string) bool {
-	covers := func(s statement) bool {
+	return d.has("Allow", action) && !d.has("Deny", action)
+}
+
+// has says whether a statement with an effect covers an action.
+func (d *document) has(effect, action string) bool {
+	return slices.ContainsFunc(d.Statement, func(s statement) bool {
 		if len(s.NotAction) > 0 {
-			return !s.NotAction.match(action)
+			return s.Effect == effect && !s.NotAction.match(action)
 		}
-		return s.Action.match(action)
-	}
-	effect := func(want string) bool {
-		return slices.ContainsFunc(d.Statement, func(s statement) bool { return s.Effect == want && covers(s) })
-	}
-	return effect("Allow") && !effect("Deny")
+		return s.Effect == effect && s.Action.match(action)
+	})
 }
 
 func (w words) match(action string) bool {

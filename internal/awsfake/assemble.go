@@ -55,21 +55,22 @@ func (c *Cloud) assemble(o Options) (http.Handler, error) {
 	if c.Tables, err = dynamo.New(c.account, c.region, o.Engine); err != nil {
 		return nil, err
 	}
-	c.IAM = iam.New(iam.Options{Account: c.account})
+	c.IAM = iam.New(iam.Options{Account: c.account, Decided: o.Decided})
 	c.Network = network.New(network.Options{Account: c.account, Region: c.region})
 	c.Metrics = metrics.New(nil)
 	c.Logs = logs.New(logs.Config{Account: c.account, Region: c.region})
 	c.Registry = ecr.New(ecr.Config{Account: c.account, Region: c.region, Host: c.host(), Dir: filepath.Join(c.dir, imagesDir)})
 	c.Functions, err = lambda.New(lambda.Config{
 		Dir: filepath.Join(c.dir, functionsDir), Endpoint: c.Endpoint, Logs: c.Logs, Recorder: functionMetrics{c.Metrics},
-		Sessions: functionRoles{iam: c.IAM, account: c.account, region: c.region}, Concurrency: o.LambdaConcurrency,
+		Interfaces: c.Network, Sessions: functionRoles{iam: c.IAM, account: c.account, region: c.region}, Concurrency: o.LambdaConcurrency,
 	})
 	if err != nil {
 		return nil, err
 	}
 	c.Tasks = ecs.New(ecs.Config{
 		Account: c.account, Region: c.region, Endpoint: c.Endpoint(), Dir: filepath.Join(c.dir, tasksDir),
-		Images: c.Registry, Logs: c.Logs, Metrics: c.Metrics, Logger: o.Log,
+		Images: c.Registry, Logs: c.Logs, Metrics: c.Metrics, Interfaces: c.Network, Logger: o.Log,
+		Ended: func(task string) { c.Tunnels.EndTask(task) }, // they begin when everything is there
 		Roles: taskRoles{iam: c.IAM, account: c.account, region: c.region, url: c.Endpoint() + credentialsPath},
 	})
 	c.Tasks.SetFaults(c.fail.tasks())
@@ -119,7 +120,7 @@ func (c *Cloud) list() []part {
 			save: c.Registry.MarshalJSON, load: c.Registry.UnmarshalJSON, routes: map[string]http.Handler{"/v2/": c.Registry},
 		},
 		{
-			name: "tunnels", services: c.Tunnels.Services(), routes: map[string]http.Handler{ssm.Pattern: c.Tunnels},
+			name: "tunnels", services: c.Tunnels.Services(),
 			close: func(context.Context) error {
 				c.Tunnels.Close()
 				return nil
@@ -161,6 +162,14 @@ func (c *Cloud) front(o Options) (http.Handler, error) {
 	if err := c.fail.known(c.services); err != nil {
 		return nil, err
 	}
-	mux.Handle("/", &protocol.Front{Account: c.account, Region: c.region, Services: c.services, Keys: c.IAM, Fail: c.fail.call, Log: o.Log})
+	front := &protocol.Front{Account: c.account, Region: c.region, Services: c.services, Keys: c.IAM, Fail: c.fail.call, Log: o.Log}
+	mux.Handle("/", front)
+	mux.HandleFunc(ssm.Pattern, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" { // a client that signs is asked for its permission too
+			front.ServeHTTP(w, r)
+			return
+		}
+		c.Tunnels.ServeHTTP(w, r)
+	})
 	return mux, nil
 }

@@ -37,8 +37,13 @@ const (
 	DefaultRegion  = "us-east-1"
 )
 
-// ErrRule is an error of a rule in Options.Fail.
-var ErrRule = errors.New("failure rule")
+// Errors of Start that the caller's options are to blame for.
+var (
+	// ErrRule is an error of a rule in Options.Fail.
+	ErrRule = errors.New("failure rule")
+	// ErrBusy is when another process has the state folder.
+	ErrBusy = errors.New("another process works with this state folder")
+)
 
 // Options configure a cloud. The zero value is an empty account on a free port.
 type Options struct {
@@ -57,6 +62,9 @@ type Options struct {
 	FargateVCPU, FargateSpotVCPU, LambdaConcurrency int
 	// Sessions are the limits of tunnels.
 	Sessions ssm.Limits
+	// Decided is told every decision about what a user or a role may do, except for those who may do
+	// everything. It may be called from several goroutines at once. May be nil.
+	Decided func(iam.Decision)
 	// Log gets what goes wrong outside of the clients' sight. Nil discards it.
 	Log *slog.Logger
 }
@@ -81,6 +89,7 @@ type Cloud struct {
 	fail            *failures
 	services        []protocol.Service // all that are played
 	temporary, keep bool               // what becomes of it in the end
+	lock            *os.File
 	parts           []part
 	server          *http.Server
 	stop            context.CancelFunc
@@ -110,7 +119,7 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 	port := o.Port
 	if port == 0 && !c.temporary {
 		if port, err = readPlace(c.dir); err != nil {
-			return nil, err
+			return nil, errors.Join(err, c.Close(ctx))
 		}
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
@@ -144,15 +153,26 @@ func (c *Cloud) makeDir() (err error) {
 	} else {
 		err = os.MkdirAll(c.dir, 0o700)
 	}
+	if err == nil {
+		c.lock, err = lockFile(filepath.Join(c.dir, lockName))
+	}
 	for _, name := range []string{imagesDir, tasksDir, functionsDir} {
 		if err == nil {
 			err = os.MkdirAll(filepath.Join(c.dir, name), 0o700)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("folder of the account: %w", err)
+		return errors.Join(fmt.Errorf("%s: %w", c.dir, err), c.unlock())
 	}
 	return nil
+}
+
+// unlock lets others have the folder.
+func (c *Cloud) unlock() error {
+	if c.lock == nil {
+		return nil
+	}
+	return c.lock.Close()
 }
 
 // sampleEvery is how often the tables' consumption is recorded.
@@ -240,6 +260,7 @@ func (c *Cloud) close(ctx context.Context) error {
 	if c.Tables != nil {
 		c.Tables.Close()
 	}
+	errs = append(errs, c.unlock())
 	if c.temporary {
 		errs = append(errs, os.RemoveAll(c.dir))
 	}

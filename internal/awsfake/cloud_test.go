@@ -250,6 +250,21 @@ func TestTheAccountIsKeptInItsFolder(t *testing.T) {
 	}
 }
 
+func TestAFolderIsForOneProcess(t *testing.T) {
+	dir := t.TempDir()
+	first, err := awsfake.Start(t.Context(), awsfake.Options{StateDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := awsfake.Start(t.Context(), awsfake.Options{StateDir: dir}); !errors.Is(err, awsfake.ErrBusy) {
+		t.Errorf("a second one on the same folder: %v, want %v", err, awsfake.ErrBusy)
+	}
+	if err := first.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	start(t, awsfake.Options{StateDir: dir})
+}
+
 func TestAStateThatCannotBeReadIsLeftAlone(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "iam.json")

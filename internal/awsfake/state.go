@@ -14,7 +14,10 @@ type place struct {
 	Port int `json:"port"`
 }
 
-const placeFile = "cloud.json"
+const (
+	placeFile = "cloud.json"
+	lockName  = "lock" // is locked while a process has the folder
+)
 
 // readPlace returns the port of the last run, 0 when there was none.
 func readPlace(dir string) (int, error) {

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -246,6 +248,29 @@ func TestIAMPolicy(t *testing.T) {
 		}
 	}
 	w.refused(2, "want deploy, connect, benchmark", "load", "iam-policy")
+}
+
+// Templates are printed as they are applied, into a file or on stdout.
+func TestTemplates(t *testing.T) {
+	w := &awsWorld{t: t, env: map[string]string{}}
+	without, err := awsdeploy.LimiterTemplate(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string][]string{
+		without:                  {"cfn-template", "--without-local-indexes"},
+		awsdeploy.LoadTemplate(): {"load", "cfn-template"},
+	} {
+		if o := w.must(args...); o.doc["template"] != want {
+			t.Errorf("%s: %s", args, o.stdout)
+		}
+		file := filepath.Join(t.TempDir(), "template.yaml")
+		o := w.must(append(args, "-o", file)...)
+		if got, err := os.ReadFile(file); err != nil || string(got) != want || o.stdout != "" {
+			t.Errorf("%s: file %q, stdout %q, %v", args, got, o.stdout, err)
+		}
+		w.refused(2, "output file", append(args, "-o", t.TempDir())...)
+	}
 }
 
 // A caller with the printed policy, and nothing else, can deploy, push and delete; CloudFormation acts with

@@ -286,7 +286,8 @@ func (r *deployedRun) call(ctx context.Context, config functions.Configuration, 
 // lambdaFailure names what failed; throttling has a text of its own.
 func lambdaFailure(err error) error {
 	if failed, ok := errors.AsType[*functions.Failure](err); ok && !failed.Throttled {
-		return fmt.Errorf("Lambda execution failed: %w", err) //nolint:staticcheck // it is a name
+		//lint:ignore ST1005 it is a name
+		return fmt.Errorf("Lambda execution failed: %w", err)
 	}
 	return err
 }

@@ -217,7 +217,8 @@ func (c *checkup) stackParts(ctx context.Context) {
 		return
 	}
 	c.found("stack", healthy, "", "task of %d CPU units and %d MB on %s, function of %d MB and %s", t.size.CPU, t.size.Memory, t.capacity, config.MemoryMB, config.Timeout)
-	c.builds(t.definition, config)
+	running, _ := c.tasks.Find(ctx) // the check of the tasks tells the error
+	c.builds(t.definition, config, running)
 	var group sync.WaitGroup
 	group.Go(func() { c.vCPUs(ctx, t.capacity, t.size) })
 	group.Go(func() { c.concurrency(ctx, t.definition) })
@@ -225,16 +226,28 @@ func (c *checkup) stackParts(ctx context.Context) {
 	group.Wait()
 }
 
-func (c *checkup) builds(definition *awsrun.Definition, config functions.Configuration) {
+// builds compares what image, function and running tasks were made of.
+func (c *checkup) builds(definition *awsrun.Definition, config functions.Configuration, running []awsrun.Task) {
 	push := "push both again: " + c.command("push")
+	old := slices.IndexFunc(running, func(t awsrun.Task) bool { return otherBuild(&t, config.BuildID) })
 	switch {
 	case definition.BuildID == "" || config.BuildID == "":
 		c.found("builds", doubt, push, "image and function do not both tell their build: image %s, function %s", orNone(definition.BuildID), orNone(config.BuildID))
 	case definition.BuildID != config.BuildID:
 		c.found("builds", broken, push, "the image is build %s, the function %s: their workers refuse each other", definition.BuildID, config.BuildID)
+	case old >= 0:
+		t := &running[old]
+		c.found("builds", broken, "start it again: "+c.command("connect")+" --force", "task %s runs build %s, the function is %s: it refuses to work for the task", t.ID, t.Tags[awsrun.TagBuild], config.BuildID)
 	default:
 		c.found("builds", healthy, "", "image and function are build %s; this program is %s", config.BuildID, readBuild().Version)
 	}
+}
+
+// otherBuild reports whether a task was started from another build than the function's; false when one of
+// them is not known.
+func otherBuild(t *awsrun.Task, function string) bool {
+	build := t.Tags[awsrun.TagBuild]
+	return build != "" && function != "" && build != function
 }
 
 func orNone(text string) string {

@@ -17,8 +17,8 @@ func (a *app) iamPolicyCommand() *cobra.Command {
 		Use:   "iam-policy",
 		Short: "Print the IAM policy that a command's caller needs",
 		Long: `Print a policy, as JSON, for who runs the load commands: "deploy" for deploy, push and delete,
-"connect" for connect, list and logs, "benchmark" for benchmark, tune and status, which contains
-connect. Parts of the account that are not named are left open. AWS is not asked.`,
+"connect" for connect, list and logs, "benchmark" for benchmark, tune, status and doctor, which
+contains connect. Parts of the account that are not named are left open. AWS is not asked.`,
 		Example: `  zae-limiter load iam-policy --for deploy --name my-limiter
   zae-limiter load iam-policy --for benchmark --name my-limiter --region us-east-1 --account 123456789012`,
 		Args: positional,

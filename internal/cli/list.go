@@ -41,7 +41,8 @@ type listedStack struct {
 	Status  string      `json:"status"`
 	Created *time.Time  `json:"created_at"`
 	Task    *listedTask `json:"task"` // null when none runs
-	// The build ids of image and function; null when not known. Mismatch tells that they differ.
+	// The build ids of image and function; null when not known. Mismatch tells that they differ, or that the
+	// task is of another build.
 	ImageBuild    *string `json:"image_build_id"`
 	FunctionBuild *string `json:"function_build_id"`
 	Mismatch      bool    `json:"build_mismatch"`
@@ -54,6 +55,7 @@ type listedTask struct {
 	Status        string   `json:"status"`
 	UptimeSeconds *float64 `json:"uptime_seconds"` // null while it starts
 	More          int      `json:"more"`           // further tasks
+	BuildID       *string  `json:"build_id"`       // of the image that it was started with; null when not known
 }
 
 func (a *app) list(ctx context.Context, flags accountFlags) error {
@@ -117,12 +119,13 @@ func look(ctx context.Context, opened *account.Account, s *stack.Stack, now time
 		row.ImageBuild = optional(definition.BuildID)
 	}
 	row.FunctionBuild = optional(function.BuildID)
-	row.Mismatch = row.ImageBuild != nil && row.FunctionBuild != nil && *row.ImageBuild != *row.FunctionBuild
+	row.Mismatch = row.ImageBuild != nil && row.FunctionBuild != nil && *row.ImageBuild != *row.FunctionBuild ||
+		slices.ContainsFunc(found, func(t awsrun.Task) bool { return otherBuild(&t, function.BuildID) })
 	return row
 }
 
 func taskRow(t *awsrun.Task, more int, now time.Time) *listedTask {
-	row := &listedTask{ID: t.ID, Status: t.Status, More: more}
+	row := &listedTask{ID: t.ID, Status: t.Status, More: more, BuildID: optional(t.Tags[awsrun.TagBuild])}
 	if !t.Started.IsZero() {
 		row.UptimeSeconds = new(now.Sub(t.Started).Seconds())
 	}
@@ -141,7 +144,7 @@ func (a *app) printStacks(rows []listedStack, region string) error {
 		function := orDash(r.FunctionBuild)
 		if r.Mismatch {
 			function += " !"
-			notes = append(notes, fmt.Sprintf("%s: image and function are of different builds: zae-limiter load push --name %s", r.Name, r.Target))
+			notes = append(notes, fmt.Sprintf("%s: image, task and function are of different builds: zae-limiter load push --name %s, and a new task", r.Name, r.Target))
 		}
 		if r.Problem != nil {
 			notes = append(notes, r.Name+": "+*r.Problem)

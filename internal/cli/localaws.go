@@ -73,8 +73,12 @@ runs in that environment, and its exit code is that of this program.
 	return cmd
 }
 
-// closeWithin bounds how long operations on stacks are waited for at the end.
-const closeWithin = 20 * time.Second
+const (
+	// closeWithin bounds how long operations on stacks are waited for at the end.
+	closeWithin = 20 * time.Second
+	// hurryWithin bounds the end after a second signal, when they are not waited for.
+	hurryWithin = 10 * time.Second
+)
 
 func (a *app) playAWS(ctx context.Context, f localAWSFlags, command []string) (err error) {
 	if err := f.engine.validate(); err != nil {
@@ -88,16 +92,29 @@ func (a *app) playAWS(ctx context.Context, f localAWSFlags, command []string) (e
 	if err != nil {
 		return startError(err)
 	}
+	patient, hurry := context.WithCancel(context.WithoutCancel(ctx))
+	closed := make(chan struct{})
 	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
+		closing, cancel := context.WithTimeout(patient, closeWithin)
 		defer cancel()
 		if left := cloud.Close(closing); left != nil {
 			fmt.Fprintf(a.stderr, "end of the account: %v\n", left)
 			err = cmp.Or(err, left)
 		}
+		hurry()
+		close(closed)
 	}()
+	// This process must not end before the account's: nobody else would end their processes.
+	a.active.Store(&activeRun{notes: a.stderr, kill: func() {
+		hurry()
+		select {
+		case <-closed:
+		case <-time.After(hurryWithin):
+		}
+	}})
+	defer a.active.Store(nil)
 	if len(command) > 0 {
-		return a.runInside(ctx, cloud, command)
+		return a.runInside(ctx, patient, cloud, command)
 	}
 	if err := a.printCloud(cloud, f.state); err != nil {
 		return err
@@ -109,6 +126,9 @@ func (a *app) playAWS(ctx context.Context, f localAWSFlags, command []string) (e
 func startError(err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return withHint(err, "choose another port with --port (0 = a free one)")
+	}
+	if errors.Is(err, awsfake.ErrBusy) {
+		return withHint(err, "end the other one, or choose another folder with --state")
 	}
 	if errors.Is(err, awsfake.ErrRule) {
 		return usage(err)
@@ -144,26 +164,34 @@ type childStatus struct{ code int }
 func (s *childStatus) Error() string { return fmt.Sprintf("the command ended with code %d", s.code) }
 
 // runInside runs a command in the account. It has the terminal, and so gets Ctrl+C by itself; without a
-// terminal the signal is passed on.
-func (a *app) runInside(ctx context.Context, cloud *awsfake.Cloud, command []string) error {
+// terminal the signal is passed on. It is killed when patience ends.
+func (a *app) runInside(ctx, patience context.Context, cloud *awsfake.Cloud, command []string) error {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.stdout.w, a.stderr.Writer
 	cmd.Env = append(withoutAWS(os.Environ()), cloud.Environ()...)
+	stdin, ok := a.stdin.(*os.File)
+	interactive := ok && term.IsTerminal(int(stdin.Fd()))
+	if !interactive {
+		ownGroup(cmd)
+	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the command: %w", err)
 	}
-	a.active.Store(&activeRun{kill: func() { _ = cmd.Process.Kill() }, notes: a.stderr}) // its only error is that it is gone
-	defer a.active.Store(nil)
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	var err error
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
-		if stdin, ok := a.stdin.(*os.File); !ok || !term.IsTerminal(int(stdin.Fd())) {
-			_ = cmd.Process.Signal(os.Interrupt) // as above
+		if !interactive {
+			signalGroup(cmd, syscall.SIGINT)
 		}
-		err = <-ended
+		select {
+		case err = <-ended:
+		case <-patience.Done():
+			signalGroup(cmd, syscall.SIGKILL)
+			err = <-ended
+		}
 	}
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	if !ok {

@@ -28,7 +28,7 @@ func (a *app) rootCommand() *cobra.Command {
 	older := a.loadCommand() // the group's name in earlier versions, which scripts still use
 	older.Use, older.Hidden = "loadtest", true
 	root.AddCommand(a.loadCommand(), older, a.localCommand(), a.versionCommand())
-	root.AddCommand(a.limiterDeployCommand(), a.limiterUpgradeCommand(), a.limiterStatusCommand(), a.limiterCheckCommand(), a.limiterDeleteCommand(), a.limiterListCommand())
+	root.AddCommand(a.limiterDeployCommand(), a.limiterUpgradeCommand(), a.limiterStatusCommand(), a.limiterCheckCommand(), a.limiterDeleteCommand(), a.limiterListCommand(), a.limiterTemplateCommand())
 	addNotes(root)
 	root.PersistentPreRunE = a.configure
 	return root
@@ -45,7 +45,7 @@ func (a *app) loadCommand() *cobra.Command {
 	}
 	load.AddCommand(a.benchmarkCommand(), a.checkCommand(), a.compareCommand(), a.tuneCommand(), a.masterCommand(), a.workerCommand(), a.connectCommand())
 	load.AddCommand(a.orchestratorCommand())
-	load.AddCommand(a.deployCommand(), a.pushCommand(), a.loadDeleteCommand(), a.iamPolicyCommand(), a.healthCommand())
+	load.AddCommand(a.deployCommand(), a.pushCommand(), a.loadDeleteCommand(), a.loadTemplateCommand(), a.iamPolicyCommand(), a.healthCommand())
 	load.AddCommand(a.listCommand(), a.statusCommand(), a.logsCommand(), a.doctorCommand())
 	return load
 }

@@ -73,14 +73,15 @@ func (p Prices) Table(u Units) float64 {
 	return (u.Read*p.PerMillionReadUnits + u.Write*p.PerMillionWriteUnits) / 1e6
 }
 
-// perAcquire are the units of a warm acquire: one conditional update of the table and one index.
-var perAcquire = Units{Write: 2}
+// perAcquire are the units of a warm acquire with a cascade: two conditional updates of the table, each
+// with one of an index (aws.md 7). One without takes half of it.
+var perAcquire = Units{Write: 4}
 
 // What users without wait time reach at the most, for an estimate: each of them by the response time
 // of the table, all of them by the processors that they share.
 const (
-	mostPerUser = 100  // acquires a second
-	mostPerVCPU = 2000 // acquires a second
+	mostPerUser = 250    // acquires a second: 4 ms each
+	mostPerVCPU = 10_000 // acquires a second: 100 µs each
 )
 
 // Plan is a run to be estimated. Task is nil without one; Workers is 0 without functions.

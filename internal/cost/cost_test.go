@@ -38,10 +38,10 @@ func TestEstimateOfARun(t *testing.T) {
 	if math.Abs(e.Functions-10.37) > 0.01 || math.Abs(e.Task-0.0494) > 0.0001 {
 		t.Errorf("functions $%.4f, task $%.4f", e.Functions, e.Task)
 	}
-	if e.Acquires != 100000*3600 { // the users are slower than the processors
+	if e.Acquires != 250_000*3600 { // the users are slower than the processors
 		t.Errorf("%.0f acquires", e.Acquires)
 	}
-	if e := p.Estimate(cost.Plan{Duration: time.Second, Users: 1000, VCPUs: 1}); e.Acquires != 2000 || e.Compute() != 0 {
+	if e := p.Estimate(cost.Plan{Duration: time.Second, Users: 1000, VCPUs: 1}); e.Acquires != 10_000 || e.Compute() != 0 {
 		t.Errorf("%.0f acquires of one processor for $%.4f", e.Acquires, e.Compute())
 	}
 }

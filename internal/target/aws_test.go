@@ -43,6 +43,33 @@ func TestATableOfTheAccountIsFoundByTheConfiguration(t *testing.T) {
 	}
 }
 
+// An engine on this machine gets the keys of the environment, such as those of an account that is played
+// here, and others only when there are none; nothing is looked up for it.
+func TestAnEndpointOnThisMachineGetsTheKeysOfTheEnvironment(t *testing.T) {
+	t.Setenv("AWS_PROFILE", "absent")
+	for key, want := range map[string]string{"AKIDACCOUNT": "AKIDACCOUNT", "": "local"} {
+		t.Setenv("AWS_ACCESS_KEY_ID", key)
+		t.Setenv("AWS_SECRET_ACCESS_KEY", key)
+		at, err := (&Target{config: Config{Endpoint: "http://127.0.0.1:1"}}).locate(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		signer, err := at.credentials.Retrieve(t.Context())
+		if err != nil || signer.AccessKeyID != want {
+			t.Errorf("AWS_ACCESS_KEY_ID=%q: signed by %q, %v, want %q", key, signer.AccessKeyID, err, want)
+		}
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDACCOUNT")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	at, err := (&Target{engine: &embedded{endpoint: "http://127.0.0.1:1"}}).locate(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if signer, err := at.credentials.Retrieve(t.Context()); err != nil || signer.AccessKeyID != "local" {
+		t.Errorf("the embedded engine: signed by %q, %v", signer.AccessKeyID, err)
+	}
+}
+
 func TestTheEndpointOfARegionIsAWSs(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDACCOUNT")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")

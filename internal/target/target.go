@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
 	"github.com/zeroae/zae-limiter-go/limiter"
@@ -94,6 +95,7 @@ type Target struct {
 	engine  *embedded // nil with an endpoint
 	meter   *Meter
 	idle    interface{ CloseIdleConnections() }
+	api     dynamostore.API
 	table   *dynamostore.Table
 	limiter *limiter.Limiter
 	// registered is the id of the run's own namespace; undo restores a shared one.
@@ -171,9 +173,25 @@ func (t *Target) locate(ctx context.Context) (place, error) {
 	}
 	if !c.AWS && isLoopback(at.endpoint) {
 		at.credentials = credentials.NewStaticCredentialsProvider("local", "local", "")
+		if t.engine == nil {
+			return at, at.keysOfEnvironment()
+		}
 		return at, nil
 	}
 	return awsPlace(ctx, c)
+}
+
+// keysOfEnvironment takes the keys of the environment where it has some: an account that is played on this
+// machine checks them. They are not looked for anywhere else.
+func (at *place) keysOfEnvironment() error {
+	environment, err := config.NewEnvConfig()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCredentials, err)
+	}
+	if environment.Credentials.HasKeys() {
+		at.credentials = credentials.StaticCredentialsProvider{Value: environment.Credentials}
+	}
+	return nil
 }
 
 // connect makes the SDK's client. Plain endpoints are served by a transport of our own.
@@ -210,7 +228,8 @@ func (t *Target) connect(at place) error {
 	if err != nil {
 		return err
 	}
-	t.table = dynamostore.OpenTable(meteredAPI{client, t.meter}, t.config.Table, dynamostore.TableOptions{
+	t.api = meteredAPI{client, t.meter}
+	t.table = dynamostore.OpenTable(t.api, t.config.Table, dynamostore.TableOptions{
 		Logger: t.config.Logger, UpdatedBy: "zae-limiter load", WithoutStream: t.engine != nil,
 	})
 	return nil
@@ -249,8 +268,10 @@ func (t *Target) enterNamespace(ctx context.Context) error {
 		if ok {
 			t.info.Namespace = t.config.Namespace
 			t.undo = newUndoStore(t.table.Store(id))
-			t.limiter, err = limiter.New(t.undo, options)
-			return err
+			if t.limiter, err = limiter.New(t.undo, options); err != nil {
+				return err
+			}
+			return t.checkPermission(ctx, id)
 		}
 	}
 	name := cmp.Or(t.config.Namespace, NamespaceOf(t.config.RunID))
@@ -259,8 +280,13 @@ func (t *Target) enterNamespace(ctx context.Context) error {
 		return err
 	}
 	t.info.Namespace, t.info.NamespaceMade, t.registered = name, true, id
-	t.limiter, err = limiter.New(t.table.Store(id), options)
-	return err
+	if t.limiter, err = limiter.New(t.table.Store(id), options); err != nil {
+		return err
+	}
+	if err := t.checkPermission(ctx, id); err != nil {
+		return errors.Join(err, purge(ctx, t.table, name, id))
+	}
+	return nil
 }
 
 // Standing reports whether the namespace that was made for the run is still registered. A run whose
@@ -415,7 +441,7 @@ func isLoopback(endpoint string) bool {
 // awsPlace takes region, credentials and endpoint from the SDK's configuration, where the options say
 // nothing else.
 func awsPlace(ctx context.Context, c *Config) (place, error) {
-	options := []func(*config.LoadOptions) error{}
+	options := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})} // errors are returned as well
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))
 	}

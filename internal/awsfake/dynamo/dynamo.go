@@ -23,8 +23,8 @@ type Service struct {
 	mu sync.RWMutex
 	// keys are the hash keys of tables by name, and of their indexes by name below.
 	keys map[string]hashKeys
-	// sampled are the units of each table at the last Sample.
-	sampled map[string]units
+	// sampled are the units of each table and index at the last Sample.
+	sampled map[consumer]units
 }
 
 type hashKeys struct {
@@ -34,6 +34,9 @@ type hashKeys struct {
 
 type units struct{ read, write float64 }
 
+// consumer is a table, or with a name of an index that.
+type consumer struct{ table, index string }
+
 // New starts the engine of an account and region. Models and faults are those of the configuration.
 func New(account, region string, config dynamolocal.Config) (*Service, error) {
 	config.Account, config.Region = account, region
@@ -41,7 +44,7 @@ func New(account, region string, config dynamolocal.Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{engine: engine, client: engine.Client(), account: account, region: region, keys: map[string]hashKeys{}, sampled: map[string]units{}}, nil
+	return &Service{engine: engine, client: engine.Client(), account: account, region: region, keys: map[string]hashKeys{}, sampled: map[consumer]units{}}, nil
 }
 
 // Close ends the engine.
@@ -123,22 +126,41 @@ func (s *Service) Tagged() map[string]map[string]string {
 	return out
 }
 
-// Sample records what the tables consumed since the last call (aws.md 5.8).
+// Sample records what the tables and their global indexes consumed since the last call (aws.md 5.8). A
+// local index is part of its table.
 func (s *Service) Sample(record func(namespace, name, unit string, dimensions map[string]string, value float64)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, table := range s.engine.Stats().Tables {
-		before, now := s.sampled[table.Name], units{table.ReadUnits, table.WriteUnits}
-		s.sampled[table.Name] = now
-		if now.read < before.read || now.write < before.write { // a new table of the name
-			before = units{}
+		own := units{table.ReadUnits, table.WriteUnits}
+		for _, index := range table.Indexes {
+			if index.Local {
+				own.write += index.WriteUnits
+				continue
+			}
+			own.read -= index.ReadUnits
+			s.sample(table.Name, index.Name, units{index.ReadUnits, index.WriteUnits}, record)
 		}
-		dimensions := map[string]string{"TableName": table.Name}
-		if read := now.read - before.read; read > 0 {
-			record("AWS/DynamoDB", "ConsumedReadCapacityUnits", "Count", dimensions, read)
-		}
-		if write := now.write - before.write; write > 0 {
-			record("AWS/DynamoDB", "ConsumedWriteCapacityUnits", "Count", dimensions, write)
-		}
+		s.sample(table.Name, "", own, record)
+	}
+}
+
+// sample records what a table, or one of its indexes, consumed since the last call; the lock is held.
+func (s *Service) sample(table, index string, now units, record func(namespace, name, unit string, dimensions map[string]string, value float64)) {
+	dimensions := map[string]string{"TableName": table}
+	if index != "" {
+		dimensions["GlobalSecondaryIndexName"] = index
+	}
+	of := consumer{table, index}
+	before := s.sampled[of]
+	s.sampled[of] = now
+	if now.read < before.read || now.write < before.write { // a new table of the name
+		before = units{}
+	}
+	if read := now.read - before.read; read > 0 {
+		record("AWS/DynamoDB", "ConsumedReadCapacityUnits", "Count", dimensions, read)
+	}
+	if write := now.write - before.write; write > 0 {
+		record("AWS/DynamoDB", "ConsumedWriteCapacityUnits", "Count", dimensions, write)
 	}
 }

@@ -336,19 +336,37 @@ func TestTablesAreKept(t *testing.T) {
 	}
 }
 
-func TestConsumptionIsRecordedOnce(t *testing.T) {
+// A local index is part of its table; a global one has a metric of its own.
+func TestConsumptionIsRecordedOnceByTableAndIndex(t *testing.T) {
 	w := newWorld(t)
 	w.table(t, nil)
-	if _, err := w.admin().PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String("limiter"), Item: key("a")}); err != nil {
-		t.Fatal(err)
-	}
 	recorded := map[string]float64{}
 	record := func(namespace, name, _ string, dimensions map[string]string, value float64) {
-		recorded[namespace+" "+name+" "+dimensions["TableName"]] += value
+		recorded[strings.TrimSpace(namespace+" "+name+" "+dimensions["TableName"]+" "+dimensions["GlobalSecondaryIndexName"])] += value
+	}
+	item := key("a")
+	item["GSI4PK"], item["GSI4SK"], item["L1"] = text("g"), text("1"), text("l")
+	for range 2 { // the second one changes no index
+		if _, err := w.admin().PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String("limiter"), Item: item}); err != nil {
+			t.Fatal(err)
+		}
+		w.service.Sample(record)
+	}
+	if _, err := w.admin().GetItem(t.Context(), &dynamodb.GetItemInput{TableName: aws.String("limiter"), Key: key("a")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.admin().Query(t.Context(), &dynamodb.QueryInput{
+		TableName: aws.String("limiter"), IndexName: aws.String("GSI4"), KeyConditionExpression: aws.String("GSI4PK = :p"), ExpressionAttributeValues: map[string]types.AttributeValue{":p": text("g")},
+	}); err != nil {
+		t.Fatal(err)
 	}
 	w.service.Sample(record)
 	w.service.Sample(record)
-	if want := map[string]float64{"AWS/DynamoDB ConsumedWriteCapacityUnits limiter": 1}; !maps.Equal(recorded, want) {
+	want := map[string]float64{
+		"AWS/DynamoDB ConsumedWriteCapacityUnits limiter": 3, "AWS/DynamoDB ConsumedWriteCapacityUnits limiter GSI4": 1,
+		"AWS/DynamoDB ConsumedReadCapacityUnits limiter": 0.5, "AWS/DynamoDB ConsumedReadCapacityUnits limiter GSI4": 0.5,
+	}
+	if !maps.Equal(recorded, want) {
 		t.Errorf("recorded %v, want %v", recorded, want)
 	}
 }

@@ -48,6 +48,13 @@ type Metrics interface {
 	Record(namespace, name, unit string, dimensions map[string]string, value float64)
 }
 
+// Interfaces are the network interfaces of VPCs.
+type Interfaces interface {
+	// AddInterface makes one in a subnet; its error names a subnet or a group that does not exist.
+	AddInterface(subnet string, groups []string, address, description string) (id string, err error)
+	RemoveInterface(id string)
+}
+
 // Config says what tasks run in and on. Every field without a default must be set.
 type Config struct {
 	Account, Region string
@@ -60,9 +67,14 @@ type Config struct {
 	Roles   Roles
 	Logs    Logs
 	Metrics Metrics
+	// Interfaces gets the interface of each task; nil = tasks have none that anybody sees.
+	Interfaces Interfaces
+	// Ended is called when the containers of a task, which is named by its id, have ended, before it is
+	// STOPPED. May be nil.
+	Ended func(task string)
 	// Environment is given to every container, as "name=value", before what its definition says.
 	Environment []string
-	// SampleEvery is how often running tasks are measured; the default is 15 s.
+	// SampleEvery is how often running tasks are measured; the default is 5 s: a short run is seen, too.
 	SampleEvery time.Duration
 	// Now is the clock of what is shown; nil is the machine's.
 	Now func() time.Time
@@ -71,7 +83,7 @@ type Config struct {
 }
 
 const (
-	defaultSampleEvery = 15 * time.Second
+	defaultSampleEvery = 5 * time.Second
 	// keepStopped is how long a stopped task can be described.
 	keepStopped = time.Hour
 )

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -30,6 +31,7 @@ import (
 	fake "github.com/zeroae/zae-limiter-go/internal/awsfake/ecs"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/logs"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/metrics"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/network"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol/protocoltest"
 )
@@ -198,10 +200,13 @@ func (d deny) Allow(action, resource string, conditions map[string]string) error
 // cloud is an account with ECS, logs and metrics.
 type cloud struct {
 	*ecs.Client
+	ec2     *ec2.Client
 	service *fake.Service
 	logs    *logs.Service
 	metrics *metrics.Service
 	roles   *roles
+	network *network.Network
+	ended   chan string // ids of tasks whose containers have ended
 	dir     string
 }
 
@@ -213,10 +218,11 @@ func newCloud(t *testing.T) *cloud {
 	c := &cloud{
 		logs:    logs.New(logs.Config{Account: protocoltest.Account, Region: protocoltest.Region}),
 		metrics: metrics.New(nil), roles: &roles{}, dir: t.TempDir(),
+		network: network.New(network.Options{Account: protocoltest.Account, Region: protocoltest.Region}), ended: make(chan string, 100),
 	}
 	c.service = fake.New(fake.Config{
 		Account: protocoltest.Account, Region: protocoltest.Region, Endpoint: "http://127.0.0.1:4566", Dir: c.dir,
-		Images: images{"registry/app": img}, Roles: c.roles, Logs: c.logs, Metrics: c.metrics,
+		Images: images{"registry/app": img}, Roles: c.roles, Logs: c.logs, Metrics: c.metrics, Interfaces: c.network, Ended: func(task string) { c.ended <- task },
 		SampleEvery: time.Hour, // tests measure when they want to
 	})
 	t.Cleanup(func() {
@@ -224,7 +230,8 @@ func newCloud(t *testing.T) *cloud {
 			t.Error(err)
 		}
 	})
-	c.Client = ecs.NewFromConfig(protocoltest.Serve(t, c.service.API(), c.logs.API()))
+	config := protocoltest.Serve(t, c.service.API(), c.logs.API(), c.network.API())
+	c.Client, c.ec2 = ecs.NewFromConfig(config), ec2.NewFromConfig(config)
 	_, err = c.CreateCluster(t.Context(), &ecs.CreateClusterInput{
 		ClusterName: aws.String("load"), CapacityProviders: []string{"FARGATE", "FARGATE_SPOT"},
 		DefaultCapacityProviderStrategy: []types.CapacityProviderStrategyItem{{CapacityProvider: aws.String("FARGATE_SPOT"), Weight: 1}},

@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -46,6 +47,7 @@ type task struct {
 	metadata    *metadataServer
 	environment []string // what every container of the task gets
 	release     func()   // ends the credentials
+	network     string   // id of its network interface, "" while it has none
 }
 
 // newTask makes a task that is not running yet; the lock is held.
@@ -157,6 +159,9 @@ func (t *task) live() {
 	for _, c := range t.containers {
 		<-c.ended // they end by themselves once the task is ending
 	}
+	if ended := t.service.config.Ended; ended != nil {
+		ended(t.id)
+	}
 	t.status(statusDeprovisioning)
 	t.clear()
 	t.change(func(shown *types.Task) {
@@ -217,6 +222,9 @@ func (t *task) prepare() error {
 		return &startError{"ResourceInitializationError: failed to configure ENI: " + err.Error()}
 	}
 	t.metadata = metadata
+	if err := t.attach(); err != nil {
+		return &startError{"ResourceInitializationError: failed to configure ENI: " + err.Error()}
+	}
 	t.change(func(shown *types.Task) {
 		t.address = metadata.address
 		shown.Attachments = withStatus(shown.Attachments, "ATTACHED")
@@ -242,6 +250,18 @@ func (t *task) prepare() error {
 	return t.makeEnvironment()
 }
 
+// attach gives the task a network interface in its VPC.
+func (t *task) attach() (err error) {
+	network, interfaces := t.order.network, t.service.config.Interfaces
+	if interfaces == nil || network == nil || network.AwsvpcConfiguration == nil || len(network.AwsvpcConfiguration.Subnets) == 0 {
+		return nil
+	}
+	vpc := network.AwsvpcConfiguration
+	attachment := t.service.arn("attachment/" + *t.shown.Attachments[0].Id)
+	t.network, err = interfaces.AddInterface(vpc.Subnets[0], vpc.SecurityGroups, t.metadata.address, attachment)
+	return err
+}
+
 // withStatus returns attachments in another state.
 func withStatus(attachments []types.Attachment, status string) []types.Attachment {
 	attachments = slices.Clone(attachments)
@@ -255,7 +275,7 @@ func withStatus(attachments []types.Attachment, status string) []types.Attachmen
 func (t *task) interfaceDetails() []types.KeyValuePair {
 	pair := func(name, value string) types.KeyValuePair { return types.KeyValuePair{Name: &name, Value: &value} }
 	details := []types.KeyValuePair{
-		pair("networkInterfaceId", "eni-"+t.id[:17]), pair("macAddress", t.mac()), pair("privateIPv4Address", t.address),
+		pair("networkInterfaceId", cmp.Or(t.network, "eni-"+t.id[:17])), pair("macAddress", t.mac()), pair("privateIPv4Address", t.address),
 	}
 	if network := t.order.network; network != nil && network.AwsvpcConfiguration != nil && len(network.AwsvpcConfiguration.Subnets) > 0 {
 		details = append([]types.KeyValuePair{pair("subnetId", network.AwsvpcConfiguration.Subnets[0])}, details...)
@@ -334,6 +354,9 @@ func (t *task) makeEnvironment() error {
 // clear takes away what the task had. Its containers are gone.
 func (t *task) clear() {
 	t.release()
+	if t.network != "" {
+		t.service.config.Interfaces.RemoveInterface(t.network)
+	}
 	var err error
 	if t.metadata != nil {
 		err = t.metadata.close()

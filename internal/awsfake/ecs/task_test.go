@@ -13,11 +13,14 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/smithy-go"
 
 	fake "github.com/zeroae/zae-limiter-go/internal/awsfake/ecs"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/network"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol/protocoltest"
 )
 
@@ -148,6 +151,53 @@ func TestEssentialContainerStopsItsTask(t *testing.T) {
 	}
 	if code := aws.ToInt32(task.Containers[0].ExitCode); code != 3 {
 		t.Errorf("exit code %d, want 3", code)
+	}
+}
+
+// An interface keeps subnet and groups of the task busy, which is why stacks cannot be deleted under it.
+func TestATaskHasAnInterfaceUntilItEnds(t *testing.T) {
+	c := newCloud(t)
+	groups := c.network.Providers()["AWS::EC2::SecurityGroup"]
+	r := resourceOf("AWS::EC2::SecurityGroup", map[string]any{"GroupDescription": "d", "VpcId": network.LocalVPC})
+	group, err := groups.Create(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := runOf()
+	in.NetworkConfiguration.AwsvpcConfiguration.SecurityGroups = []string{group.ID}
+	c.register(t, definitionOf(containerOf("main", "wait")))
+	task := c.await(t, c.run(t, in), isRunning)
+	interfaces := func() []ec2types.NetworkInterface {
+		t.Helper()
+		out, err := c.ec2.DescribeNetworkInterfaces(t.Context(), &ec2.DescribeNetworkInterfacesInput{Filters: []ec2types.Filter{{Name: aws.String("group-id"), Values: []string{group.ID}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.NetworkInterfaces
+	}
+	details := map[string]string{}
+	for _, pair := range task.Attachments[0].Details {
+		details[*pair.Name] = *pair.Value
+	}
+	found := interfaces()
+	if len(found) != 1 || *found[0].NetworkInterfaceId != details["networkInterfaceId"] || *found[0].PrivateIpAddress != details["privateIPv4Address"] || *found[0].SubnetId != "subnet-a" {
+		t.Errorf("interfaces %+v, attachment %v", found, details)
+	}
+	if err := groups.Delete(t.Context(), group, r); err == nil || !strings.Contains(err.Error(), "DependencyViolation") {
+		t.Errorf("deletion of a group in use: %v", err)
+	}
+	if _, err := c.StopTask(t.Context(), &ecs.StopTaskInput{Cluster: aws.String("load"), Task: task.TaskArn}); err != nil {
+		t.Fatal(err)
+	}
+	c.await(t, *task.TaskArn, isStopped)
+	if ended := <-c.ended; ended != taskID(*task.TaskArn) {
+		t.Errorf("the task that ended is %s", ended)
+	}
+	if left := interfaces(); len(left) > 0 {
+		t.Errorf("interfaces of a stopped task: %+v", left)
+	}
+	if err := groups.Delete(t.Context(), group, r); err != nil {
+		t.Errorf("deletion of the group: %v", err)
 	}
 }
 

@@ -26,6 +26,9 @@ func (g *guard) Allow(action, resource string, conditions map[string]string) err
 	}
 	r := g.iam.request(p, g.key, g.arn, action, resource, conditions)
 	verdict, by := g.iam.evaluate(p, r)
+	if g.iam.decided != nil {
+		g.iam.decided(Decision{Principal: p.ARN, Action: action, Resource: resource, Allowed: verdict == allowed, request: r})
+	}
 	if verdict == allowed {
 		return nil
 	}
@@ -37,6 +40,33 @@ func (g *guard) Allow(action, resource string, conditions map[string]string) err
 		Status: http.StatusForbidden, Code: "AccessDenied",
 		Message: fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %s %s", g.arn, action, resource, reason),
 	}
+}
+
+// Decision is what was decided about one action on one resource.
+type Decision struct {
+	// Principal is the ARN of the user or of the role whose policies decided.
+	Principal        string
+	Action, Resource string
+	Allowed          bool
+
+	request request
+}
+
+// AllowedBy says whether one policy alone allows what was decided about, in the form of its JSON text.
+func (d *Decision) AllowedBy(policyDocument string) (bool, error) {
+	doc, err := parsePolicy(policyDocument, false)
+	if err != nil {
+		return false, err
+	}
+	return decide([]document{doc}, d.request) == allowed, nil
+}
+
+// Of is the same caller's question about another action and resource, with the same condition keys.
+func (d *Decision) Of(action, resource string) *Decision {
+	other := *d
+	other.Action, other.Resource = action, resource
+	other.request.action, other.request.resource = action, resource
+	return &other
 }
 
 // The kinds of policies, as the texts of denials name them (aws.md 6.4).
@@ -88,7 +118,7 @@ func (i *IAM) request(p *principal, key *accessKey, arn, action, resource string
 	keys := map[string][]string{
 		"aws:principalarn":     {p.ARN},
 		"aws:principalaccount": {i.account},
-		"aws:userid":           {p.ID},
+		"aws:userid":           {userID(key, p)},
 	}
 	if key.User != "" {
 		keys["aws:username"] = []string{key.User}

@@ -26,6 +26,9 @@ type Options struct {
 	Now func() time.Time
 	// SessionLifetime is how long the keys of tasks and functions are good; 0 = 6 hours.
 	SessionLifetime time.Duration
+	// Decided is told every decision about a caller that is not unrestricted. It may be called from
+	// several goroutines at once and must not call back. May be nil.
+	Decided func(Decision)
 }
 
 // IAM is the access management of one account. It is safe for concurrent use.
@@ -33,6 +36,7 @@ type IAM struct {
 	account  string
 	now      func() time.Time
 	lifetime time.Duration
+	decided  func(Decision)
 
 	mu       sync.RWMutex
 	users    map[string]*principal
@@ -90,7 +94,7 @@ const adminName = "admin"
 // New makes an account with one user who may do everything.
 func New(o Options) *IAM {
 	i := &IAM{
-		account: o.Account, now: o.Now, lifetime: cmp.Or(o.SessionLifetime, 6*time.Hour),
+		account: o.Account, now: o.Now, lifetime: cmp.Or(o.SessionLifetime, 6*time.Hour), decided: o.Decided,
 		users: map[string]*principal{}, roles: map[string]*principal{}, policies: map[string]*policy{},
 		keys: map[string]*accessKey{}, holders: map[string]holder{},
 	}

@@ -132,6 +132,29 @@ func TestSessionsWorkAsTheirRoleUntilTheyAreOver(t *testing.T) {
 	wantCode(t, err, "ExpiredToken")
 }
 
+func TestTheUserIDOfASessionIsThatOfItsRoleAndItsName(t *testing.T) {
+	w := newWorld(t)
+	client := awsiam.NewFromConfig(w.config)
+	role := check[*awsiam.CreateRoleOutput](t)(client.CreateRole(t.Context(), &awsiam.CreateRoleInput{RoleName: aws.String("task"), AssumeRolePolicyDocument: aws.String(trustECS)}))
+	check[*awsiam.PutRolePolicyOutput](t)(client.PutRolePolicy(t.Context(), &awsiam.PutRolePolicyInput{
+		RoleName: aws.String("task"), PolicyName: aws.String("p"), PolicyDocument: aws.String(`{"Statement":{"Effect":"Allow","Action":"ssm:TerminateSession","Resource":"session/${aws:userid}-*"}}`),
+	}))
+	key, _, token, _, err := w.iam.Session(*role.Role.Arn, "abc", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	who, err := w.iam.Find(key, token)
+	if err != nil || who.UserID != *role.Role.RoleId+":abc" {
+		t.Fatalf("the session is %+v, %v", who, err)
+	}
+	if err := who.Guard.Allow("ssm:TerminateSession", "session/"+who.UserID+"-1", nil); err != nil {
+		t.Errorf("a session of its own: %v", err)
+	}
+	if err := who.Guard.Allow("ssm:TerminateSession", "session/"+*role.Role.RoleId+":xyz-1", nil); err == nil {
+		t.Error("a session of another one is allowed")
+	}
+}
+
 func TestDenialsEndInThreeWays(t *testing.T) {
 	w := newWorld(t)
 	client := awsiam.NewFromConfig(w.config)

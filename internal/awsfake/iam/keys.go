@@ -31,7 +31,7 @@ func (i *IAM) Find(id, token string) (*protocol.Identity, error) {
 	if p == nil {
 		return nil, unknownKey()
 	}
-	who := &protocol.Identity{Principal: i.principalARN(k, p), Account: i.account, Secret: k.Secret}
+	who := &protocol.Identity{Principal: i.principalARN(k, p), UserID: userID(k, p), Account: i.account, Secret: k.Secret}
 	if !unrestricted(p) {
 		who.Guard = &guard{iam: i, key: k, arn: who.Principal}
 	}
@@ -47,6 +47,14 @@ func (i *IAM) principalARN(k *accessKey, p *principal) string {
 		return p.ARN
 	}
 	return "arn:aws:sts::" + i.account + ":assumed-role/" + p.Name + "/" + k.Session
+}
+
+// userID is the aws:userid of a key's owner.
+func userID(k *accessKey, p *principal) string {
+	if k.User != "" {
+		return p.ID
+	}
+	return p.ID + ":" + k.Session
 }
 
 // Session makes keys for a task or a function that works as a role. name is the session's name, which

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"maps"
 	"net/http"
 	"reflect"
@@ -81,6 +82,9 @@ func (s *Service) create(ctx context.Context, arn, name string, in *lambda.Creat
 		Tags: map[string]string{}, Policy: map[string]string{}, Next: 1,
 	}
 	maps.Copy(f.Tags, in.Tags)
+	if err := s.attach(f, config.VpcConfig); err != nil {
+		return types.FunctionConfiguration{}, err
+	}
 	s.changed(f)
 	s.functions[arn] = f
 	if in.Publish {
@@ -137,13 +141,19 @@ func (s *Service) check(ctx context.Context, config *types.FunctionConfiguration
 		return invalid("The role defined for the function cannot be assumed by Lambda.")
 	}
 	if guard := s.config.Sessions.Guard(role); guard != nil && config.VpcConfig != nil && len(config.VpcConfig.SubnetIds) > 0 {
-		for _, action := range []string{"CreateNetworkInterface", "DescribeNetworkInterfaces", "DeleteNetworkInterface"} {
+		for _, action := range interfaceActions {
 			if guard.Allow("ec2:"+action, "*", nil) != nil {
 				return invalid("The provided execution role does not have permissions to call %s on EC2", action)
 			}
 		}
 	}
 	return nil
+}
+
+// interfaceActions are what the service does as the role of a function in a VPC (aws.md 5.4).
+var interfaceActions = []string{
+	"CreateNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets", "DeleteNetworkInterface",
+	"AssignPrivateIpAddresses", "UnassignPrivateIpAddresses",
 }
 
 // changed notes a change of a function, which takes its time. s.mu is held.
@@ -306,9 +316,42 @@ func (s *Service) updateSettings(ctx context.Context, f *found, in *lambda.Updat
 	if err := s.settle(ctx, &config, in); err != nil {
 		return types.FunctionConfiguration{}, err
 	}
+	if in.VpcConfig != nil {
+		if err := s.attach(f.function, config.VpcConfig); err != nil {
+			return types.FunctionConfiguration{}, err
+		}
+	}
 	f.Latest = config
 	s.changed(f.function)
 	return s.shown(f.function, f.Latest), nil
+}
+
+// attach gives a function the interfaces of a VPC, one in each subnet, for those that it has. s.mu is held.
+func (s *Service) attach(f *function, vpc *types.VpcConfigResponse) error {
+	if s.config.Interfaces == nil || vpc == nil {
+		return nil
+	}
+	var made []string
+	for _, subnet := range vpc.SubnetIds {
+		id, err := s.config.Interfaces.AddInterface(subnet, vpc.SecurityGroupIds, "", "AWS Lambda VPC ENI-"+*f.Latest.FunctionName)
+		if refused, ok := errors.AsType[*protocol.Error](err); ok {
+			err = invalid("Error occurred while CreateNetworkInterface. EC2 Error Code: %s. EC2 Error Message: %s", refused.Code, refused.Message)
+		}
+		if err != nil {
+			s.detach(made)
+			return err
+		}
+		made = append(made, id)
+	}
+	s.detach(f.Interfaces)
+	f.Interfaces = made
+	return nil
+}
+
+func (s *Service) detach(interfaces []string) {
+	for _, id := range interfaces {
+		s.config.Interfaces.RemoveInterface(id)
+	}
 }
 
 func (s *Service) deleteFunction(_ context.Context, call *protocol.Call, in *lambda.DeleteFunctionInput) (*lambda.DeleteFunctionOutput, error) {
@@ -317,6 +360,7 @@ func (s *Service) deleteFunction(_ context.Context, call *protocol.Call, in *lam
 	if err == nil && f.qualifier != "" && f.qualifier != latest {
 		f.Versions = slices.DeleteFunc(f.Versions, func(v types.FunctionConfiguration) bool { return *v.Version == f.qualifier })
 	} else if err == nil {
+		s.detach(f.Interfaces)
 		delete(s.functions, f.arn)
 	}
 	s.mu.Unlock()
@@ -330,7 +374,10 @@ func (s *Service) deleteFunction(_ context.Context, call *protocol.Call, in *lam
 // remove deletes a function, as a stack does. One that is gone is no error.
 func (s *Service) remove(arn string) {
 	s.mu.Lock()
-	delete(s.functions, arn)
+	if f := s.functions[arn]; f != nil {
+		s.detach(f.Interfaces)
+		delete(s.functions, arn)
+	}
 	s.mu.Unlock()
 	s.sweep()
 }

@@ -6,8 +6,12 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	sdk "github.com/aws/aws-sdk-go-v2/service/lambda"
 
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/lambda"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/network"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol/protocoltest"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/resource"
 )
 
@@ -81,6 +85,52 @@ func TestAStackMakesAFunctionWithItsVersionAliasAndEventConfiguration(t *testing
 		if err := providers[r.Type].Delete(t.Context(), made, r); err != nil {
 			t.Errorf("delete %s: %v", r.Type, err)
 		}
+	}
+}
+
+func TestAFunctionInAVPCHasInterfacesUntilItIsDeleted(t *testing.T) {
+	vpc := network.New(network.Options{Account: "123456789012", Region: "us-east-1"})
+	b := newBench(t, func(c *lambda.Config) { c.Interfaces = vpc })
+	client := ec2.NewFromConfig(protocoltest.Serve(t, vpc.API()))
+	interfaces := func() string {
+		t.Helper()
+		out, err := client.DescribeNetworkInterfaces(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var at []string
+		for _, i := range out.NetworkInterfaces {
+			at = append(at, *i.SubnetId+" "+*i.Description)
+		}
+		return strings.Join(at, ", ")
+	}
+	provider := b.service.Providers()["AWS::Lambda::Function"]
+	in := func(subnets ...any) *resource.Resource {
+		return workerFunction(map[string]any{"VpcConfig": map[string]any{"SubnetIds": subnets, "SecurityGroupIds": []any{"sg-default-local"}}})
+	}
+	first := in("subnet-a", "subnet-b")
+	made, err := provider.Create(t.Context(), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := interfaces(); got != "subnet-a AWS Lambda VPC ENI-f, subnet-b AWS Lambda VPC ENI-f" {
+		t.Errorf("interfaces %s", got)
+	}
+	if _, err := provider.Update(t.Context(), made, first, in("subnet-b", "subnet-none")); err == nil || !strings.Contains(err.Error(), "EC2 Error Code: InvalidSubnetID.NotFound") {
+		t.Errorf("a subnet that is not there: %v", err)
+	}
+	second := in("subnet-b")
+	if _, err := provider.Update(t.Context(), made, first, second); err != nil {
+		t.Fatal(err)
+	}
+	if got := interfaces(); got != "subnet-b AWS Lambda VPC ENI-f" {
+		t.Errorf("after an update: interfaces %s", got)
+	}
+	if err := provider.Delete(t.Context(), made, second); err != nil {
+		t.Fatal(err)
+	}
+	if got := interfaces(); got != "" {
+		t.Errorf("after the deletion: interfaces %s", got)
 	}
 }
 

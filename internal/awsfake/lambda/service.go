@@ -44,6 +44,13 @@ type Recorder interface {
 	Record(namespace, name string, dimensions map[string]string, at time.Time, value float64, unit string)
 }
 
+// Interfaces are the network interfaces of VPCs.
+type Interfaces interface {
+	// AddInterface makes one in a subnet; its error names a subnet or a group that does not exist.
+	AddInterface(subnet string, groups []string, address, description string) (id string, err error)
+	RemoveInterface(id string)
+}
+
 // Config configures a service.
 type Config struct {
 	// Dir keeps the packages of functions; it is made when it is absent.
@@ -53,6 +60,8 @@ type Config struct {
 	Sessions Sessions
 	Logs     Logs
 	Recorder Recorder
+	// Interfaces gets the interfaces of functions in VPCs; nil = nobody sees them.
+	Interfaces Interfaces
 	// Concurrency is the account's limit of concurrent calls; 0 = 1000.
 	Concurrency int
 	// UpdateTime is how long a function is Pending after its creation and an update is InProgress.
@@ -161,6 +170,8 @@ type function struct {
 	Next      int               // number of the next version
 	SettledAt time.Time         // when the last change has been made
 	Created   bool              // that change was not the creation
+	// Interfaces are those that the function has in its VPC, by id.
+	Interfaces []string
 }
 
 // State is what has to be kept of the service besides its folder, as JSON.

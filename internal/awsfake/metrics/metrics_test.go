@@ -33,7 +33,7 @@ var begin = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 func newService(t *testing.T) (*metrics.Service, *clock, *cloudwatch.Client) {
 	c := &clock{begin}
 	s := metrics.New(c.now)
-	client := cloudwatch.NewFromConfig(protocoltest.Serve(t, s.API()), func(o *cloudwatch.Options) { o.DisableRequestCompression = true })
+	client := cloudwatch.NewFromConfig(protocoltest.Serve(t, s.API()))
 	return s, c, client
 }
 

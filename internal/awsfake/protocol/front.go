@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -27,6 +28,8 @@ const maxBody = 64 << 20
 type Identity struct {
 	// Principal is the ARN of the user or of the role session; Account its account.
 	Principal, Account string
+	// UserID is the aws:userid.
+	UserID string
 	// Secret is the key's secret; the front checks the signature with it. Empty skips the check.
 	Secret string
 	// Guard decides what the identity may do; nil allows everything.
@@ -94,15 +97,14 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *Front) serve(x *exchange) (any, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxBody))
-	if err != nil {
-		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return nil, &Error{Status: http.StatusRequestEntityTooLarge, Code: "RequestEntityTooLargeException", Message: fmt.Sprintf("the request is larger than %d bytes", maxBody)}
-		}
-		return nil, malformed("the request's body: %v", err)
+	var err error
+	if x.body, err = readBody(http.MaxBytesReader(x.w, x.r.Body, maxBody)); err != nil {
+		return nil, err
 	}
-	x.body = body
 	if err := f.admit(x); err != nil {
+		return nil, err
+	}
+	if err := x.expand(); err != nil { // what is signed is what was sent
 		return nil, err
 	}
 	if err := x.nameAction(); err != nil {
@@ -115,12 +117,12 @@ func (f *Front) serve(x *exchange) (any, error) {
 	}
 	if x.service.Wire == REST {
 		if x.service.Check != nil {
-			if err := x.service.Check(x.call, body); err != nil {
+			if err := x.service.Check(x.call, x.body); err != nil {
 				return nil, err
 			}
 		}
 		x.speaks = speaksREST
-		x.r.Body = io.NopCloser(bytes.NewReader(body))
+		x.r.Body = io.NopCloser(bytes.NewReader(x.body))
 		x.service.Handle(x.w, x.r, x.call)
 		return nil, nil
 	}
@@ -129,6 +131,34 @@ func (f *Front) serve(x *exchange) (any, error) {
 		return nil, Errorf(unknownAction(x.speaks), "the action %q of %s is not played here", x.call.Action, x.service.Name)
 	}
 	return operation.Serve(x.r.Context(), x.call, x.decode)
+}
+
+func readBody(r io.ReadCloser) ([]byte, error) {
+	body, err := io.ReadAll(r)
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return nil, &Error{Status: http.StatusRequestEntityTooLarge, Code: "RequestEntityTooLargeException", Message: fmt.Sprintf("the request is larger than %d bytes", maxBody)}
+	}
+	if err != nil {
+		return nil, malformed("the request's body: %v", err)
+	}
+	return body, nil
+}
+
+// expand takes compression away from a body; how large it may be holds for what comes out, too.
+func (x *exchange) expand() error {
+	if !strings.EqualFold(x.r.Header.Get("Content-Encoding"), "gzip") {
+		return nil
+	}
+	plain, err := gzip.NewReader(bytes.NewReader(x.body))
+	if err != nil {
+		return malformed("the request's body is not compressed with gzip: %v", err)
+	}
+	if x.body, err = readBody(http.MaxBytesReader(x.w, plain, maxBody)); err != nil {
+		return err
+	}
+	x.r.Header.Del("Content-Encoding")
+	x.r.ContentLength = int64(len(x.body))
+	return nil
 }
 
 // admit finds out who asks which service.
@@ -158,7 +188,7 @@ func (f *Front) admit(x *exchange) error {
 				return err
 			}
 		}
-		x.call.Principal, x.call.Account, x.call.Guard = identity.Principal, identity.Account, identity.Guard
+		x.call.Principal, x.call.UserID, x.call.Account, x.call.Guard = identity.Principal, identity.UserID, identity.Account, identity.Guard
 	}
 	if x.service == nil {
 		return &Error{Status: http.StatusNotFound, Code: unknownAction(x.speaks), Message: fmt.Sprintf("the service %q is not played here", signature.service)}

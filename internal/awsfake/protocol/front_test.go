@@ -1,6 +1,8 @@
 package protocol_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"net/http"
@@ -429,6 +431,58 @@ func TestOlderClientsOfCloudWatchAreUnderstood(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestCompressedBodiesAreUnderstoodAndBounded(t *testing.T) {
+	var got cloudwatch.PutMetricDataInput
+	services := []protocol.Service{{Name: "monitoring", Wire: protocol.CBOR, Operations: map[string]protocol.Operation{"PutMetricData": echo(&got, &cloudwatch.PutMetricDataOutput{})}}}
+	config := protocoltest.Client(t, &protocol.Front{Account: protocoltest.Account, Services: services, Keys: oneKey{"secret"}})
+	in := &cloudwatch.PutMetricDataInput{Namespace: aws.String("Test"), MetricData: []cwtypes.MetricDatum{{MetricName: aws.String("m"), Value: aws.Float64(1.5)}}}
+	if _, err := cloudwatch.NewFromConfig(config, func(o *cloudwatch.Options) { o.RequestMinCompressSizeBytes = 1 }).PutMetricData(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "input", &got, in)
+
+	config = protocoltest.Serve(t, services...)
+	for _, test := range []struct {
+		name   string
+		body   []byte
+		status int
+	}{
+		{"no gzip", []byte("{}"), http.StatusBadRequest},
+		{"more than is allowed", compressed(t, 65<<20), http.StatusRequestEntityTooLarge},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, *config.BaseEndpoint, bytes.NewReader(test.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("X-Amz-Target", "GraniteServiceVersion20100801.PutMetricData")
+		request.Header.Set("Content-Encoding", "gzip")
+		request.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AK/20260304/us-east-1/monitoring/aws4_request, SignedHeaders=host, Signature=0")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != test.status {
+			t.Errorf("%s: status %d, want %d", test.name, response.StatusCode, test.status)
+		}
+	}
+}
+
+// compressed are so many blanks.
+func compressed(t *testing.T, n int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Write(bytes.Repeat([]byte{' '}, n))
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 func TestABodyThatDoesNotFitIsNamed(t *testing.T) {

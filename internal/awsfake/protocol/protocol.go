@@ -18,6 +18,8 @@ type Call struct {
 	Account, Region string
 	// Principal is the ARN of the user or of the role session that signed the request.
 	Principal string
+	// UserID is the principal's aws:userid: the unique id of a user, and for a session ROLE-ID:SESSION.
+	UserID string
 	// ID is the request id that the answer carries.
 	ID string
 	// Host is the host and port at which the client reached this machine; addresses that are handed out

@@ -137,7 +137,8 @@ func (d *duplex) Write(b []byte) (int, error) { return d.to.Write(b) }
 func (f *forwarder) single(ctx context.Context) error {
 	conn, err := f.dial(ctx)
 	if err != nil {
-		return fmt.Errorf("Unable to connect to specified port: %w", err) //nolint:staticcheck // the agent's text
+		//lint:ignore ST1005 the agent's text
+		return fmt.Errorf("Unable to connect to specified port: %w", err)
 	}
 	var reader sync.WaitGroup
 	read := func(conn net.Conn) {
@@ -169,7 +170,8 @@ func (f *forwarder) single(ctx context.Context) error {
 			_ = conn.Close()
 			reader.Wait()
 			if conn, err = f.dial(ctx); err != nil {
-				return fmt.Errorf("Unable to connect to specified port: %w", err) //nolint:staticcheck // the agent's text
+				//lint:ignore ST1005 the agent's text
+				return fmt.Errorf("Unable to connect to specified port: %w", err)
 			}
 			read(conn)
 			if _, err := conn.Write(m.content); err != nil {

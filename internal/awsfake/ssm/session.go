@@ -15,7 +15,9 @@ import (
 // session is one session of the account, as the service and as the agent in its container see it.
 type session struct {
 	id, owner, document, target string
-	task                        string // its id
+	// alias is the id as policies with ${aws:userid} mean it.
+	alias string
+	task  string // its id
 	// parameters are those of the document, with its defaults.
 	parameters map[string]string
 	address    string
@@ -38,8 +40,10 @@ var (
 	errByCaller   = errors.New("session was ended by TerminateSession")
 	errTaskGone   = errors.New("task has ended")
 
-	errIdle      = errors.New("Your session timed out due to inactivity.")                                                          //nolint:staticcheck // the service's words
-	errHandshake = errors.New("Handshake timed out. Please ensure that you have the latest version of the session manager plugin.") //nolint:staticcheck // the agent's words
+	//lint:ignore ST1005 the service's words
+	errIdle = errors.New("Your session timed out due to inactivity.")
+	//lint:ignore ST1005 the agent's words
+	errHandshake = errors.New("Handshake timed out. Please ensure that you have the latest version of the session manager plugin.")
 )
 
 // slots are the session workers of one container's agent: sessions beyond them wait for one to end, and

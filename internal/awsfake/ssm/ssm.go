@@ -120,7 +120,7 @@ func (s *Service) Services() []protocol.Service {
 		}},
 		{Name: "ssmmessages", Wire: protocol.REST, Handle: func(w http.ResponseWriter, r *http.Request, call *protocol.Call) {
 			id, _ := strings.CutPrefix(r.URL.Path, dataChannelPath)
-			if err := call.Allow("ssmmessages:OpenDataChannel", call.ARN("ssm", "session/"+id)); err != nil {
+			if _, err := s.allowed(call, "ssmmessages:OpenDataChannel", id); err != nil {
 				protocol.WriteRESTError(w, err)
 				return
 			}
@@ -152,8 +152,9 @@ func (s *Service) startSession(ctx context.Context, call *protocol.Call, in *api
 		return nil, protocol.Errorf("TargetNotConnected", "%s is not connected.", aws.ToString(in.Target))
 	}
 	token := newToken()
+	id, alias := sessionID(call)
 	one := &session{
-		id: sessionID(call.Principal), owner: call.Principal, document: name, target: aws.ToString(in.Target), task: task,
+		id: id, alias: alias, owner: call.Principal, document: name, target: aws.ToString(in.Target), task: task,
 		parameters: parameters, address: target.Address, agent: s.limits.Agent, started: time.Now(),
 		channel: newChannel(), token: token, done: make(chan struct{}),
 	}
@@ -211,16 +212,27 @@ func (s *Service) terminateSession(ctx context.Context, call *protocol.Call, in 
 // find returns the session of a call that may do an action on it.
 func (s *Service) find(call *protocol.Call, action string, id *string) (*session, error) {
 	name := aws.ToString(id)
-	if err := call.Allow(action, call.ARN("ssm", "session/"+name)); err != nil {
+	one, err := s.allowed(call, action, name)
+	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	one, ok := s.sessions[name]
-	if !ok {
+	if one == nil {
 		return nil, protocol.Errorf("DoesNotExistException", "Session %s does not exist.", name)
 	}
 	return one, nil
+}
+
+// allowed checks an action on a session and returns it, nil when there is none. Policies may name sessions
+// by their owner's name or by its aws:userid.
+func (s *Service) allowed(call *protocol.Call, action, id string) (*session, error) {
+	s.mu.Lock()
+	one := s.sessions[id]
+	s.mu.Unlock()
+	err := call.Allow(action, call.ARN("ssm", "session/"+id))
+	if err != nil && one != nil && call.Allow(action, call.ARN("ssm", "session/"+one.alias)) == nil {
+		err = nil
+	}
+	return one, err
 }
 
 func (s *Service) describeSessions(_ context.Context, call *protocol.Call, in *api.DescribeSessionsInput) (*api.DescribeSessionsOutput, error) {
@@ -378,11 +390,12 @@ func documentARN(call *protocol.Call, name string) string {
 	return fmt.Sprintf("arn:aws:ssm:%s::document/%s", call.Region, name)
 }
 
-// sessionID begins with the name of the user, or of the role's session.
-func sessionID(principal string) string {
+// sessionID begins with the name of the user, or of the role's session; its alias with the aws:userid.
+func sessionID(call *protocol.Call) (id, alias string) {
 	random := make([]byte, 9)
 	rand.Read(random)
-	return principal[strings.LastIndexAny(principal, "/:")+1:] + "-" + hex.EncodeToString(random)[:17]
+	suffix := "-" + hex.EncodeToString(random)[:17]
+	return call.Principal[strings.LastIndexAny(call.Principal, "/:")+1:] + suffix, call.UserID + suffix
 }
 
 func newToken() string {

@@ -76,7 +76,7 @@ func echo(conn net.Conn) {
 }
 
 func (w *world) call(guard protocol.Guard) *protocol.Call {
-	return &protocol.Call{Service: "ssm", Account: "123456789012", Region: "us-east-1", Principal: "arn:aws:iam::123456789012:user/ann", Host: w.host, Guard: guard}
+	return &protocol.Call{Service: "ssm", Account: "123456789012", Region: "us-east-1", Principal: "arn:aws:iam::123456789012:user/ann", UserID: "AIDAANN", Host: w.host, Guard: guard}
 }
 
 func (w *world) input() *api.StartSessionInput {
@@ -368,6 +368,32 @@ func (d denies) Allow(action, resource string, _ map[string]string) error {
 		return protocol.Errorf("AccessDeniedException", "not authorized to perform: %s on resource: %s", action, resource)
 	}
 	return nil
+}
+
+// only is a policy that allows resources that begin so.
+type only string
+
+func (o only) Allow(action, resource string, _ map[string]string) error {
+	if !strings.HasPrefix(resource, string(o)) {
+		return protocol.Errorf("AccessDeniedException", "not authorized to perform: %s on resource: %s", action, resource)
+	}
+	return nil
+}
+
+// Policies name sessions of one's own as session/${aws:username}-* and as session/${aws:userid}-*.
+func TestOwnSessionsArePermittedByNameAndByUserID(t *testing.T) {
+	w := newWorld(t, Limits{})
+	const sessions = "arn:aws:ssm:us-east-1:123456789012:session/"
+	for _, test := range []struct {
+		policy only
+		denied bool
+	}{{sessions + "ann-", false}, {sessions + "AIDAANN-", false}, {sessions + "AIDABOB-", true}} {
+		one := w.startOne(t)
+		_, err := w.terminateSession(t.Context(), w.call(test.policy), &api.TerminateSessionInput{SessionId: one.SessionId})
+		if (err != nil) != test.denied {
+			t.Errorf("with %s: %v, want denied = %v", test.policy, err, test.denied)
+		}
+	}
 }
 
 func TestSessionsAreDescribed(t *testing.T) {

@@ -136,7 +136,11 @@ func (c *Caller) Purge(ctx context.Context, function, runID string) error {
 // patient is an HTTP client for one call that is silent for as long as a function may run. It trusts whom
 // the account's client trusts.
 func (c *Caller) patient(timeout time.Duration) (*http.Client, time.Duration) {
-	base, ok := c.account.HTTPClient.(*awshttp.BuildableClient)
+	client := c.account.HTTPClient
+	if wrapper, ok := client.(interface{ Unwrap() aws.HTTPClient }); ok {
+		client = wrapper.Unwrap()
+	}
+	base, ok := client.(*awshttp.BuildableClient)
 	if !ok {
 		base = awshttp.NewBuildableClient()
 	}
