@@ -41,10 +41,22 @@ func cloud(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("usage: cloud [RULE…]")
 	}
+	openCloud(ts, awsfake.Options{Fail: args})
+}
+
+// cramped: a cloud with the concurrency of functions that new accounts have.
+func cramped(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: cramped")
+	}
+	openCloud(ts, awsfake.Options{LambdaConcurrency: 10})
+}
+
+func openCloud(ts *testscript.TestScript, o awsfake.Options) {
 	program, err := shipped()
 	ts.Check(err)
 	ts.Setenv("PROGRAM", program)
-	account, err := awsfake.Start(context.Background(), awsfake.Options{Fail: args})
+	account, err := awsfake.Start(context.Background(), o)
 	ts.Check(err)
 	running.mu.Lock()
 	running.known[ts.MkAbs(".")] = account

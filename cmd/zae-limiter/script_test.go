@@ -92,6 +92,7 @@ func TestScripts(t *testing.T) {
 			"invoke":   invoke,
 			"task":     task,
 			"enter":    enter,
+			"cramped":  cramped,
 			"fail":     fail,
 			"idle":     idle,
 			"vacant":   vacant,
