@@ -55,7 +55,7 @@ var allowedImports = map[string][]string{
 
 	"internal/awsfake/lambda":                  {"internal/awsfake/protocol", "internal/awsfake/resource"},
 	"internal/awsfake/protocol":                {},
-	"internal/awsfake/protocol/protocoltest":   {"internal/awsfake/protocol"},
+	"internal/awsfake/protocol/protocoltest":   {"internal/account", "internal/awsfake/protocol"},
 	"internal/awsfake/network":                 {"internal/awsfake/protocol", "internal/awsfake/resource"},
 	"internal/awsfake/iam":                     {"internal/awsfake/protocol", "internal/awsfake/resource"},
 	"internal/awsfake/resource":                {},

@@ -25,6 +25,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
+	"github.com/zeroae/zae-limiter-go/internal/account"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/lambda"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/logs"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/metrics"
@@ -89,6 +90,7 @@ func function(ts *testscript.TestScript, neg bool, args []string) {
 	})
 	client := sdk.NewFromConfig(aws.Config{
 		Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("AKIDSCRIPT", "secret", ""),
+		HTTPClient: account.WholeBodies(nil),
 	})
 	processesOf(ts).account = client
 	variables := map[string]string{}

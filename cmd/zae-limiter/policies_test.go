@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
 
+	"github.com/zeroae/zae-limiter-go/internal/account"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/iam"
 )
@@ -417,11 +418,12 @@ func byFunction(t *testing.T, decided []iam.Decision) []iam.Decision {
 }
 
 // rolePolicies are the inline policies of the load stack's roles, by role and name.
-func rolePolicies(t *testing.T, account *awsfake.Cloud) map[string]map[string]string {
+func rolePolicies(t *testing.T, cloud *awsfake.Cloud) map[string]map[string]string {
 	t.Helper()
-	key, secret := account.IAM.Admin()
+	key, secret := cloud.IAM.Admin()
 	client := awsiam.NewFromConfig(aws.Config{
-		Region: account.Region(), BaseEndpoint: aws.String(account.Endpoint()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""),
+		Region: cloud.Region(), BaseEndpoint: aws.String(cloud.Endpoint()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""),
+		HTTPClient: account.WholeBodies(nil),
 	})
 	found := map[string]map[string]string{}
 	for _, role := range []string{"my-limiter-load-exec", "my-limiter-load-task", "my-limiter-load-worker"} {

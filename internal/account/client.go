@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
 // maxInMemoryBody is above the largest call that is made: a function's package.
@@ -17,6 +18,14 @@ const maxInMemoryBody = 128 << 20
 // request, and closes the connection before the answer has been read. Of a body that it knows to be in
 // memory it has a copy of its own.
 type wholeBodies struct{ client aws.HTTPClient }
+
+// WholeBodies is the client of Load over one that is made otherwise; nil = the SDK's.
+func WholeBodies(client aws.HTTPClient) aws.HTTPClient {
+	if client == nil {
+		client = awshttp.NewBuildableClient()
+	}
+	return wholeBodies{client}
+}
 
 // Do implements aws.HTTPClient.
 func (c wholeBodies) Do(req *http.Request) (*http.Response, error) {

@@ -28,6 +28,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
+	"github.com/zeroae/zae-limiter-go/internal/account"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake"
 )
 
@@ -56,6 +57,7 @@ func config(cloud *awsfake.Cloud) aws.Config {
 		Region: environ["AWS_REGION"], BaseEndpoint: aws.String(environ["AWS_ENDPOINT_URL"]),
 		Credentials: credentials.NewStaticCredentialsProvider(environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"], ""),
 		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
+		HTTPClient:  account.WholeBodies(nil),
 	}
 }
 

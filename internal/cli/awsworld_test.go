@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
+	"github.com/zeroae/zae-limiter-go/internal/account"
 	fakecfn "github.com/zeroae/zae-limiter-go/internal/awsfake/cloudformation"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/dynamo"
 	fakeecr "github.com/zeroae/zae-limiter-go/internal/awsfake/ecr"
@@ -100,7 +101,7 @@ func newAWSWorld(t *testing.T) *awsWorld {
 
 	key, secret := w.iam.Admin()
 	w.env = map[string]string{"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_REGION": region, "AWS_ENDPOINT_URL": w.url, "AWS_EC2_METADATA_DISABLED": "true"}
-	w.config = aws.Config{Region: region, BaseEndpoint: &w.url, Credentials: credentials.NewStaticCredentialsProvider(key, secret, "")}
+	w.config = aws.Config{Region: region, BaseEndpoint: &w.url, Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""), HTTPClient: account.WholeBodies(nil)}
 	w.stacks = cloudformation.NewFromConfig(w.config)
 	w.enter()
 	return w

@@ -28,6 +28,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
+	"github.com/zeroae/zae-limiter-go/internal/account"
 	fake "github.com/zeroae/zae-limiter-go/internal/awsfake/ecr"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol/protocoltest"
@@ -84,7 +85,7 @@ func newRegistry(t *testing.T) *registry {
 	mux.Handle("/v2/", r.service)
 	mux.Handle("/", &protocol.Front{Account: protocoltest.Account, Region: protocoltest.Region, Services: []protocol.Service{r.service.API()}, Keys: r.caller})
 	r.Client = ecr.NewFromConfig(aws.Config{
-		Region: protocoltest.Region, BaseEndpoint: &server.URL, HTTPClient: server.Client(),
+		Region: protocoltest.Region, BaseEndpoint: &server.URL, HTTPClient: account.WholeBodies(server.Client()),
 		Credentials: credentials.NewStaticCredentialsProvider("AKIDTEST", "secret", ""), Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 	})
 	return r

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
+	"github.com/zeroae/zae-limiter-go/internal/account"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol"
 )
 
@@ -36,6 +37,6 @@ func Client(t testing.TB, handler http.Handler) aws.Config {
 		BaseEndpoint: aws.String(server.URL),
 		Credentials:  credentials.NewStaticCredentialsProvider("AKIDTEST", "secret", ""),
 		Retryer:      func() aws.Retryer { return aws.NopRetryer{} },
-		HTTPClient:   server.Client(),
+		HTTPClient:   account.WholeBodies(server.Client()),
 	}
 }
