@@ -315,7 +315,7 @@ func (r *deployedRun) noWorkers(ctx context.Context, connected int) error {
 	err := fmt.Errorf("workers failed to connect within 5 minutes: %d of %d are there", connected, r.flags.workers)
 	hint := "the security group of the master has to admit the workers' at port 5557, in subnets that reach each other; " + r.command("doctor") + " looks at concurrency and network"
 	for _, source := range []awsrun.LogSource{r.stack.OrchestratorLog(""), r.stack.WorkerLog()} {
-		if lines, logErr := r.logs.Last(ctx, source, r.clock.Now().Add(-workersWithin), logLines/2); logErr == nil && len(lines) > 0 {
+		if lines, logErr := r.logs.Last(ctx, source, r.clock.Now().Add(-2*workersWithin), logLines/2); logErr == nil && len(lines) > 0 {
 			hint += fmt.Sprintf("\n%s:\n  %s", source.Group, strings.Join(lines, "\n  "))
 		}
 	}
