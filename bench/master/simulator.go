@@ -35,10 +35,10 @@ type simulator struct {
 
 	joined, running   atomic.Int64
 	requests, reports atomic.Int64
-	beats             atomic.Int64 // that were sent since the measurement began
 
 	mu        sync.Mutex
 	latencies stats.Histogram
+	beats     int64
 
 	reportBytes int
 }
@@ -128,7 +128,7 @@ func (s *simulator) awaitStopped(within time.Duration) {
 
 // drive sends everything that is due, slot by slot; what is late is sent at once.
 func (s *simulator) drive(beat []byte) {
-	reports, own := &template{simulator: s}, s.options.kind == "own"
+	reports := &template{simulator: s}
 	beatID := bytes.LastIndex(beat, []byte(idPlaceholder))
 	start := time.Now()
 	for slot := int64(0); !s.closing.Load(); slot++ {
@@ -139,25 +139,23 @@ func (s *simulator) drive(beat []byte) {
 				continue
 			}
 			copy(beat[beatID:], w.id)
-			if own && w.running.Load() {
-				s.report(w, reports, beat) // as our workers do, in one piece
-				continue
-			}
-			s.write(w, w.withBeat(nil, beat))
-		}
-		if own {
-			continue
+			w.mu.Lock()
+			w.beats = append(w.beats, time.Now())
+			w.mu.Unlock()
+			s.write(w, beat)
+			s.mu.Lock()
+			s.beats++
+			s.mu.Unlock()
 		}
 		for i := int((slot + slots/2) % slots); i < len(s.workers); i += slots {
 			if w := s.workers[i]; w.running.Load() {
-				s.report(w, reports, nil)
+				s.report(w, reports)
 			}
 		}
 	}
 }
 
-// report sends a report, and a heartbeat behind it if there is one.
-func (s *simulator) report(w *worker, t *template, beat []byte) {
+func (s *simulator) report(w *worker, t *template) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.running.Load() {
@@ -169,10 +167,6 @@ func (s *simulator) report(w *worker, t *template, beat []byte) {
 	if err != nil {
 		s.fail(err)
 		return
-	}
-	if beat != nil {
-		t.joint = w.withBeatLocked(append(t.joint[:0], message...), beat)
-		message = t.joint
 	}
 	s.write(w, message)
 	s.requests.Add(t.requests())
@@ -196,7 +190,7 @@ func (s *simulator) measure(web *api, r *result) error {
 	o := s.options
 	s.mu.Lock()
 	s.latencies.Reset()
-	s.beats.Store(0)
+	s.beats = 0
 	s.mu.Unlock()
 	reports, start := s.reports.Load(), time.Now()
 	master, own, queued := processTime(o.masterPID), processTime(0), queuedTime(o.masterPID)
@@ -221,7 +215,7 @@ func (s *simulator) measure(web *api, r *result) error {
 	r.ReportBytes = s.reportBytes
 	s.mu.Lock()
 	r.HeartbeatP50, r.HeartbeatP99 = milliseconds(s.latencies.Quantile(0.5)), milliseconds(s.latencies.Quantile(0.99))
-	r.AnsweredRatio = float64(s.latencies.Count()) / float64(max(s.beats.Load(), 1))
+	r.AnsweredRatio = float64(s.latencies.Count()) / float64(max(s.beats, 1))
 	s.mu.Unlock()
 	slices.Sort(times)
 	r.RequestsP50, r.RequestsMax = milliseconds(times[len(times)/2]), milliseconds(times[len(times)-1])
@@ -237,7 +231,6 @@ type template struct {
 	sequence  uint64
 	run       string
 	message   []byte
-	joint     []byte // message with a heartbeat
 	id        int
 	process   int
 }

@@ -144,19 +144,6 @@ func (w *worker) read(in *bufio.Reader) {
 	}
 }
 
-// withBeat appends a heartbeat to what is sent, and notes when.
-func (w *worker) withBeat(message, beat []byte) []byte {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.withBeatLocked(message, beat)
-}
-
-func (w *worker) withBeatLocked(message, beat []byte) []byte {
-	w.beats = append(w.beats, time.Now())
-	w.simulator.beats.Add(1)
-	return append(message, beat...)
-}
-
 // answered measures the oldest heartbeat that has no answer yet.
 func (w *worker) answered(now time.Time) {
 	w.mu.Lock()

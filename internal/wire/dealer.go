@@ -283,26 +283,19 @@ func (d *Dealer) write(conn, out net.Conn, pongs <-chan []byte, stop <-chan stru
 }
 
 // Send queues a message, also while there is no connection.
-func (d *Dealer) Send(m *Message) error { return d.SendTogether(m) }
-
-// SendTogether queues messages that are written at once, so that they cost the other end little more
-// than one of them. When the queue takes only some, the first ones are sent and the error says so.
-func (d *Dealer) SendTogether(messages ...*Message) error {
-	frames := make([][]byte, len(messages))
-	for i, m := range messages {
-		var err error
-		if frames[i], err = messageFrame(m); err != nil {
-			return err
-		}
+func (d *Dealer) Send(m *Message) error {
+	frame, err := messageFrame(m)
+	if err != nil {
+		return err
 	}
-	err := d.out.put(func() {
+	err = d.out.put(frame, func() {
 		select {
 		case d.queued <- struct{}{}:
 		default:
 		}
-	}, frames...)
+	})
 	if err != nil {
-		return fmt.Errorf("%w: a %s to %s", ErrQueueFull, messages[0].Type, d.options.Address)
+		return fmt.Errorf("%w: a %s to %s", ErrQueueFull, m.Type, d.options.Address)
 	}
 	return nil
 }

@@ -27,23 +27,21 @@ type outbox struct {
 	shut   bool
 }
 
-// put appends frames that are written together if they can be, and calls first if the box was empty,
-// before anyone else can do anything with the box. Frames before one that is refused are taken.
-func (o *outbox) put(first func(), frames ...[]byte) error {
+// put appends a frame, and calls first if the box was empty, before anyone else can do anything with
+// the box.
+func (o *outbox) put(frame []byte, first func()) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, frame := range frames {
-		switch {
-		case o.shut:
-			return errShut
-		case len(o.frames) >= o.maxMessages || o.bytes >= o.maxBytes:
-			return errFull
-		}
-		o.frames = append(o.frames, frame)
-		o.bytes += len(frame)
-		if len(o.frames) == 1 {
-			first()
-		}
+	switch {
+	case o.shut:
+		return errShut
+	case len(o.frames) >= o.maxMessages || o.bytes >= o.maxBytes:
+		return errFull
+	}
+	o.frames = append(o.frames, frame)
+	o.bytes += len(frame)
+	if len(o.frames) == 1 {
+		first()
 	}
 	return nil
 }

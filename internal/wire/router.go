@@ -425,7 +425,7 @@ func (p *peer) message(data []byte) {
 
 // send queues a frame and sees to it that somebody writes.
 func (p *peer) send(frame []byte) error {
-	err := p.out.put(func() { p.router.group.Go(p.write) }, frame)
+	err := p.out.put(frame, func() { p.router.group.Go(p.write) })
 	switch err {
 	case errShut:
 		return fmt.Errorf("%w: %q", ErrUnknownPeer, p.identity)

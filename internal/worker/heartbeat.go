@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"os"
 	"runtime"
 	"runtime/metrics"
@@ -20,10 +21,25 @@ const (
 	stateRunning  = "running"
 )
 
-// beat sends a heartbeat. While there is no connection, old ones would only pile up.
-func (w *Worker) beat() {
-	if w.connected.Load() {
-		w.send(wire.TypeHeartbeat, w.heartbeat())
+// beat sends a heartbeat a second from the first ack on.
+func (w *Worker) beat(ctx context.Context) {
+	select {
+	case <-w.joined:
+	case <-ctx.Done():
+		return
+	}
+	ticker := time.NewTicker(heartbeatEvery)
+	defer ticker.Stop()
+	for {
+		// While there is no connection, old heartbeats would only pile up.
+		if w.connected.Load() {
+			w.send(wire.TypeHeartbeat, w.heartbeat())
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -93,19 +93,13 @@ func (r *reports) stale(before, now time.Time) []*wire.Stats {
 	return stale
 }
 
-// jointBeat is when the next heartbeat is due after one that went with a report: the next report
-// brings it along if it comes within this time.
-const jointBeat = heartbeatEvery * 5 / 4
-
-// tell sends a heartbeat a second from the first ack on, regularly what users did, and what is logged.
-func (w *Worker) tell(ctx context.Context) {
+// report tells the master what users did, regularly from the first ack on, and what is logged.
+func (w *Worker) report(ctx context.Context) {
 	select {
 	case <-w.joined:
 	case <-ctx.Done():
 		return
 	}
-	beats := time.NewTimer(0)
-	defer beats.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	logs := time.NewTicker(logsEvery)
@@ -113,14 +107,8 @@ func (w *Worker) tell(ctx context.Context) {
 	lines := 0
 	for {
 		select {
-		case <-beats.C:
-			w.beat()
-			beats.Reset(heartbeatEvery)
 		case <-timer.C:
-			next, joint := w.reportNow()
-			if timer.Reset(next); joint {
-				beats.Reset(jointBeat)
-			}
+			timer.Reset(w.reportNow())
 		case <-w.again:
 			if r := w.unconfirmed(); r != nil {
 				w.resend(r)
@@ -133,29 +121,23 @@ func (w *Worker) tell(ctx context.Context) {
 	}
 }
 
-// reportNow makes one report and returns the time until the next one. joint is set when a heartbeat
-// went with it: to read both at once costs a master little more than to read one, and the answer
-// confirms the report.
-func (w *Worker) reportNow() (next time.Duration, joint bool) {
+// reportNow makes one report and returns the time until the next one.
+func (w *Worker) reportNow() time.Duration {
 	w.mu.Lock()
 	master, s, r := w.master, w.session, w.reports
 	w.mu.Unlock()
 	if master == nil {
 		w.reportToLocust()
-		return locustReports, false
+		return locustReports
 	}
 	if s != nil && s.own {
-		var with []*wire.Message
-		if w.connected.Load() && master.ReportEvery >= heartbeatEvery {
-			with = append(with, &wire.Message{Type: wire.TypeHeartbeat, Data: w.heartbeat(), NodeID: w.config.ID})
-		}
-		joint = s.report(false, with...) && len(with) > 0
+		s.report(false)
 	}
 	if r != nil {
 		now := time.Now()
 		w.sendReports(r.stale(now.Add(-resendAfter), now))
 	}
-	return master.ReportEvery, joint
+	return master.ReportEvery
 }
 
 // resend sends everything that the master has not confirmed: what was on the way when a connection
@@ -165,11 +147,9 @@ func (w *Worker) resend(r *reports) {
 	w.sendReports(r.stale(now, now))
 }
 
-// sendReports sends reports one by one, each followed by what goes with it.
-func (w *Worker) sendReports(list []*wire.Stats, with ...*wire.Message) {
+func (w *Worker) sendReports(list []*wire.Stats) {
 	for _, s := range list {
-		message := &wire.Message{Type: wire.TypeStats, Data: s, NodeID: w.config.ID}
-		if err := w.dealer.SendTogether(append([]*wire.Message{message}, with...)...); err != nil {
+		if err := w.Send(wire.TypeStats, s); err != nil {
 			// It is kept and sent again.
 			w.log.Debug("a report waits", "error", err)
 			return

@@ -479,21 +479,20 @@ func (s *session) undo(ctx context.Context, l *live) {
 	}
 }
 
-// report makes the next report to a master of this program and sends it, with what goes with it. It
-// says whether there was one.
-func (s *session) report(final bool, with ...*wire.Message) bool {
+// report makes the next report to a master of this program and sends it.
+func (s *session) report(final bool) {
 	s.reporting.Lock()
 	defer s.reporting.Unlock()
 	l := s.live.Load()
 	switch {
 	case s.reported:
-		return false
+		return
 	case l == nil && final:
 		s.reported = true
 		s.reportNothing()
-		return true
+		return
 	case l == nil:
-		return false
+		return
 	}
 	s.reported = final
 	now := time.Now()
@@ -506,8 +505,7 @@ func (s *session) report(final bool, with ...*wire.Message) bool {
 	delta.Coverage.Gaps = nil // the master knows the plan of all workers
 	s.send(&wire.Report{
 		Final: final, Samples: snapshot.Total.Requests, EndedUserSeconds: l.ended.take(now), Delta: delta,
-	}, now, with...)
-	return true
+	}, now)
 }
 
 // reportNothing ends the reports of a run that did not begin here.
@@ -516,13 +514,13 @@ func (s *session) reportNothing() {
 	s.send(&wire.Report{Final: true, Delta: &stats.Snapshot{At: now, Started: now.Add(-s.info.Elapsed)}}, now)
 }
 
-func (s *session) send(report *wire.Report, now time.Time, with ...*wire.Message) {
+func (s *session) send(report *wire.Report, now time.Time) {
 	w := s.worker
 	report.Run = s.run.ID + "/" + w.process
 	message := &wire.Stats{Report: report}
 	message.UsersByClass, message.Users = w.counts(s)
 	s.reports.add(message, now)
-	w.sendReports([]*wire.Stats{message}, with...)
+	w.sendReports([]*wire.Stats{message})
 }
 
 // shifted returns seconds with their numbers on the run's clock.
