@@ -15,7 +15,7 @@ func pythonTemplate(t *testing.T, name string) string {
 	t.Helper()
 	python := os.Getenv("ZAE_INTEROP_LOCUST_PYTHON")
 	if python == "" {
-		t.Skip("ZAE_INTEROP_LOCUST_PYTHON names no interpreter with zae-limiter: run by interop/run")
+		t.Fatal("ZAE_INTEROP_LOCUST_PYTHON names no interpreter with zae-limiter: interop/run sets it")
 	}
 	out, err := exec.CommandContext(t.Context(), python, "-c", "import importlib.util; print(importlib.util.find_spec('zae_limiter').submodule_search_locations[0])").Output()
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"log"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -383,35 +382,5 @@ func TestFindBinary(t *testing.T) {
 	}
 	if _, err := (&Source{Given: script}).Find("amd64"); err == nil || !strings.Contains(err.Error(), "no Linux program") {
 		t.Errorf("a script: %v", err)
-	}
-}
-
-// What is shipped runs, without what only tools read.
-func TestABinaryIsShippedWithoutWhatIsNotLoaded(t *testing.T) {
-	if runtime.GOOS != "linux" || !Architecture(runtime.GOARCH) {
-		t.Skip("this test program is none that could be shipped")
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := readBinary(self, runtime.GOARCH)
-	if err != nil {
-		t.Fatal(err)
-	}
-	shipped := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(shipped, b.Data, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.CommandContext(t.Context(), shipped, "-test.list", "^TestFindBinary$").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "TestFindBinary") {
-		t.Errorf("it does not run: %v\n%s", err, out)
-	}
-	if len(b.Data) >= len(whole) {
-		t.Errorf("%d of %d bytes are shipped", len(b.Data), len(whole))
 	}
 }

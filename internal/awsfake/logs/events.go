@@ -57,15 +57,11 @@ func (s *Service) open(g *group, name string) *stream {
 }
 
 func (s *Service) createLogStream(_ context.Context, call *protocol.Call, in *cwl.CreateLogStreamInput) (*cwl.CreateLogStreamOutput, error) {
-	if err := s.allow(call, "CreateLogStream", in.LogGroupName, nil); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g, err := s.group(in.LogGroupName, nil)
+	g, release, err := s.enter(call, "CreateLogStream", in.LogGroupName)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	name := aws.ToString(in.LogStreamName)
 	if name == "" || len(name) > 512 || strings.ContainsAny(name, ":*") {
 		return nil, protocol.Errorf("InvalidParameterException", "1 validation error detected: Value '%s' at 'logStreamName' failed to satisfy constraint: Member must satisfy regular expression pattern: [^:*]*", name)
@@ -78,15 +74,11 @@ func (s *Service) createLogStream(_ context.Context, call *protocol.Call, in *cw
 }
 
 func (s *Service) deleteLogStream(_ context.Context, call *protocol.Call, in *cwl.DeleteLogStreamInput) (*cwl.DeleteLogStreamOutput, error) {
-	if err := s.allow(call, "DeleteLogStream", in.LogGroupName, nil); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g, err := s.group(in.LogGroupName, nil)
+	g, release, err := s.enter(call, "DeleteLogStream", in.LogGroupName)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	st, err := g.stream(in.LogStreamName)
 	if err != nil {
 		return nil, err

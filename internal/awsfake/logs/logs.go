@@ -161,6 +161,20 @@ func (s *Service) allow(call *protocol.Call, action string, name, identifier *st
 	return call.Allow("logs:"+action, strings.TrimSuffix(key, ":*")+":*")
 }
 
+// enter checks the permission for an action on a group and returns the group, with the lock held until
+// release is called.
+func (s *Service) enter(call *protocol.Call, action string, name *string) (g *group, release func(), err error) {
+	if err := s.allow(call, action, name, nil); err != nil {
+		return nil, nil, err
+	}
+	s.mu.Lock()
+	if g, err = s.group(name, nil); err != nil {
+		s.mu.Unlock()
+		return nil, nil, err
+	}
+	return g, s.mu.Unlock, nil
+}
+
 // The length is checked apart: a bound in the expression costs every start of the program a millisecond.
 var groupName = regexp.MustCompile(`^[\.\-_/#A-Za-z0-9]+$`)
 
@@ -191,15 +205,11 @@ func (s *Service) createLogGroup(_ context.Context, call *protocol.Call, in *cwl
 }
 
 func (s *Service) deleteLogGroup(_ context.Context, call *protocol.Call, in *cwl.DeleteLogGroupInput) (*cwl.DeleteLogGroupOutput, error) {
-	if err := s.allow(call, "DeleteLogGroup", in.LogGroupName, nil); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g, err := s.group(in.LogGroupName, nil)
+	g, release, err := s.enter(call, "DeleteLogGroup", in.LogGroupName)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	delete(s.groups, g.Name)
 	return &cwl.DeleteLogGroupOutput{}, nil
 }
@@ -280,15 +290,11 @@ func (s *Service) describe(g *group) types.LogGroup {
 }
 
 func (s *Service) tagResource(_ context.Context, call *protocol.Call, in *cwl.TagResourceInput) (*cwl.TagResourceOutput, error) {
-	if err := s.allow(call, "TagResource", in.ResourceArn, nil); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g, err := s.group(in.ResourceArn, nil)
+	g, release, err := s.enter(call, "TagResource", in.ResourceArn)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	if g.Tags == nil {
 		g.Tags = map[string]string{}
 	}
@@ -297,15 +303,11 @@ func (s *Service) tagResource(_ context.Context, call *protocol.Call, in *cwl.Ta
 }
 
 func (s *Service) untagResource(_ context.Context, call *protocol.Call, in *cwl.UntagResourceInput) (*cwl.UntagResourceOutput, error) {
-	if err := s.allow(call, "UntagResource", in.ResourceArn, nil); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g, err := s.group(in.ResourceArn, nil)
+	g, release, err := s.enter(call, "UntagResource", in.ResourceArn)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	for _, key := range in.TagKeys {
 		delete(g.Tags, key)
 	}
@@ -313,14 +315,10 @@ func (s *Service) untagResource(_ context.Context, call *protocol.Call, in *cwl.
 }
 
 func (s *Service) listTagsForResource(_ context.Context, call *protocol.Call, in *cwl.ListTagsForResourceInput) (*cwl.ListTagsForResourceOutput, error) {
-	if err := s.allow(call, "ListTagsForResource", in.ResourceArn, nil); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g, err := s.group(in.ResourceArn, nil)
+	g, release, err := s.enter(call, "ListTagsForResource", in.ResourceArn)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	return &cwl.ListTagsForResourceOutput{Tags: maps.Clone(g.Tags)}, nil
 }
