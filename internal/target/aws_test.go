@@ -3,6 +3,7 @@ package target
 import (
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -81,5 +82,18 @@ func TestTheEndpointOfARegionIsAWSs(t *testing.T) {
 		if err != nil || at.endpoint != want {
 			t.Errorf("%s: %q, %v, want %q", region, at.endpoint, err, want)
 		}
+	}
+}
+
+// A wrong region would be a table of somebody else, or none.
+func TestATableOfTheAccountNeedsARegion(t *testing.T) {
+	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDACCOUNT")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	if at, err := awsPlace(t.Context(), &Config{AWS: true}); err == nil || !strings.Contains(err.Error(), "region") {
+		t.Errorf("%+v, %v", at, err)
 	}
 }

@@ -458,6 +458,9 @@ func awsPlace(ctx context.Context, c *Config) (place, error) {
 	if _, err := loaded.Credentials.Retrieve(ctx); err != nil {
 		return place{}, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
+	if c.AWS && loaded.Region == "" {
+		return place{}, errors.New("no AWS region: neither --region, AWS_REGION nor the profile names one")
+	}
 	at := place{endpoint: c.Endpoint, region: cmp.Or(loaded.Region, localRegion), credentials: loaded.Credentials}
 	if at.endpoint == "" {
 		at.endpoint, err = serviceEndpoint(ctx, loaded, at.region)

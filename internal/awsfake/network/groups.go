@@ -207,19 +207,24 @@ type ruleProvider struct {
 	egress  bool
 }
 
-// Create implements resource.Provider.
-func (p *ruleProvider) Create(_ context.Context, r *resource.Resource) (*resource.Physical, error) {
+// read makes the rule that a resource wants, and finds its group. The lock is held.
+func (p *ruleProvider) read(r *resource.Resource) (g *group, made rule, err error) {
 	var want ruleProperties
 	if err := resource.Decode(r.Properties, &want); err != nil {
-		return nil, err
+		return nil, rule{}, err
 	}
+	if g = p.network.group(want.GroupID); g == nil {
+		return nil, rule{}, noGroup(want.GroupID)
+	}
+	made, err = p.network.ruleOf(want, p.egress, false)
+	return g, made, err
+}
+
+// Create implements resource.Provider.
+func (p *ruleProvider) Create(_ context.Context, r *resource.Resource) (*resource.Physical, error) {
 	p.network.mu.Lock()
 	defer p.network.mu.Unlock()
-	g := p.network.group(want.GroupID)
-	if g == nil {
-		return nil, noGroup(want.GroupID)
-	}
-	made, err := p.network.ruleOf(want, p.egress, false)
+	g, made, err := p.read(r)
 	if err != nil {
 		return nil, err
 	}
@@ -229,17 +234,9 @@ func (p *ruleProvider) Create(_ context.Context, r *resource.Resource) (*resourc
 
 // Update implements resource.Provider: only the description changes in place.
 func (p *ruleProvider) Update(_ context.Context, old *resource.Physical, _, to *resource.Resource) (*resource.Physical, error) {
-	var want ruleProperties
-	if err := resource.Decode(to.Properties, &want); err != nil {
-		return nil, err
-	}
 	p.network.mu.Lock()
 	defer p.network.mu.Unlock()
-	g := p.network.group(want.GroupID)
-	if g == nil {
-		return nil, noGroup(want.GroupID)
-	}
-	made, err := p.network.ruleOf(want, p.egress, false)
+	g, made, err := p.read(to)
 	if err != nil {
 		return nil, err
 	}
