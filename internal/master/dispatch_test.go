@@ -135,6 +135,33 @@ func TestWorkersAreToldWhatLocustsMasterWouldTellThem(t *testing.T) {
 	}
 }
 
+// A worker of Locust is unknown from each stop until it registers again, and tells its classes only
+// with its next report: a class that it does not have makes it stay in "spawning" until another run.
+func TestClassesOfAWorkerAreRememberedOverAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeers(t, master.Config{Rebalance: true})
+		p.classes = weighted("A", 1)
+		small := p.join("h_1")
+		p.classes = weighted("A", 1, "B", 1)
+		full := p.join("h_2")
+		for _, only := range [][]string{nil, {"A"}, nil} {
+			p.start(master.Plan{Users: 4, SpawnRate: 100, Classes: only})
+			time.Sleep(2 * time.Second)
+			if only == nil {
+				expectRuns(t, "all classes", " | A2B2", small, full)
+			} else {
+				expectRuns(t, "only A", "A2 | A2", small, full)
+			}
+			p.end()
+		}
+		for _, s := range small.spawns {
+			if _, named := s.UsersByClass["B"]; named {
+				t.Errorf("the worker without B was told %v", s.UsersByClass)
+			}
+		}
+	})
+}
+
 // Workers of several hosts take turns by host.
 func TestHostsTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

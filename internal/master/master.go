@@ -188,7 +188,7 @@ type Master struct {
 	closing   bool
 	state     string
 	nodes     map[string]*node
-	indexes   map[string]int // of every id ever seen
+	memories  map[string]memory // of every id ever seen
 	nextIndex int
 	leaving   map[string]time.Time // ids that stopped their users, until when they may be back
 	retired   map[string]bool      // processes whose id another one has taken over
@@ -219,21 +219,21 @@ func New(config Config) (*Master, error) {
 		config.NewRunID = newRunID
 	}
 	m := &Master{
-		config:  config,
-		log:     config.Logger,
-		starts:  make(chan *run, 1),
-		quit:    make(chan struct{}),
-		ended:   make(chan struct{}),
-		state:   StateReady,
-		nodes:   map[string]*node{},
-		indexes: map[string]int{},
-		leaving: map[string]time.Time{},
-		retired: map[string]bool{},
-		logs:    map[string][]string{},
-		learned: map[string]bool{},
-		weights: map[string]*loadtest.UserClass{},
-		updates: map[string]wire.UpdateUserClass{},
-		changed: make(chan struct{}),
+		config:   config,
+		log:      config.Logger,
+		starts:   make(chan *run, 1),
+		quit:     make(chan struct{}),
+		ended:    make(chan struct{}),
+		state:    StateReady,
+		nodes:    map[string]*node{},
+		memories: map[string]memory{},
+		leaving:  map[string]time.Time{},
+		retired:  map[string]bool{},
+		logs:     map[string][]string{},
+		learned:  map[string]bool{},
+		weights:  map[string]*loadtest.UserClass{},
+		updates:  map[string]wire.UpdateUserClass{},
+		changed:  make(chan struct{}),
 	}
 	for _, c := range config.Classes {
 		if !c.Abstract {

@@ -43,6 +43,14 @@ type node struct {
 	share      share           // in its account
 }
 
+// memory is what stays of a worker that left, for when its id comes back.
+type memory struct {
+	index int
+	// classes of one of Locust, which registers anew after each stop and tells them only with its first
+	// report: until then it must not be told of a class that it does not have.
+	classes map[string]bool
+}
+
 func (n *node) active() bool {
 	return n.state == StateReady || n.state == StateSpawning || n.state == StateRunning
 }
@@ -155,13 +163,13 @@ func (m *Master) able(classes []string) []string {
 
 // add makes a worker known. The lock is held.
 func (m *Master) add(id string) *node {
-	index, known := m.indexes[id]
+	kept, known := m.memories[id]
 	if !known {
-		index = m.nextIndex
+		kept.index = m.nextIndex
 		m.nextIndex++
-		m.indexes[id] = index
+		m.memories[id] = kept
 	}
-	n := &node{id: id, index: index, heard: time.Now()}
+	n := &node{id: id, index: kept.index, classes: kept.classes, heard: time.Now()}
 	m.accounted(n, func() { n.state = StateReady })
 	m.nodes[id] = n
 	delete(m.leaving, id)
@@ -171,6 +179,11 @@ func (m *Master) add(id string) *node {
 // remove forgets a worker. The lock is held.
 func (m *Master) remove(n *node) {
 	m.accounted(n, func() { n.state = stateForgotten })
+	kept := memory{index: n.index}
+	if !n.own {
+		kept.classes = n.classes
+	}
+	m.memories[n.id] = kept
 	delete(m.nodes, n.id)
 	m.workersChanged()
 }
