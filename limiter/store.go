@@ -224,6 +224,8 @@ const (
 	Unset Flag = iota
 	Off
 	On
+	// Bypassed is the third value of the flag disabled: limits are not tested, consumption is counted.
+	Bypassed
 )
 
 // Config is one config item. A missing item is the zero value. An item with Exists and no
@@ -234,7 +236,9 @@ type Config struct {
 	Disabled      Flag          // On: true; Off: explicitly enforced. "bypass" is a feature
 	Cascade       Flag          // entity and resource level
 	OnUnavailable OnUnavailable // system level; "" when absent
-	Features      Features
+	// AuditRetentionDays is how long audit events are kept; system level, 0 when absent.
+	AuditRetentionDays int64
+	Features           Features
 }
 
 // ReadInput asks for items of up to two entities (child, parent) under one resource, in one
