@@ -127,10 +127,11 @@ func (m *Master) from(n *node, message *wire.Message) {
 	case wire.TypeHeartbeat:
 		if beat, ok := message.Data.(wire.Heartbeat); ok {
 			m.heartbeat(n, beat)
+			m.answer(n)
 		}
 	case wire.TypeStats:
 		if s, ok := message.Data.(*received); ok {
-			m.stats(n, s)
+			m.statsAndHeartbeat(n, s)
 		}
 	case wire.TypeSpawning:
 		if n.state != StateMissing {
@@ -323,7 +324,20 @@ func (m *Master) learn(n *node) {
 	}
 }
 
-// heartbeat answers a sign of life. The lock is held.
+// statsAndHeartbeat takes a report and the heartbeat that may be in it, whose answer confirms the
+// report. The lock is held.
+func (m *Master) statsAndHeartbeat(n *node, s *received) {
+	beats := s.Report != nil && s.Report.Heartbeat.State != ""
+	if beats {
+		m.heartbeat(n, s.Report.Heartbeat)
+	}
+	m.stats(n, s)
+	if beats {
+		m.answer(n)
+	}
+}
+
+// heartbeat takes a sign of life. The lock is held.
 func (m *Master) heartbeat(n *node, beat wire.Heartbeat) {
 	n.cpu, n.memory = beat.CPU, beat.Memory
 	switch {
@@ -336,6 +350,11 @@ func (m *Master) heartbeat(n *node, beat wire.Heartbeat) {
 			m.workersChanged()
 		}
 	}
+}
+
+// answer answers a heartbeat; one of this program learns which reports it need not keep. The lock is
+// held.
+func (m *Master) answer(n *node) {
 	if !n.own {
 		m.send(n.id, wire.TypeHeartbeat, nil)
 		return
