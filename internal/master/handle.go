@@ -3,6 +3,7 @@ package master
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/internal/wire"
@@ -249,7 +250,7 @@ func (m *Master) register(e *wire.Event, ready wire.ClientReady) {
 		n = m.add(e.Identity)
 		// One of this program tells its version in its hello, which comes later.
 		m.log.Info("a worker has joined", "worker", n.id, "index", n.index, "from", e.Remote)
-	case !n.own && (total(n.told) > 0 || total(n.users) > 0):
+	case !n.own && (total(n.told) > 0 || n.running > 0):
 		// One of this program that is another process says so in its hello.
 		m.log.Warn("a worker begins anew", "worker", n.id)
 		m.alive(n)
@@ -410,13 +411,15 @@ func (m *Master) runs(n *node, users map[string]int) {
 	if n.state == StateMissing {
 		return
 	}
-	m.accounted(n, func() {
-		n.users = users
-		if !n.awaiting {
-			n.endedUsers = max(total(n.told)-total(users), 0)
-		}
-	})
-	if n.told == nil && total(users) > 0 && m.active != nil {
+	if !n.settled || !maps.Equal(n.users, users) {
+		m.accounted(n, func() {
+			m.setUsers(n, users)
+			if !n.awaiting {
+				n.endedUsers, n.settled = max(total(n.told)-n.running, 0), true
+			}
+		})
+	}
+	if n.told == nil && n.running > 0 && m.active != nil {
 		m.active.wake()
 	}
 }
