@@ -22,30 +22,27 @@ type Entity struct {
 
 // CreateEntity stores a new entity and returns it as stored. ErrEntityExists is wrapped when the id is
 // taken.
-func (l *Limiter) CreateEntity(ctx context.Context, e Entity) (Entity, error) {
-	if err := validateEntityID("entity_id", e.ID); err != nil {
+func (a *Admin) CreateEntity(ctx context.Context, e Entity) (Entity, error) {
+	if err := a.check(validateEntityID("entity_id", e.ID)); err != nil {
 		return Entity{}, err
 	}
 	if e.ParentID != "" {
-		if err := validateEntityID("parent_id", e.ParentID); err != nil {
+		if err := a.check(validateEntityID("parent_id", e.ParentID)); err != nil {
 			return Entity{}, err
 		}
-	}
-	if l.admin == nil {
-		return Entity{}, ErrNoAdmin
 	}
 	if e.Name == "" {
 		e.Name = e.ID
 	}
 	var incarnation [8]byte
 	rand.Read(incarnation[:]) // never fails
-	now := l.now().UTC()
+	now := a.l.now().UTC()
 	m := Meta{EntityID: e.ID, Name: e.Name, ParentID: e.ParentID, Cascade: e.Cascade, Metadata: e.Metadata,
 		Owner: Owner{Found: true, Generation: now.UnixMilli(), PInc: hex.EncodeToString(incarnation[:]), CreatedAt: now.Format(time.RFC3339)}}
-	if err := l.admin.PutEntity(ctx, m); err != nil {
+	if err := a.store.PutEntity(ctx, m); err != nil {
 		return Entity{}, fmt.Errorf("create entity %s: %w", e.ID, err)
 	}
-	l.owners.forgetEntity(e.ID)
+	a.l.owners.forgetEntity(e.ID)
 	return entityOf(m), nil
 }
 
@@ -55,14 +52,11 @@ func entityOf(m Meta) Entity {
 }
 
 // Entity returns the entity, nil when there is none.
-func (l *Limiter) Entity(ctx context.Context, id string) (*Entity, error) {
-	if err := validateEntityID("entity_id", id); err != nil {
+func (a *Admin) Entity(ctx context.Context, id string) (*Entity, error) {
+	if err := a.check(validateEntityID("entity_id", id)); err != nil {
 		return nil, err
 	}
-	if l.admin == nil {
-		return nil, ErrNoAdmin
-	}
-	m, err := l.admin.Entity(ctx, id)
+	m, err := a.store.Entity(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("entity %s: %w", id, err)
 	}
@@ -75,16 +69,13 @@ func (l *Limiter) Entity(ctx context.Context, id string) (*Entity, error) {
 
 // DeleteEntity deletes the entity with its limits and buckets. Deleting what is not there is no
 // error. Children keep naming it as their parent.
-func (l *Limiter) DeleteEntity(ctx context.Context, id string) error {
-	if err := validateEntityID("entity_id", id); err != nil {
+func (a *Admin) DeleteEntity(ctx context.Context, id string) error {
+	if err := a.check(validateEntityID("entity_id", id)); err != nil {
 		return err
 	}
-	if l.admin == nil {
-		return ErrNoAdmin
-	}
-	err := l.admin.DeleteEntity(ctx, id)
-	l.owners.forgetEntity(id)
-	l.configs.clear()
+	err := a.store.DeleteEntity(ctx, id)
+	a.l.owners.forgetEntity(id)
+	a.l.configs.clear()
 	if err != nil {
 		return fmt.Errorf("delete entity %s: %w", id, err)
 	}
@@ -92,14 +83,11 @@ func (l *Limiter) DeleteEntity(ctx context.Context, id string) error {
 }
 
 // Children lists the entities whose parent is parentID, sorted by id.
-func (l *Limiter) Children(ctx context.Context, parentID string) ([]Entity, error) {
-	if err := validateEntityID("parent_id", parentID); err != nil {
+func (a *Admin) Children(ctx context.Context, parentID string) ([]Entity, error) {
+	if err := a.check(validateEntityID("parent_id", parentID)); err != nil {
 		return nil, err
 	}
-	if l.admin == nil {
-		return nil, ErrNoAdmin
-	}
-	metas, err := l.admin.Children(ctx, parentID)
+	metas, err := a.store.Children(ctx, parentID)
 	if err != nil {
 		return nil, fmt.Errorf("children of %s: %w", parentID, err)
 	}

@@ -94,8 +94,8 @@ func validateLimits(limits []Limit) error {
 	return nil
 }
 
-func (l Limit) params() bucket.Params {
-	return bucket.Params{Capacity: l.Capacity, Refill: l.RefillAmount, Period: int64(l.RefillPeriod / time.Second)}
+func (l Limit) bucketLimit() bucket.Limit {
+	return bucket.Limit{Params: bucket.Params{Capacity: l.Capacity, Refill: l.RefillAmount, Period: int64(l.RefillPeriod / time.Second)}}
 }
 
 func limitOf(name string, p bucket.Params) Limit {

@@ -48,7 +48,7 @@ type Limiter struct {
 }
 
 // New returns a limiter on the store. The store may implement AdminStore; without it the
-// administrative calls fail with ErrNoAdmin.
+// calls of Admin fail with ErrNoAdmin.
 func New(store Store, opts Options) (*Limiter, error) {
 	if store == nil {
 		return nil, errors.New("limiter: store is nil")

@@ -9,105 +9,105 @@ import (
 // SetLimits stores the limits of an entity on a resource ("" = on all resources that have none of their
 // own) and pushes them into the buckets that exist, whose balances stay. *SyncIncompleteError means
 // that they are stored, but not pushed everywhere.
-func (l *Limiter) SetLimits(ctx context.Context, entityID, resource string, limits []Limit) error {
+func (a *Admin) SetLimits(ctx context.Context, entityID, resource string, limits []Limit) error {
 	key, err := entityKey(entityID, resource)
 	if err != nil {
 		return err
 	}
-	if err := l.putConfig(ctx, key, limits, ""); err != nil {
+	if err := a.putConfig(ctx, key, limits, ""); err != nil {
 		return err
 	}
-	return l.sync(ctx, key, nil)
+	return a.sync(ctx, key, nil)
 }
 
 // Limits returns what SetLimits stored, empty when nothing.
-func (l *Limiter) Limits(ctx context.Context, entityID, resource string) ([]Limit, error) {
+func (a *Admin) Limits(ctx context.Context, entityID, resource string) ([]Limit, error) {
 	key, err := entityKey(entityID, resource)
 	if err != nil {
 		return nil, err
 	}
-	config, err := l.config(ctx, key)
+	config, err := a.config(ctx, key)
 	return config.Limits, err
 }
 
 // DeleteLimits removes what SetLimits stored; buckets that exist get the limits that hold now, if
 // there are any. Deleting what is not there is no error.
-func (l *Limiter) DeleteLimits(ctx context.Context, entityID, resource string) error {
+func (a *Admin) DeleteLimits(ctx context.Context, entityID, resource string) error {
 	key, err := entityKey(entityID, resource)
 	if err != nil {
 		return err
 	}
-	old, err := l.deleteConfig(ctx, key)
+	old, err := a.deleteConfig(ctx, key)
 	if err != nil {
 		return err
 	}
 	// Also without a config: the buckets may be left from a call that was interrupted.
-	return l.sync(ctx, key, old.Limits)
+	return a.sync(ctx, key, old.Limits)
 }
 
 // SetResourceDefaults stores the limits of a resource for entities without their own. Buckets that
 // exist keep the parameters they have.
-func (l *Limiter) SetResourceDefaults(ctx context.Context, resource string, limits []Limit) error {
-	if err := validateResource(resource); err != nil {
+func (a *Admin) SetResourceDefaults(ctx context.Context, resource string, limits []Limit) error {
+	if err := a.check(validateResource(resource)); err != nil {
 		return err
 	}
-	return l.putConfig(ctx, ConfigKey{Resource: resource}, limits, "")
+	return a.putConfig(ctx, ConfigKey{Resource: resource}, limits, "")
 }
 
 // ResourceDefaults returns the limits of a resource, empty when it has none.
-func (l *Limiter) ResourceDefaults(ctx context.Context, resource string) ([]Limit, error) {
-	if err := validateResource(resource); err != nil {
+func (a *Admin) ResourceDefaults(ctx context.Context, resource string) ([]Limit, error) {
+	if err := a.check(validateResource(resource)); err != nil {
 		return nil, err
 	}
-	config, err := l.config(ctx, ConfigKey{Resource: resource})
+	config, err := a.config(ctx, ConfigKey{Resource: resource})
 	return config.Limits, err
 }
 
 // DeleteResourceDefaults removes the limits of a resource.
-func (l *Limiter) DeleteResourceDefaults(ctx context.Context, resource string) error {
-	if err := validateResource(resource); err != nil {
+func (a *Admin) DeleteResourceDefaults(ctx context.Context, resource string) error {
+	if err := a.check(validateResource(resource)); err != nil {
 		return err
 	}
-	_, err := l.deleteConfig(ctx, ConfigKey{Resource: resource})
+	_, err := a.deleteConfig(ctx, ConfigKey{Resource: resource})
 	return err
 }
 
 // SetSystemDefaults stores the limits for everything that has none of its own, and what acquires do
 // when the store is unavailable ("" keeps what is stored).
-func (l *Limiter) SetSystemDefaults(ctx context.Context, limits []Limit, mode OnUnavailable) error {
-	if err := validateMode("on_unavailable", mode); err != nil {
+func (a *Admin) SetSystemDefaults(ctx context.Context, limits []Limit, mode OnUnavailable) error {
+	if err := a.check(validateMode("on_unavailable", mode)); err != nil {
 		return err
 	}
-	return l.putConfig(ctx, ConfigKey{}, limits, mode)
+	return a.putConfig(ctx, ConfigKey{}, limits, mode)
 }
 
 // SystemDefaults returns what SetSystemDefaults stored; "" when no mode was set.
-func (l *Limiter) SystemDefaults(ctx context.Context) ([]Limit, OnUnavailable, error) {
-	config, err := l.config(ctx, ConfigKey{})
+func (a *Admin) SystemDefaults(ctx context.Context) ([]Limit, OnUnavailable, error) {
+	config, err := a.config(ctx, ConfigKey{})
 	return config.Limits, config.OnUnavailable, err
 }
 
 // DeleteSystemDefaults removes the system defaults.
-func (l *Limiter) DeleteSystemDefaults(ctx context.Context) error {
-	_, err := l.deleteConfig(ctx, ConfigKey{})
+func (a *Admin) DeleteSystemDefaults(ctx context.Context) error {
+	_, err := a.deleteConfig(ctx, ConfigKey{})
 	return err
 }
 
 // ResourcesWithDefaults lists the resources that have limits of their own, sorted.
-func (l *Limiter) ResourcesWithDefaults(ctx context.Context) ([]string, error) {
-	if l.admin == nil {
-		return nil, ErrNoAdmin
+func (a *Admin) ResourcesWithDefaults(ctx context.Context) ([]string, error) {
+	if err := a.check(); err != nil {
+		return nil, err
 	}
-	return l.admin.ResourcesWithDefaults(ctx)
+	return a.store.ResourcesWithDefaults(ctx)
 }
 
 // ResourcesWithEntityLimits lists the resources for which an entity has limits of its own, sorted;
 // "_default_" stands for limits on all resources.
-func (l *Limiter) ResourcesWithEntityLimits(ctx context.Context) ([]string, error) {
-	if l.admin == nil {
-		return nil, ErrNoAdmin
+func (a *Admin) ResourcesWithEntityLimits(ctx context.Context) ([]string, error) {
+	if err := a.check(); err != nil {
+		return nil, err
 	}
-	return l.admin.EntityConfigResources(ctx)
+	return a.store.EntityConfigResources(ctx)
 }
 
 func entityKey(entityID, resource string) (ConfigKey, error) {
@@ -130,34 +130,31 @@ func (k ConfigKey) String() string {
 	return "system"
 }
 
-func (l *Limiter) putConfig(ctx context.Context, key ConfigKey, limits []Limit, mode OnUnavailable) error {
-	if err := validateLimits(limits); err != nil {
+func (a *Admin) putConfig(ctx context.Context, key ConfigKey, limits []Limit, mode OnUnavailable) error {
+	if err := a.check(validateLimits(limits)); err != nil {
 		return err
 	}
-	if l.admin == nil {
-		return ErrNoAdmin
-	}
-	if err := l.admin.PutConfig(ctx, key, limits, mode); err != nil {
+	if err := a.store.PutConfig(ctx, key, limits, mode); err != nil {
 		return fmt.Errorf("set limits of %s: %w", key, err)
 	}
-	l.forgetConfig(key)
+	a.forgetConfig(key)
 	return nil
 }
 
 // forgetConfig lets this process see its own write at once. Peers see it when their caches expire.
-func (l *Limiter) forgetConfig(key ConfigKey) {
-	l.configs.evict(key)
+func (a *Admin) forgetConfig(key ConfigKey) {
+	a.l.configs.evict(key)
 	if key == (ConfigKey{}) {
-		l.configs.systemLevel.Store(nil)
+		a.l.configs.systemLevel.Store(nil)
 	}
-	l.owners.forgetImages()
+	a.l.owners.forgetImages()
 }
 
-func (l *Limiter) config(ctx context.Context, key ConfigKey) (Config, error) {
-	if l.admin == nil {
-		return Config{}, ErrNoAdmin
+func (a *Admin) config(ctx context.Context, key ConfigKey) (Config, error) {
+	if err := a.check(); err != nil {
+		return Config{}, err
 	}
-	config, err := l.admin.Config(ctx, key)
+	config, err := a.store.Config(ctx, key)
 	if err != nil {
 		return config, fmt.Errorf("limits of %s: %w", key, err)
 	}
@@ -167,21 +164,21 @@ func (l *Limiter) config(ctx context.Context, key ConfigKey) (Config, error) {
 	return config, nil
 }
 
-func (l *Limiter) deleteConfig(ctx context.Context, key ConfigKey) (Config, error) {
-	if l.admin == nil {
-		return Config{}, ErrNoAdmin
+func (a *Admin) deleteConfig(ctx context.Context, key ConfigKey) (Config, error) {
+	if err := a.check(); err != nil {
+		return Config{}, err
 	}
-	old, err := l.admin.DeleteConfig(ctx, key)
+	old, err := a.store.DeleteConfig(ctx, key)
 	if err != nil {
 		return old, fmt.Errorf("delete limits of %s: %w", key, err)
 	}
-	l.forgetConfig(key)
+	a.forgetConfig(key)
 	return old, nil
 }
 
 // sync pushes the limits that hold now into the buckets that a change of key concerns. The buckets are
 // discovered twice, because their listing lags behind their creation.
-func (l *Limiter) sync(ctx context.Context, key ConfigKey, old []Limit) error {
+func (a *Admin) sync(ctx context.Context, key ConfigKey, old []Limit) error {
 	resource := key.Resource
 	if resource == DefaultResource {
 		resource = ""
@@ -191,7 +188,7 @@ func (l *Limiter) sync(ctx context.Context, key ConfigKey, old []Limit) error {
 	held := map[string]*resolved{} // by resource; nil: nothing holds
 	for range 2 {
 		incomplete.Err = nil
-		keys, err := l.admin.BucketKeys(ctx, key.EntityID, resource)
+		keys, err := a.store.BucketKeys(ctx, key.EntityID, resource)
 		if err != nil {
 			incomplete.Err = err
 			return incomplete
@@ -200,7 +197,7 @@ func (l *Limiter) sync(ctx context.Context, key ConfigKey, old []Limit) error {
 			if done[k] {
 				continue
 			}
-			if err := l.syncBucket(ctx, k, held, old); err != nil {
+			if err := a.syncBucket(ctx, k, held, old); err != nil {
 				incomplete.Err = errors.Join(incomplete.Err, err)
 				continue
 			}
@@ -214,10 +211,10 @@ func (l *Limiter) sync(ctx context.Context, key ConfigKey, old []Limit) error {
 	return nil
 }
 
-func (l *Limiter) syncBucket(ctx context.Context, key BucketKey, held map[string]*resolved, old []Limit) error {
+func (a *Admin) syncBucket(ctx context.Context, key BucketKey, held map[string]*resolved, old []Limit) error {
 	r, known := held[key.Resource]
 	if !known {
-		now, err := l.resolve(ctx, key.EntityID, key.Resource, true)
+		now, err := a.l.resolve(ctx, key.EntityID, key.Resource, true)
 		if _, none := errors.AsType[*ValidationError](err); none {
 			r = nil
 		} else if err != nil {
@@ -231,11 +228,11 @@ func (l *Limiter) syncBucket(ctx context.Context, key BucketKey, held map[string
 		return nil // nothing holds any more: the bucket is left alone
 	}
 	in := SyncInput{Key: key, Limits: r.limits}
-	in.TTL, in.TTLValue = l.ttl(*r, l.nowMillis())
+	in.TTL, in.TTLValue = a.l.ttl(*r, a.l.nowMillis())
 	for _, limit := range old {
 		if findLimit(r.limits, limit.Name) == nil {
 			in.Stale = append(in.Stale, limit.Name)
 		}
 	}
-	return l.admin.SyncParameters(ctx, in)
+	return a.store.SyncParameters(ctx, in)
 }

@@ -190,7 +190,7 @@ func testPurge(t *testing.T, f *fixture) {
 func testWorkedExample(t *testing.T, f *fixture) {
 	ctx := t.Context()
 	slow, fast := f.limiter(t, limiter.Options{DisableSpeculation: true, ConfigCacheTTL: -1}), f.limiter(t, limiter.Options{})
-	if err := slow.SetResourceDefaults(ctx, "r4", []limiter.Limit{limiter.PerMinute("rpm", 100), limiter.PerMinute("tpm", 10000)}); err != nil {
+	if err := slow.Admin().SetResourceDefaults(ctx, "r4", []limiter.Limit{limiter.PerMinute("rpm", 100), limiter.PerMinute("tpm", 10000)}); err != nil {
 		t.Fatal(err)
 	}
 	acquire := func(l *limiter.Limiter, amounts limiter.Amounts) (*limiter.Lease, error) {
@@ -276,14 +276,14 @@ func testCascade(t *testing.T, f *fixture) {
 	ctx := t.Context()
 	l := f.limiter(t, limiter.Options{})
 	for _, e := range []limiter.Entity{{ID: "org"}, {ID: "c", ParentID: "org", Cascade: true}} {
-		if _, err := l.CreateEntity(ctx, e); err != nil {
+		if _, err := l.Admin().CreateEntity(ctx, e); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := l.SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerMinute("rpm", 100)}); err != nil {
+	if err := l.Admin().SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerMinute("rpm", 100)}); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.SetLimits(ctx, "c", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}); err != nil {
+	if err := l.Admin().SetLimits(ctx, "c", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}); err != nil {
 		t.Fatal(err)
 	}
 	f.api.reset()
@@ -363,7 +363,7 @@ func testOwnerPin(t *testing.T, f *fixture) {
 func testConcurrentAcquires(t *testing.T, f *fixture) {
 	ctx := t.Context()
 	l := f.limiter(t, limiter.Options{RejectionCacheTTL: -1})
-	if err := l.SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerHour("n", 50)}); err != nil {
+	if err := l.Admin().SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerHour("n", 50)}); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
@@ -399,7 +399,7 @@ func testConcurrentAcquires(t *testing.T, f *fixture) {
 func testRoundTrips(t *testing.T, f *fixture) {
 	ctx := t.Context()
 	setup := f.limiter(t, limiter.Options{})
-	if err := setup.SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerMinute("n", 100)}); err != nil {
+	if err := setup.Admin().SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerMinute("n", 100)}); err != nil {
 		t.Fatal(err)
 	}
 	acquire := func(l *limiter.Limiter, entity string, amount int64) {
@@ -479,7 +479,7 @@ func testRebuild(t *testing.T, f *fixture) {
 	// What an old client leaves behind when it adjusts a bucket that had expired.
 	f.put(t, item{"PK": s(f.ns + "/BUCKET#e#r#0"), "SK": s("#STATE"), "b_n_tk": n("-5000"), "b_n_tc": n("5000"), "vu": n("0")})
 	l := f.limiter(t, limiter.Options{})
-	if err := l.SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerMinute("n", 100)}); err != nil {
+	if err := l.Admin().SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerMinute("n", 100)}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -609,7 +609,7 @@ func testEntities(t *testing.T, f *fixture) {
 	for _, e := range []limiter.Entity{
 		{ID: "org"}, {ID: "b", ParentID: "org", Name: "Bee", Metadata: map[string]any{"plan": "gold", "seats": int64(5)}}, {ID: "a", ParentID: "org", Cascade: true},
 	} {
-		if _, err := l.CreateEntity(ctx, e); err != nil {
+		if _, err := l.Admin().CreateEntity(ctx, e); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -617,7 +617,7 @@ func testEntities(t *testing.T, f *fixture) {
 	if err != nil || len(children) != 2 || children[0].EntityID != "a" || !children[0].Cascade || children[1].Name != "Bee" || children[1].Metadata["seats"] != int64(5) {
 		t.Errorf("children: %+v, %v", children, err)
 	}
-	if err := l.SetLimits(ctx, "b", "r", []limiter.Limit{limiter.PerMinute("n", 5)}); err != nil {
+	if err := l.Admin().SetLimits(ctx, "b", "r", []limiter.Limit{limiter.PerMinute("n", 5)}); err != nil {
 		t.Fatal(err)
 	}
 	lease, err := l.Acquire(ctx, limiter.Request{EntityID: "b", Resource: "r", Consume: limiter.Amounts{"n": 1}})

@@ -175,5 +175,5 @@ func (f *fixture) holds(entity string, shard int, limit string, tokens, counter 
 
 func (f *fixture) defaults(limits ...limiter.Limit) {
 	f.Helper()
-	f.must(f.lim.SetResourceDefaults(f.Context(), resource, limits))
+	f.must(f.lim.Admin().SetResourceDefaults(f.Context(), resource, limits))
 }
