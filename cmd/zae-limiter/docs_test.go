@@ -122,13 +122,21 @@ var timeLimit = regexp.MustCompile(`_ms<\d+`)
 // runShell runs the commands of a block one after the other, each of which must succeed.
 func runShell(t *testing.T, dir, block string) {
 	t.Helper()
+	path := os.Getenv("PATH")
+	if strings.Contains(block, "local aws") { // what is deployed there is the program itself, not this test
+		program, err := shipped()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path = filepath.Dir(program) + string(filepath.ListSeparator) + path
+	}
 	// The program under test stands for the one that would be compiled.
 	block = strings.ReplaceAll(block, "go run ./cmd/zae-limiter", "zae-limiter")
 	// Times of the documents are those of a machine that has nothing else to do.
 	block = timeLimit.ReplaceAllString(block, "${0}000")
 	for line := range strings.Lines(strings.ReplaceAll(block, "\\\n", " ")) {
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
-		cmd.Dir = dir
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+path)
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		err := cmd.Run()
