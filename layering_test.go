@@ -19,8 +19,11 @@ var allowedImports = map[string][]string{
 	"cmd/zae-limiter":     {"internal/cli", "internal/tunnel"},
 	"limiter":             {"limiter/bucket"},
 	"limiter/bucket":      {},
-	"limiter/dynamostore": {"limiter", "limiter/bucket"},
+	"limiter/dynamostore": {"limiter", "limiter/bucket", "limiter/dynamostore/internal/lean"},
 	"limiter/memstore":    {"limiter", "limiter/bucket"},
+
+	"limiter/dynamostore/internal/lean": {},
+
 	"limiter/storetest":   {"limiter", "limiter/bucket"},
 	"loadtest":            {"loadtest/stats"},
 	"loadtest/stats":      {},
@@ -76,6 +79,7 @@ var allowedImports = map[string][]string{
 	"internal/master":        {"internal/wire", "loadtest", "loadtest/stats"},
 	"internal/cli":           {"..."},
 	"bench/peers/sdkloop":    {"limiter", "limiter/dynamostore"},
+	"bench/peers/fixedloop":  {"limiter", "limiter/dynamostore"},
 	"bench/engine":           {"limiter/dynamostore"},
 	"interop/locust":         {},
 	"bench/master":           {"internal/wire", "loadtest/stats"},
