@@ -108,7 +108,7 @@ func sumShards(entityID, resource string, limit Limit, shards []Bucket, need, no
 	if need > status.Available {
 		status.Exceeded = true
 		// The deficit is in whole tokens, as for peers: what was said to be available is all that counts.
-		status.RetryAfter = millisDuration(whole.Wait(bucket.Millis(need - status.Available)))
+		status.RetryAfter = millisDuration(whole.Wait(bucket.Millis(need-status.Available), now))
 	}
 	return status, nil
 }

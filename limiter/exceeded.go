@@ -163,7 +163,7 @@ func evaluate(key *BucketKey, limit *LimitState, rf int64, shards int, amount, n
 	after, ok, wait := state.TryConsume(need, now)
 	status := LimitStatus{
 		EntityID: key.EntityID, Resource: key.Resource,
-		Limit:     limitOf(limit.Name, bucket.PerShard(limit.Capacity, limit.Refill, limit.Period, int64(shards))),
+		Limit:     limitOf(limit.Name, state.Share(now)),
 		Requested: need, Exceeded: !ok, RetryAfter: millisDuration(wait),
 	}
 	if ok {

@@ -15,6 +15,15 @@ type Limit struct {
 	Capacity     int64
 	RefillAmount int64
 	RefillPeriod time.Duration
+	// Schedule changes capacity, amount and period at times, ResetSchedule resets a calendar quota.
+	// Both have the form in which they are stored; WithSchedule and Quota write it. "" is none.
+	Schedule, ResetSchedule string
+	// Zone is the IANA time zone of both schedules; "" is UTC.
+	Zone string
+	// ResetAfter is the window of a session quota, whole seconds.
+	ResetAfter time.Duration
+	// Soft makes the limit admit what it has not, into debt.
+	Soft bool
 }
 
 // PerSecond is a limit of rate tokens a second, with room for as many at once.
@@ -94,8 +103,8 @@ func validateLimits(limits []Limit) error {
 	return nil
 }
 
-func (l Limit) params() bucket.Params {
-	return bucket.Params{Capacity: l.Capacity, Refill: l.RefillAmount, Period: int64(l.RefillPeriod / time.Second)}
+func (l Limit) bucketLimit() bucket.Limit {
+	return bucket.Limit{Params: bucket.Params{Capacity: l.Capacity, Refill: l.RefillAmount, Period: int64(l.RefillPeriod / time.Second)}}
 }
 
 func limitOf(name string, p bucket.Params) Limit {

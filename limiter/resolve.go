@@ -78,12 +78,12 @@ func (l *Limiter) ttl(r resolved, now int64) (TTLAction, int64) {
 	if r.kept {
 		return TTLRemove, 0
 	}
-	var buffer [8]bucket.Params
-	params := buffer[:0]
+	var buffer [8]bucket.Limit
+	limits := buffer[:0]
 	for _, limit := range r.limits {
-		params = append(params, limit.params())
+		limits = append(limits, limit.bucketLimit())
 	}
-	seconds, keep := bucket.TTLSeconds(params, l.opts.TTLMultiplier)
+	seconds, keep := bucket.TTLSeconds(limits, l.opts.TTLMultiplier)
 	if !keep {
 		return TTLKeep, 0
 	}

@@ -55,6 +55,10 @@ func decodeConfigAttr(name string, v types.AttributeValue, out *limiter.Config) 
 		if b, ok := v.(*types.AttributeValueMemberBOOL); ok {
 			out.Cascade = flagOf(b.Value)
 		}
+	case "audit_retention_days":
+		if n, err := parseInt(v); err == nil && n > 0 {
+			out.AuditRetentionDays = n
+		}
 	case "on_unavailable":
 		if s, ok := v.(*types.AttributeValueMemberS); ok {
 			if mode := limiter.OnUnavailable(s.Value); mode == limiter.Block || mode == limiter.Allow {
