@@ -69,25 +69,25 @@ func TestBothClientsEndAlike(t *testing.T) {
 		return `{"__type":"com.amazonaws.dynamodb.v20120810#` + code + `","message":"so it is"` + rest + `}`
 	}
 	answers := map[string]func(w http.ResponseWriter){
-		"admitted":     func(w http.ResponseWriter) { io.WriteString(w, bucketReply) },
-		"refused":      status(400, fault("ConditionalCheckFailedException", `,"Item":{"rf":{"N":"5"}}`)),
-		"missing":      status(400, fault("ConditionalCheckFailedException", "")),
-		"conflict":     status(400, fault("TransactionConflictException", "")),
-		"throttled":    status(400, fault("ProvisionedThroughputExceededException", `,"ThrottlingReasons":[{"reason":"TableWriteProvisionedThroughputExceeded","resource":"arn:x"}]`)),
-		"throttling":   status(400, fault("ThrottlingException", `,"throttlingReasons":[{"reason":"KeyRange","resource":"arn:x"}]`)),
-		"cancelled":    status(400, fault("TransactionCanceledException", `,"CancellationReasons":[{"Code":"ThrottlingError","Message":"m"},{"Code":"None"}]`)),
-		"no table":     status(400, fault("ResourceNotFoundException", "")),
-		"denied":       status(400, `{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User: x is not authorized"}`),
-		"invalid":      status(400, `{"__type":"com.amazon.coral.validate#ValidationException","message":"m"}`),
-		"signature":    status(400, `{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"m"}`),
-		"broken":       status(500, fault("InternalServerError", "")),
-		"unavailable":  status(503, "<html>no</html>"),
-		"not found":    status(404, "<html>no</html>"),
-		"too many":     status(429, "{}"),
-		"a web page":   func(w http.ResponseWriter) { io.WriteString(w, "<html>yes</html>") },
-		"half":         func(w http.ResponseWriter) { io.WriteString(w, bucketReply[:100]) },
-		"a hang-up":    func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
-		"no reply":     nil, // the call's context ends once the request has arrived
+		"admitted":    func(w http.ResponseWriter) { io.WriteString(w, bucketReply) },
+		"refused":     status(400, fault("ConditionalCheckFailedException", `,"Item":{"rf":{"N":"5"}}`)),
+		"missing":     status(400, fault("ConditionalCheckFailedException", "")),
+		"conflict":    status(400, fault("TransactionConflictException", "")),
+		"throttled":   status(400, fault("ProvisionedThroughputExceededException", `,"ThrottlingReasons":[{"reason":"TableWriteProvisionedThroughputExceeded","resource":"arn:x"}]`)),
+		"throttling":  status(400, fault("ThrottlingException", `,"throttlingReasons":[{"reason":"KeyRange","resource":"arn:x"}]`)),
+		"cancelled":   status(400, fault("TransactionCanceledException", `,"CancellationReasons":[{"Code":"ThrottlingError","Message":"m"},{"Code":"None"}]`)),
+		"no table":    status(400, fault("ResourceNotFoundException", "")),
+		"denied":      status(400, `{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"User: x is not authorized"}`),
+		"invalid":     status(400, `{"__type":"com.amazon.coral.validate#ValidationException","message":"m"}`),
+		"signature":   status(400, `{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"m"}`),
+		"broken":      status(500, fault("InternalServerError", "")),
+		"unavailable": status(503, "<html>no</html>"),
+		"not found":   status(404, "<html>no</html>"),
+		"too many":    status(429, "{}"),
+		"a web page":  func(w http.ResponseWriter) { io.WriteString(w, "<html>yes</html>") },
+		"half":        func(w http.ResponseWriter) { io.WriteString(w, bucketReply[:100]) },
+		"a hang-up":   func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+		"no reply":    nil, // the call's context ends once the request has arrived
 	}
 	calls := map[string]func(context.Context, *dynamostore.Store) error{
 		"consume": func(ctx context.Context, s *dynamostore.Store) error {
