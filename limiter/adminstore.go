@@ -46,13 +46,15 @@ type ConfigKey struct {
 	EntityID, Resource string
 }
 
-// SyncInput is W7: SET cp, ra, rp of each limit (millitokens, ms), vu = 0, ttl by TTL; REMOVE
-// what the library does not support of those limits (soft, own schedules, rsa) and item schedules;
-// REMOVE tk, cp, ra, rp, tc and stamps of Stale. tk, tc and rf of the others stay.
+// SyncInput is W7: SET cp, ra, rp of each limit (millitokens, ms), rsa of session quotas, soft =
+// SoftUntil of soft limits, the item's and own schedules with sched_tz, vu = 0, ttl by TTL; REMOVE rsa, soft
+// and schedules that the limits do not have; REMOVE tk, cp, ra, rp, tc, sched, rsched and soft of Stale. tk, tc,
+// rf, gc and window marks of the others stay.
 type SyncInput struct {
-	Key      BucketKey
-	Limits   []Limit
-	Stale    []string
-	TTL      TTLAction
-	TTLValue int64
+	Key       BucketKey
+	Limits    []Limit
+	Stale     []string
+	SoftUntil int64 // ms
+	TTL       TTLAction
+	TTLValue  int64
 }

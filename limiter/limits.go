@@ -158,9 +158,6 @@ func (a *Admin) config(ctx context.Context, key ConfigKey) (Config, error) {
 	if err != nil {
 		return config, fmt.Errorf("limits of %s: %w", key, err)
 	}
-	if config.Features != 0 {
-		return config, &UnsupportedFeatureError{Feature: config.Features.String(), Where: "config of " + key.String()}
-	}
 	return config, nil
 }
 
@@ -214,7 +211,7 @@ func (a *Admin) sync(ctx context.Context, key ConfigKey, old []Limit) error {
 func (a *Admin) syncBucket(ctx context.Context, key BucketKey, held map[string]*resolved, old []Limit) error {
 	r, known := held[key.Resource]
 	if !known {
-		now, err := a.l.resolve(ctx, key.EntityID, key.Resource, true)
+		now, _, err := a.l.resolve(ctx, key.EntityID, key.Resource, nil, true)
 		if _, none := errors.AsType[*ValidationError](err); none {
 			r = nil
 		} else if err != nil {
@@ -227,8 +224,11 @@ func (a *Admin) syncBucket(ctx context.Context, key BucketKey, held map[string]*
 	if r == nil {
 		return nil // nothing holds any more: the bucket is left alone
 	}
-	in := SyncInput{Key: key, Limits: r.limits}
-	in.TTL, in.TTLValue = a.l.ttl(*r, a.l.nowMillis())
+	in := SyncInput{Key: key, Limits: r.limits, SoftUntil: a.l.stampUntil(r.at)}
+	var err error
+	if in.TTL, in.TTLValue, err = a.l.ttl(*r, a.l.nowMillis()); err != nil {
+		return err
+	}
 	for _, limit := range old {
 		if findLimit(r.limits, limit.Name) == nil {
 			in.Stale = append(in.Stale, limit.Name)

@@ -1,11 +1,13 @@
 package dynamostore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -208,16 +210,58 @@ func (s *Store) Buckets(ctx context.Context, entityID, resource string) ([]limit
 	return buckets, nil
 }
 
+// syncSchedules writes one kind of schedule: the first becomes the item's, and limits that differ from it
+// have their own. It returns the limit that has the first, nil when none has any.
+func syncSchedules(e *expression, limits []limiter.Limit, attr string, of func(*limiter.Limit) string) (first *limiter.Limit) {
+	for i := range limits {
+		if of(&limits[i]) != "" {
+			first = &limits[i]
+			break
+		}
+	}
+	if first == nil {
+		e.remove(attr)
+	} else {
+		e.set(attr, str(of(first)))
+	}
+	for i := range limits {
+		l := &limits[i]
+		own := e.name(bucketAttr(l.Name, attr))
+		if first == nil || of(l) == of(first) {
+			e.remove(own)
+		} else {
+			e.set(own, str(cmp.Or(of(l), limiter.NoSchedule)))
+		}
+	}
+	return first
+}
+
 // SyncParameters implements limiter.AdminStore.
 func (s *Store) SyncParameters(ctx context.Context, in limiter.SyncInput) error {
 	var e expression
 	e.require("attribute_exists(PK)")
-	for _, l := range in.Limits {
-		e.set(e.name(bucketAttr(l.Name, "cp")), number(l.Capacity*1000))
-		e.set(e.name(bucketAttr(l.Name, "ra")), number(l.RefillAmount*1000))
-		e.set(e.name(bucketAttr(l.Name, "rp")), number(l.RefillPeriod.Milliseconds()))
-		for _, field := range [...]string{"sched", "rsched", "rsa", "soft"} {
-			e.remove(e.name(bucketAttr(l.Name, field)))
+	parameters := syncSchedules(&e, in.Limits, "sched", func(l *limiter.Limit) string { return l.Schedule })
+	resets := syncSchedules(&e, in.Limits, "rsched", func(l *limiter.Limit) string { return l.ResetSchedule })
+	if l := cmp.Or(parameters, resets); l != nil {
+		e.set("sched_tz", str(cmp.Or(l.Zone, utc)))
+	} else {
+		e.remove("sched_tz")
+	}
+	for i := range in.Limits {
+		l := &in.Limits[i]
+		attr := func(field string) string { return e.name(bucketAttr(l.Name, field)) }
+		e.set(attr("cp"), number(l.Capacity*1000))
+		e.set(attr("ra"), number(l.RefillAmount*1000))
+		e.set(attr("rp"), number(l.RefillPeriod.Milliseconds()))
+		if l.ResetAfter > 0 {
+			e.set(attr("rsa"), number(int64(l.ResetAfter/time.Second)))
+		} else {
+			e.remove(attr("rsa"))
+		}
+		if l.Soft {
+			e.set(attr("soft"), number(in.SoftUntil))
+		} else {
+			e.remove(attr("soft"))
 		}
 	}
 	for _, name := range in.Stale {
@@ -225,7 +269,6 @@ func (s *Store) SyncParameters(ctx context.Context, in limiter.SyncInput) error 
 			e.remove(e.name(bucketAttr(name, field)))
 		}
 	}
-	e.remove("sched", "rsched", "sched_tz")
 	e.set("vu", number(0))
 	switch in.TTL {
 	case limiter.TTLSet:
