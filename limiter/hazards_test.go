@@ -297,7 +297,7 @@ func TestALostLockToANewIncarnation(t *testing.T) {
 		w.must(other.Admin().DeleteEntity(t.Context(), "child"))
 		_, err := other.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "child"})
 		w.must(err)
-		meta, err := w.Store.Entity(t.Context(), "child")
+		meta, err := w.Store.Entity(t.Context(), "child", false)
 		w.must(err)
 		left.Cascade, left.ParentID, left.PInc, left.PGen = false, "", meta.PInc, meta.Generation
 		left.Limit("rpm").Tokens = 50_000

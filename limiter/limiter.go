@@ -26,9 +26,11 @@ type Options struct {
 	// TTLMultiplier scales the lifetime of buckets whose limits come from defaults: 0 means 7,
 	// negative leaves ttl alone.
 	TTLMultiplier float64
-	// StampTTL is how long the fast path may go by a soft or bypass stamp before config is read again:
-	// 0 means 60 s, and it is at least 10 s.
+	// StampTTL is how long bypass and soft stamps of buckets are trusted before config is asked again: 0 means
+	// 60 s, less than 10 s means 10 s.
 	StampTTL time.Duration
+	// WithoutAudit leaves out the audit events of administration.
+	WithoutAudit bool
 	// Clock is the time that all decisions are made with; nil means time.Now. It should be NTP time.
 	Clock func() time.Time
 	// Rand draws a number of [0, n); nil means math/rand/v2. It must be safe for concurrent use.
@@ -50,6 +52,7 @@ type Limiter struct {
 	decoder schedule.Decoder
 	owners  ownerCache
 	configs configCache
+	audit   auditing
 	mode    atomic.Value // OnUnavailable last seen in the system defaults
 }
 
@@ -71,10 +74,6 @@ func New(store Store, opts Options) (*Limiter, error) {
 	if opts.TTLMultiplier == 0 {
 		opts.TTLMultiplier = 7
 	}
-	if opts.StampTTL == 0 {
-		opts.StampTTL = time.Minute
-	}
-	opts.StampTTL = max(opts.StampTTL, 10*time.Second)
 	l := &Limiter{store: store, opts: opts, now: opts.Clock, rand: opts.Rand, logger: opts.Logger}
 	l.admin, _ = store.(AdminStore)
 	if l.now == nil {
@@ -99,13 +98,6 @@ func validateMode(field string, mode OnUnavailable) error {
 }
 
 func (l *Limiter) nowMillis() int64 { return l.now().UnixMilli() }
-
-// stampUntil is the deadline of a stamp written by a config that was read at now (ms). Deadlines are
-// spread, so that the renewals of many buckets do not come at once.
-func (l *Limiter) stampUntil(now int64) int64 {
-	ms := l.opts.StampTTL.Milliseconds()
-	return now + ms*4/5 + int64(l.rand(int(ms/5)+1))
-}
 
 // Request is one acquire.
 type Request struct {

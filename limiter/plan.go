@@ -171,7 +171,7 @@ func (pl *planner) pin(w *Write, stored *Bucket) (again bool) {
 
 // waive shapes the write of a bypassed bucket: consumption is counted, and nothing is tested.
 func (pl *planner) waive(w *Write, stored *Bucket) {
-	w.Kind, w.BypassUntil = WriteBypass, pl.a.l.stampUntil(pl.read)
+	w.Kind, w.BypassUntil = WriteBypass, pl.a.l.stampDeadline(pl.read)
 	image := pl.part.image()
 	limits := append(image.Limits[:0], stored.Limits...)
 	*image = *stored
@@ -346,7 +346,7 @@ func ended(w *bucket.Window, now int64) bool {
 func (pl *planner) bypassStamp(w *Write, stored *Bucket) {
 	switch {
 	case pl.bypass:
-		w.Bypass, w.BypassUntil = StampSet, pl.a.l.stampUntil(pl.read)
+		w.Bypass, w.BypassUntil = StampSet, pl.a.l.stampDeadline(pl.read)
 	case stored.HasBypass:
 		w.Bypass = StampRemove
 	}
@@ -452,7 +452,7 @@ func (pl *planner) whole(n *line) LimitWrite {
 	}
 	if pl.softStamp(n) == StampSet {
 		w.Set |= FieldSoft
-		w.Extra.Soft = pl.a.l.stampUntil(pl.read)
+		w.Extra.Soft = pl.a.l.stampDeadline(pl.read)
 	}
 	return w
 }
@@ -501,7 +501,7 @@ func (pl *planner) change(n *line) LimitWrite {
 	switch pl.softStamp(n) {
 	case StampSet:
 		w.Set |= FieldSoft
-		w.Extra.Soft = pl.a.l.stampUntil(pl.read)
+		w.Extra.Soft = pl.a.l.stampDeadline(pl.read)
 	case StampRemove:
 		w.Remove |= FieldSoft
 	}

@@ -304,6 +304,8 @@ type Config struct {
 	Disabled      Flag          // On: true; Off: explicitly enforced; Bypassed
 	Cascade       Flag          // entity and resource level
 	OnUnavailable OnUnavailable // system level; "" when absent
+	// AuditRetentionDays is how long audit events are kept; system level, 0 when absent.
+	AuditRetentionDays int64
 }
 
 // ReadInput asks for items of up to two entities (child, parent) under one resource, in one

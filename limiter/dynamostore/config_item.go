@@ -77,6 +77,10 @@ func decodeConfigAttr(name string, v types.AttributeValue, out *limiter.Config) 
 		if b, ok := v.(*types.AttributeValueMemberBOOL); ok {
 			out.Cascade = flagOf(b.Value)
 		}
+	case "audit_retention_days":
+		if n, err := parseInt(v); err == nil && n > 0 {
+			out.AuditRetentionDays = n
+		}
 	case "on_unavailable":
 		if s, ok := v.(*types.AttributeValueMemberS); ok {
 			if mode := limiter.OnUnavailable(s.Value); mode == limiter.Block || mode == limiter.Allow {
@@ -210,15 +214,4 @@ func zoneOf(it item) string {
 		return zone
 	}
 	return ""
-}
-
-// flagValue is how a flag stands on a config item, nil when it is unset.
-func flagValue(f limiter.Flag) types.AttributeValue {
-	switch f {
-	case limiter.Off, limiter.On:
-		return boolean(f == limiter.On)
-	case limiter.Bypassed:
-		return str(disabledBypass)
-	}
-	return nil
 }

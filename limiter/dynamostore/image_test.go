@@ -2,6 +2,7 @@ package dynamostore
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -392,6 +393,70 @@ func TestVersionRecordsThatAdmit(t *testing.T) {
 		if _, typed := errors.AsType[*VersionError](err); (err == nil) != tt.admitted || err != nil && !typed {
 			t.Errorf("schema %q, minimum %q: %v, want admitted %v", tt.schema, tt.lowest, err, tt.admitted)
 		}
+	}
+}
+
+func TestMinimumsOfVectors71And72(t *testing.T) {
+	for _, tt := range []struct {
+		stored, own, release, want string
+		higher                     bool
+	}{
+		{"0.0.0", "0.17.0", "0.15.0", "0.15.0", true},
+		{"0.15.0", "0.17.0", "0.17.0", "0.17.0", true},
+		{"0.17.0", "0.17.0", "0.15.0", "0.17.0", false},
+		{"", "0.14.1.dev99+gabc", "0.15.0", "0.14.1.dev99+gabc", true},
+		{"bad", "0.17.0", "0.16.0", "0.16.0", true},
+		{"0.0.0", "junk", "0.15.0", "0.0.0", false},
+	} {
+		if got, higher := raisedMinimum(tt.stored, tt.own, tt.release); got != tt.want || higher != tt.higher {
+			t.Errorf("%+v: got %q, %t", tt, got, higher)
+		}
+	}
+}
+
+func TestReadersOfARelease(t *testing.T) {
+	for _, tt := range []struct {
+		lambda, release string
+		want            bool
+	}{
+		{"", "0.15.0", false}, {"junk", "0.15.0", false}, {"0.14.9", "0.15.0", false}, {"0.15.0", "0.15.0", true},
+		{"0.15.0rc1", "0.15.0", true}, {"0.16.2", "0.17.0", false}, {"0.17.0", "0.17.0", true}, {"1.0.0", "0.17.0", true},
+	} {
+		if got := (&VersionRecord{LambdaVersion: tt.lambda}).readersAt(tt.release); got != tt.want {
+			t.Errorf("%+v: got %t", tt, got)
+		}
+	}
+}
+
+func TestCursorsAreThoseOfOtherClients(t *testing.T) {
+	key := item{"PK": str("ns/ENTITY#e"), "SK": str("#CONFIG#r")}
+	cursor := encodeCursor(key)
+	if cursor != "eyJQSyI6eyJTIjoibnMvRU5USVRZI2UifSwiU0siOnsiUyI6IiNDT05GSUcjciJ9fQ==" {
+		t.Errorf("cursor %s", cursor)
+	}
+	if back, err := decodeCursor(cursor); err != nil || !reflect.DeepEqual(back, key) {
+		t.Errorf("read back: %v, %v", back, err)
+	}
+	if none, err := decodeCursor(""); err != nil || none != nil || encodeCursor(nil) != "" {
+		t.Errorf("no cursor: %v, %v", none, err)
+	}
+	for _, bad := range []string{"x", "bm90IGpzb24=", "e30="} {
+		if _, err := decodeCursor(bad); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+func TestSchedulesOfAnItem(t *testing.T) {
+	limits := []limiter.Limit{{Name: "a"}, {Name: "b", Schedule: "1h9s500", Zone: "Europe/Zurich"}, {Name: "c", Schedule: "1h9s500"}, {Name: "d", Schedule: "1h8s100", ResetSchedule: "1m0h0"}}
+	got := encodeSchedules(limits)
+	want := itemSchedules{zone: "Europe/Zurich", item: schedulePair{"1h9s500", "1m0h0"},
+		own: []schedulePair{{"-", "-"}, {"", "-"}, {"", "-"}, {"1h8s100", ""}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if plain := encodeSchedules(limits[:1]); plain.zone != "" || plain.item != (schedulePair{}) || plain.own[0] != (schedulePair{}) {
+		t.Errorf("without schedules: %+v", plain)
 	}
 }
 

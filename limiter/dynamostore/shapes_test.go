@@ -284,7 +284,7 @@ func TestDoublingAndCountStamp(t *testing.T) {
 
 func TestParameterSync(t *testing.T) {
 	api := &recorder{}
-	err := newStore(api).SyncParameters(testContext(t), limiter.SyncInput{
+	_, err := newStore(api).SyncParameters(testContext(t), limiter.SyncInput{
 		Key: example, Limits: []limiter.Limit{limiter.PerMinute("rpm", 100)}, Stale: []string{"tpm"}, TTL: limiter.TTLSet, TTLValue: 77,
 	})
 	if err != nil {
@@ -297,8 +297,8 @@ func TestParameterSync(t *testing.T) {
 		Condition: []string{"attribute_exists(PK)"},
 	})
 	api.updateErr = &types.ConditionalCheckFailedException{}
-	if err := newStore(api).SyncParameters(testContext(t), limiter.SyncInput{Key: example}); err != nil {
-		t.Errorf("a missing item: %v", err)
+	if written, err := newStore(api).SyncParameters(testContext(t), limiter.SyncInput{Key: example}); err != nil || written {
+		t.Errorf("a missing item: %v, %v", written, err)
 	}
 }
 

@@ -24,6 +24,7 @@ type Store struct {
 	mu      sync.RWMutex
 	metas   map[string]limiter.Meta
 	configs map[limiter.ConfigKey]limiter.Config
+	audit   []limiter.AuditEvent
 }
 
 const stripeCount = 256
