@@ -64,7 +64,6 @@ func newConsumeShape(charges []limiter.Charge, bypassed bool) *consumeShape {
 		" AND attribute_not_exists(disabled)" +
 		" AND (attribute_not_exists(vu) OR vu > " + valueMillis + " OR bypass > " + valueMillis + ")")
 	shape.update, shape.condition = aws.String(update.String()), aws.String(condition.String())
-	shape.json = shapeJSON(shape)
 	return shape
 }
 
@@ -109,7 +108,9 @@ func (c *shapeCache) get(charges []limiter.Charge, bypassed bool) *consumeShape 
 			return shape
 		}
 	}
-	return c.insert(string(names), newConsumeShape(charges, bypassed))
+	shape := newConsumeShape(charges, bypassed)
+	shape.json = shapeJSON(shape)
+	return c.insert(string(names), shape)
 }
 
 func (c *shapeCache) insert(names string, shape *consumeShape) *consumeShape {

@@ -98,7 +98,7 @@ func (r *consumption) read(reply *lean.Reply) error {
 // appendConsume appends the same request as consumeInput describes.
 func appendConsume(b []byte, what *Consumption) []byte {
 	in := what.in
-	shape := what.store.shapes.get(in.Charges)
+	shape := what.store.shapes.get(in.Charges, in.Bypassed)
 	b = append(b, `{"Key":{"PK":{"S":"`...)
 	b = appendText(b, what.store.ns)
 	b = append(b, "/BUCKET#"...)
@@ -109,7 +109,9 @@ func appendConsume(b []byte, what *Consumption) []byte {
 	b = strconv.AppendInt(b, int64(in.Key.Shard), 10)
 	b = append(b, `"},"SK":{"S":"`+skState+`"}},"ExpressionAttributeValues":{`...)
 	for i, c := range in.Charges {
-		b = appendNumberValue(b, shape.minus[i], -c.Amount)
+		if !in.Bypassed {
+			b = appendNumberValue(b, shape.minus[i], -c.Amount)
+		}
 		b = appendNumberValue(b, shape.plus[i], c.Amount)
 	}
 	b = appendNumberValue(b, valueMinusWrite, -writeCost)
