@@ -22,9 +22,9 @@ func (p *pushing) Read(ctx context.Context, in *limiter.ReadInput, out *limiter.
 	return p.Store.Read(ctx, in, out)
 }
 
-func (p *pushing) SyncParameters(ctx context.Context, in limiter.SyncInput) error {
+func (p *pushing) SyncParameters(ctx context.Context, in limiter.SyncInput) (bool, error) {
 	if p.broken != nil {
-		return p.broken
+		return false, p.broken
 	}
 	p.pushed = append(p.pushed, in)
 	return p.Store.SyncParameters(ctx, in)
@@ -81,7 +81,7 @@ func TestAnInterruptedPushIsCompletedByRepeatingTheCall(t *testing.T) {
 	}
 	p.broken = errors.New("no route")
 	err := l.Admin().DeleteLimits(t.Context(), "u", "r")
-	if e := wantError[*limiter.SyncIncompleteError](t, err); e.Synced != 0 || !errors.Is(e, p.broken) {
+	if e := wantError[*limiter.FanoutIncompleteError](t, err); e.Stamped != 0 || !errors.Is(e, p.broken) {
 		t.Errorf("got %+v", e)
 	}
 	p.broken = nil

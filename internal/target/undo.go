@@ -37,11 +37,11 @@ func (u *undoStore) PutEntity(ctx context.Context, m limiter.Meta) error {
 }
 
 // PutConfig implements limiter.AdminStore.
-func (u *undoStore) PutConfig(ctx context.Context, key limiter.ConfigKey, limits []limiter.Limit, mode limiter.OnUnavailable) error {
+func (u *undoStore) PutConfig(ctx context.Context, key limiter.ConfigKey, change limiter.ConfigChange) (limiter.Config, error) {
 	if err := u.remember(ctx, key); err != nil {
-		return err
+		return limiter.Config{}, err
 	}
-	return u.Store.PutConfig(ctx, key, limits, mode)
+	return u.Store.PutConfig(ctx, key, change)
 }
 
 // DeleteConfig implements limiter.AdminStore.
@@ -59,7 +59,7 @@ func (u *undoStore) remember(ctx context.Context, key limiter.ConfigKey) error {
 	if known {
 		return nil
 	}
-	before, err := u.Store.Config(ctx, key)
+	before, err := u.Store.Config(ctx, key, false)
 	if err != nil {
 		return err
 	}

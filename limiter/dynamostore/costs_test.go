@@ -185,9 +185,9 @@ func TestCostsOfAdministration(t *testing.T) {
 	m.expect("availability, config warm", cost{0, 2, 1, 0, 0}, func() int { _, err := l.Available(t.Context(), "u", "api", nil); m.must(err); return 0 })
 	for _, path := range []string{"new", "existing"} {
 		got := m.measure(func() int { m.must(l.Admin().SetLimits(t.Context(), "u", "api", limits)); return 0 })
-		// Read, config with its registry, discovery, all levels, one bucket, discovery.
-		if got.requests != 6 {
-			t.Errorf("set limits, %s: %+v, want 6 requests", path, got)
+		// Read, config with its registry, discovery, all levels, one bucket, discovery, audit.
+		if got.requests != 7 {
+			t.Errorf("set limits, %s: %+v, want 7 requests", path, got)
 		}
 	}
 }

@@ -48,6 +48,10 @@ func runSuite(t *testing.T, api dynamostore.API) {
 		run  func(*testing.T, *fixture)
 	}{
 		{"namespaces come and go", testNamespaces},
+		{"namespaces are recovered", testRecovery},
+		{"opening and connecting", testOpening},
+		{"audit events and usage snapshots of other clients are read", testRecords},
+		{"a flag is not lost to limits set at the same time", testFlagsOfConfigs},
 		{"a purge takes all of a namespace and nothing of another", testPurge},
 		{"the worked example gives the same items", testWorkedExample},
 		{"a cascading pair is created together and charged side by side", testCascade},
@@ -180,7 +184,7 @@ func testPurge(t *testing.T, f *fixture) {
 	if len(f.item(t, "_/SYSTEM#", "#NSID#"+id)) != 0 {
 		t.Error("the record is left")
 	}
-	keep, err := f.store.Entity(ctx, "keep")
+	keep, err := f.store.Entity(ctx, "keep", false)
 	if err != nil || !keep.Found {
 		t.Errorf("an entity of another namespace: %+v, %v", keep, err)
 	}
@@ -459,11 +463,11 @@ func testDoubling(t *testing.T, f *fixture) {
 		t.Errorf("second: %d, %v, %v", count, won, err)
 	}
 	for _, count := range []int{4, 2} { // a count never falls
-		if err := f.store.StampShardCount(ctx, create.Key, count); err != nil {
+		if err := f.store.StampShardCount(ctx, create.Key, count, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := f.store.StampShardCount(ctx, limiter.BucketKey{EntityID: "e", Resource: "r", Shard: 1}, 4); err != nil {
+	if err := f.store.StampShardCount(ctx, limiter.BucketKey{EntityID: "e", Resource: "r", Shard: 1}, 4, nil); err != nil {
 		t.Errorf("a shard that is not there: %v", err)
 	}
 	if got := f.bucket(t, "e", "r", 0)["shard_count"]; got != "4" {
@@ -526,14 +530,14 @@ func testConfigs(t *testing.T, f *fixture) {
 	own := limiter.ConfigKey{EntityID: "e", Resource: "r/a:b"}
 	limits := []limiter.Limit{limiter.PerMinute("a_b", 5).WithBurst(10), limiter.PerHour("z", 7)}
 	for range 2 { // counted once
-		if err := f.store.PutConfig(ctx, own, limits, ""); err != nil {
+		if _, err := f.store.PutConfig(ctx, own, limiter.ConfigChange{Limits: limits}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := f.store.PutConfig(ctx, limiter.ConfigKey{EntityID: "e", Resource: limiter.DefaultResource}, limits, ""); err != nil {
+	if _, err := f.store.PutConfig(ctx, limiter.ConfigKey{EntityID: "e", Resource: limiter.DefaultResource}, limiter.ConfigChange{Limits: limits}); err != nil {
 		t.Fatal(err)
 	}
-	got, err := f.store.Config(ctx, own)
+	got, err := f.store.Config(ctx, own, false)
 	if err != nil || !got.Exists || !slices.Equal(got.Limits, limits) {
 		t.Errorf("read back: %+v, %v", got, err)
 	}
@@ -552,7 +556,7 @@ func testConfigs(t *testing.T, f *fixture) {
 	}
 	diff(t, f.item(t, f.ns+"/SYSTEM#", "#ENTITY_CONFIG_RESOURCES"), map[string]string{"_default_": "1", "r/a:b": "1"})
 	f.put(t, foreign)
-	if err := f.store.PutConfig(ctx, p, limits[1:], ""); err != nil {
+	if _, err := f.store.PutConfig(ctx, p, limiter.ConfigChange{Limits: limits[1:]}); err != nil {
 		t.Fatal(err)
 	}
 	stored := f.item(t, f.ns+"/ENTITY#p", "#CONFIG#r/a:b")
@@ -573,7 +577,7 @@ func testConfigs(t *testing.T, f *fixture) {
 func testDefaults(t *testing.T, f *fixture, limits []limiter.Limit) {
 	ctx := t.Context()
 	for _, r := range []string{"b", "a"} {
-		if err := f.store.PutConfig(ctx, limiter.ConfigKey{Resource: r}, limits, ""); err != nil {
+		if _, err := f.store.PutConfig(ctx, limiter.ConfigKey{Resource: r}, limiter.ConfigChange{Limits: limits}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -590,7 +594,7 @@ func testDefaults(t *testing.T, f *fixture, limits []limiter.Limit) {
 	}
 	f.put(t, item{"PK": s(f.ns + "/SYSTEM#"), "SK": s("#CONFIG"), "audit_retention_days": n("30")})
 	for _, mode := range []limiter.OnUnavailable{limiter.Allow, ""} { // kept when not given
-		if err := f.store.PutConfig(ctx, limiter.ConfigKey{}, limits, mode); err != nil {
+		if _, err := f.store.PutConfig(ctx, limiter.ConfigKey{}, limiter.ConfigChange{Limits: limits, OnUnavailable: mode}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -633,7 +637,7 @@ func testEntities(t *testing.T, f *fixture) {
 		t.Errorf("buckets: %+v, %v", buckets, err)
 	}
 	for range 2 { // the second time there is nothing
-		if err := f.store.DeleteEntity(ctx, "b"); err != nil {
+		if _, err := f.store.DeleteEntity(ctx, "b"); err != nil {
 			t.Fatal(err)
 		}
 	}
