@@ -2,8 +2,8 @@ package dynamostore
 
 import (
 	"errors"
-	"slices"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
