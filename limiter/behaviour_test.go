@@ -225,35 +225,6 @@ func TestAMovedChildChargesItsNewParent(t *testing.T) {
 	w.tokens("child", 98_000)
 }
 
-func TestUnsupportedFeaturesAreNamedAndNotCharged(t *testing.T) {
-	for feature, name := range map[limiter.Features]string{
-		limiter.FeatureSchedule: "schedules", limiter.FeatureQuota: "quotas", limiter.FeatureSessionQuota: "session quotas",
-		limiter.FeatureSoft: "soft limits", limiter.FeatureBypass: "bypass",
-	} {
-		t.Run(name+" on a bucket", func(t *testing.T) {
-			w := newWorld(t, limiter.PerMinute("rpm", 10))
-			w.admit("u", 1)
-			w.edit("u", 0, func(b *limiter.Bucket) { b.Features = feature; b.Limit("rpm").Features = feature })
-			_, err := w.acquire("u", 1)
-			if e := wantError[*limiter.UnsupportedFeatureError](t, err); e.Feature != name {
-				t.Errorf("named %s", e.Feature)
-			}
-			w.tokens("u", 9_000)
-		})
-		t.Run(name+" in a config", func(t *testing.T) {
-			w := newWorld(t, limiter.PerMinute("rpm", 10))
-			w.PutConfigItem(limiter.ConfigKey{EntityID: "u", Resource: "r"}, limiter.Config{Features: feature})
-			_, err := w.acquire("u", 1)
-			if e := wantError[*limiter.UnsupportedFeatureError](t, err); e.Feature != name {
-				t.Errorf("named %s", e.Feature)
-			}
-			if w.bucket("u", 0).Exists {
-				t.Error("a bucket was created")
-			}
-		})
-	}
-}
-
 func TestOnUnavailable(t *testing.T) {
 	broken := errors.New("no route")
 	w := newWorld(t, limiter.PerMinute("rpm", 10))

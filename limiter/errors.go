@@ -3,7 +3,6 @@ package limiter
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
 var (
@@ -49,23 +48,12 @@ func (e *DisabledError) Error() string {
 // UnsupportedFeatureError says that an item or config uses a feature of the wire format that this
 // library does not implement. The request was not charged.
 type UnsupportedFeatureError struct {
-	Feature string // schedules, quotas, session quotas, soft limits, bypass; more than one joined by ", "
+	Feature string
 	Where   string // what uses it
 }
 
 func (e *UnsupportedFeatureError) Error() string {
 	return fmt.Sprintf("limiter: %s of %s: not supported", e.Feature, e.Where)
-}
-
-// String names the features, joined by ", ".
-func (f Features) String() string {
-	var names []string
-	for i, name := range [...]string{"schedules", "quotas", "session quotas", "soft limits", "bypass"} {
-		if f&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	return strings.Join(names, ", ")
 }
 
 // UnavailableError says that the store could not answer. It wraps the cause.

@@ -228,7 +228,10 @@ func (r *fanoutRun) sync(ctx context.Context, key BucketKey, h *held) (bool, err
 		return false, nil
 	}
 	in := SyncInput{Key: key, Limits: limits, SoftUntil: h.until}
-	in.TTL, in.TTLValue = r.a.l.ttl(resolved{limits: limits, kept: level < 2}, r.a.l.nowMillis())
+	var err error
+	if in.TTL, in.TTLValue, err = r.a.l.ttl(resolved{limits: limits, kept: level < 2}, r.a.l.nowMillis()); err != nil {
+		return false, err
+	}
 	for _, limit := range r.f.old {
 		if findLimit(limits, limit.Name) == nil {
 			in.Stale = append(in.Stale, limit.Name)

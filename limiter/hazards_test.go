@@ -356,10 +356,10 @@ func TestAnOlderGenerationIsReadAgain(t *testing.T) {
 // The last image of a bucket does not reject once something else than its balance decides.
 func TestImagesThatMayNotReject(t *testing.T) {
 	for name, change := range map[string]func(*limiter.Bucket){
-		"disabled":      func(b *limiter.Bucket) { b.Disabled = true },
-		"expired":       func(b *limiter.Bucket) { b.TTL = start / 1000 },
-		"past boundary": func(b *limiter.Bucket) { b.HasVU, b.VU = true, start-1 },
-		"of a feature":  func(b *limiter.Bucket) { b.Features = limiter.FeatureSchedule },
+		"disabled":       func(b *limiter.Bucket) { b.Disabled = true },
+		"expired":        func(b *limiter.Bucket) { b.TTL = start / 1000 },
+		"past boundary":  func(b *limiter.Bucket) { b.HasVU, b.VU = true, start-1 },
+		"bypass is over": func(b *limiter.Bucket) { b.HasBypass, b.Bypass = true, start },
 	} {
 		w := newWorld(t, limiter.PerMinute("rpm", 10))
 		w.admit("u", 10)

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"github.com/zeroae/zae-limiter-go/limiter/schedule"
 )
 
 // Options configure a Limiter. The zero value is what services want.
@@ -47,6 +49,7 @@ type Limiter struct {
 	rand   func(int) int
 	logger *slog.Logger
 
+	decoder schedule.Decoder
 	owners  ownerCache
 	configs configCache
 	audit   auditing

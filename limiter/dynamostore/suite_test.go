@@ -463,11 +463,11 @@ func testDoubling(t *testing.T, f *fixture) {
 		t.Errorf("second: %d, %v, %v", count, won, err)
 	}
 	for _, count := range []int{4, 2} { // a count never falls
-		if err := f.store.StampShardCount(ctx, create.Key, count); err != nil {
+		if err := f.store.StampShardCount(ctx, create.Key, count, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := f.store.StampShardCount(ctx, limiter.BucketKey{EntityID: "e", Resource: "r", Shard: 1}, 4); err != nil {
+	if err := f.store.StampShardCount(ctx, limiter.BucketKey{EntityID: "e", Resource: "r", Shard: 1}, 4, nil); err != nil {
 		t.Errorf("a shard that is not there: %v", err)
 	}
 	if got := f.bucket(t, "e", "r", 0)["shard_count"]; got != "4" {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/zeroae/zae-limiter-go/limiter"
 )
@@ -236,22 +237,22 @@ func (s *Store) SyncParameters(ctx context.Context, in limiter.SyncInput) (bool,
 	if item == nil {
 		return false, ctx.Err()
 	}
+	item.Schedule, item.ResetSchedule, item.Zone = "", "", ""
 	for _, l := range in.Limits {
-		limit := item.Limit(l.Name)
-		if limit == nil {
-			item.Limits = append(item.Limits, limiter.LimitState{Name: l.Name})
-			sortLimits(item)
-			limit = item.Limit(l.Name)
+		if item.Schedule == "" {
+			item.Schedule = l.Schedule
 		}
-		limit.Capacity, limit.Refill, limit.Period = l.Capacity*1000, l.RefillAmount*1000, l.RefillPeriod.Milliseconds()
-		limit.Has |= limiter.FieldCapacity | limiter.FieldRefill | limiter.FieldPeriod
-		limit.Features = 0
+		if item.ResetSchedule == "" {
+			item.ResetSchedule = l.ResetSchedule
+		}
+		if l.Schedule != "" || l.ResetSchedule != "" {
+			item.Zone = l.Zone
+		}
+	}
+	for i := range in.Limits {
+		syncLimit(item, &in.Limits[i], in.SoftUntil)
 	}
 	item.Limits = slices.DeleteFunc(item.Limits, func(l limiter.LimitState) bool { return slices.Contains(in.Stale, l.Name) })
-	item.Features &= limiter.FeatureBypass
-	for _, l := range item.Limits {
-		item.Features |= l.Features
-	}
 	item.HasVU, item.VU = true, 0
 	setTTL(item, &limiter.Write{TTL: in.TTL, TTLValue: in.TTLValue})
 	return true, ctx.Err()
@@ -275,6 +276,19 @@ func (s *Store) Stamp(ctx context.Context, in limiter.StampInput) (bool, error) 
 	}
 	if in.Access != limiter.Unset {
 		item.Disabled = in.Access == limiter.On
+		stampBypass(item, limiter.StampRemove, 0)
+		if in.Access == limiter.Bypassed {
+			stampBypass(item, limiter.StampSet, in.Until)
+		}
+	}
+	for name, soft := range in.Soft {
+		w := limiter.LimitWrite{Remove: limiter.FieldSoft}
+		if soft {
+			w = limiter.LimitWrite{Set: limiter.FieldSoft, Extra: limiter.Extra{Soft: in.Until}}
+		}
+		if limit := item.Limit(name); limit != nil {
+			limit.Apply(&w)
+		}
 	}
 	return true, ctx.Err()
 }
@@ -288,6 +302,34 @@ func (s *Store) PutAudit(ctx context.Context, e limiter.AuditEvent) error {
 	defer s.mu.Unlock()
 	s.audit = append(s.audit, e)
 	return ctx.Err()
+}
+
+// syncLimit gives a limit the parameters of its config; balance and marks stay.
+func syncLimit(item *limiter.Bucket, l *limiter.Limit, softUntil int64) {
+	limit := named(item, l.Name)
+	limit.Capacity, limit.Refill, limit.Period = l.Capacity*1000, l.RefillAmount*1000, l.RefillPeriod.Milliseconds()
+	limit.Has |= limiter.FieldCapacity | limiter.FieldRefill | limiter.FieldPeriod
+	w := limiter.LimitWrite{Remove: limiter.FieldWindow | limiter.FieldSoft}
+	if l.ResetAfter > 0 {
+		w.Set |= limiter.FieldWindow
+		w.Extra.Window = int64(l.ResetAfter / time.Second)
+	}
+	if l.Soft {
+		w.Set |= limiter.FieldSoft
+		w.Extra.Soft = softUntil
+	}
+	w.Remove &^= w.Set
+	extra := w.Set != 0 || limit.Extra != nil
+	if extra {
+		limit.Apply(&w)
+	}
+	limit.Has &^= limiter.FieldSchedule | limiter.FieldResetSchedule
+	if item.Schedule != l.Schedule {
+		own(limit, limiter.FieldSchedule, l.Schedule)
+	}
+	if item.ResetSchedule != l.ResetSchedule {
+		own(limit, limiter.FieldResetSchedule, l.ResetSchedule)
+	}
 }
 
 // AuditEvents implements limiter.AdminStore.

@@ -410,7 +410,7 @@ func testOutcomes(f *fixture) {
 	if out.Outcome != limiter.Refused || out.Image.Exists {
 		f.Errorf("no item: %+v", out)
 	}
-	if adjusted, err := f.store.Adjust(ctx, &limiter.AdjustInput{Key: key, Changes: []limiter.Change{{Limit: "rpm", Delta: 1000}}}); err != nil || adjusted.Outcome != limiter.Refused || !adjusted.Missing {
+	if adjusted, err := f.store.Adjust(ctx, &limiter.AdjustInput{Key: key, Changes: []limiter.Change{{Limit: "rpm", Delta: 1000}}}); err != nil || adjusted.Outcome != limiter.Refused || adjusted.Image.Exists {
 		f.Errorf("adjust without an item: %+v, %v", adjusted, err)
 	}
 	if b := f.bucket("u", 0); b.Exists {
@@ -433,8 +433,8 @@ func testOutcomes(f *fixture) {
 	if count, won, err := f.store.Double(ctx, "u", resource, 4); err != nil || won || count != 1 {
 		f.Errorf("double from a count that is not stored: %d, %v, %v", count, won, err)
 	}
-	f.must(f.store.StampShardCount(ctx, key, 8))
-	f.must(f.store.StampShardCount(ctx, key, 4))
+	f.must(f.store.StampShardCount(ctx, key, 8, nil))
+	f.must(f.store.StampShardCount(ctx, key, 4, nil))
 	if b := f.bucket("u", 0); b.ShardCount != 8 {
 		f.Errorf("stamped count: got %d, want 8", b.ShardCount)
 	}

@@ -55,6 +55,8 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"availability over all shards", testAvailability},
 		{"concurrent acquires never exceed the capacity", testConcurrency},
 		{"concurrent cascades lose no update", testConcurrentCascades},
+		{"quotas and schedules, to the digit", testQuotas},
+		{"a schedule changes the parameters at its boundaries", testScheduleBoundary},
 		{"outcomes of single calls", testOutcomes},
 	} {
 		t.Run(test.name, func(t *testing.T) {
