@@ -74,7 +74,7 @@ func (a *app) openTable(ctx context.Context, f *tableFlags) (table *dynamostore.
 	})
 	switch {
 	case errors.Is(err, dynamostore.ErrTableNotFound):
-		err = withHint(err, "deploy it (zae-limiter deploy --name "+f.name+"), or name another one with --name")
+		err = withHint(err, "deploy it (zae-limiter deploy --name "+f.name+"), name another one with --name, or make one for tests with --create-table")
 	case isCredentials(err):
 		err = withHint(err, credentialsHint)
 	}
@@ -110,8 +110,10 @@ func (a *app) administer(ctx context.Context, f *tableFlags, access access, run 
 
 func (a *app) openNamespace(ctx context.Context, f *tableFlags, access access, table *dynamostore.Table) (*dynamostore.Store, error) {
 	if f.namespaceID != "" {
-		store, err := table.NamespaceByID(f.namespaceID)
-		return store, explainAdmin(err, f)
+		if f.namespaceID == "_" || strings.ContainsAny(f.namespaceID, "/#") {
+			return nil, usagef("--namespace-id %q is not the id of a namespace", f.namespaceID)
+		}
+		return table.Store(f.namespaceID), nil
 	}
 	name := f.namespace
 	ns, err := table.Namespace(ctx, name)
@@ -193,23 +195,22 @@ func registerYes(flags *pflag.FlagSet, yes *bool) {
 	flags.BoolVarP(yes, "yes", "y", false, "do not ask")
 }
 
-// levelDocument is what a level of the configuration holds. What is null is not set, and the next level
-// decides.
-type levelDocument struct {
-	EntityID      *string          `json:"entity_id,omitempty"`
-	Resource      *string          `json:"resource,omitempty"`
-	Limits        []map[string]any `json:"limits"`
-	Disabled      any              `json:"disabled,omitempty"`
-	Cascade       any              `json:"cascade,omitempty"`
-	OnUnavailable *string          `json:"on_unavailable,omitempty"`
-	Stamped       *int             `json:"buckets_stamped,omitempty"`
-}
-
-func newLevelDocument(key limiter.ConfigKey, c limiter.Config) *levelDocument {
-	d := &levelDocument{EntityID: optional(key.EntityID), Resource: optional(key.Resource), Limits: []map[string]any{},
-		Disabled: limiter.FlagDisabled.Value(c.Disabled), Cascade: limiter.FlagCascade.Value(c.Cascade), OnUnavailable: optional(string(c.OnUnavailable))}
+// levelDocument is what a level of the configuration holds. A flag that is null is not set, and the next
+// level decides.
+func levelDocument(key limiter.ConfigKey, c limiter.Config) map[string]any {
+	limits := []map[string]any{}
 	for _, l := range c.Limits {
-		d.Limits = append(d.Limits, l.Map())
+		limits = append(limits, l.Map())
+	}
+	d := map[string]any{"limits": limits}
+	if key == (limiter.ConfigKey{}) {
+		d["on_unavailable"] = optional(string(c.OnUnavailable))
+		return d
+	}
+	d["resource"] = key.Resource
+	d["disabled"], d["cascade"] = limiter.FlagDisabled.Value(c.Disabled), limiter.FlagCascade.Value(c.Cascade)
+	if key.EntityID != "" {
+		d["entity_id"] = key.EntityID
 	}
 	return d
 }
@@ -217,8 +218,10 @@ func newLevelDocument(key limiter.ConfigKey, c limiter.Config) *levelDocument {
 // printLevel shows a level; nothing is said of what it does not set.
 func (a *app) printLevel(title string, key limiter.ConfigKey, c limiter.Config, stamped *int) error {
 	if a.json {
-		d := newLevelDocument(key, c)
-		d.Stamped = stamped
+		d := levelDocument(key, c)
+		if stamped != nil {
+			d["buckets_stamped"] = *stamped
+		}
 		return a.printJSON(d)
 	}
 	var b strings.Builder

@@ -25,7 +25,7 @@ func TestLimitsOfTheCommandLine(t *testing.T) {
 		}
 	}
 	for text, mentions := range map[string]string{
-		"rpm": "want name:rate", "": "want name:rate", "rpm:x": "not a whole number", "rpm:1.5": "not a whole number", "rpm:0": "refill amount",
+		"rpm": "want name:rate", "": "want name:rate", "rpm:x": "not a whole number", "rpm:1.5": "not a whole number", "rpm:0": "capacity",
 		"rpm:-1": "capacity", "rpm:10:0": "capacity", "rpm:10:x": "burst", "rpm:10/week": "week", "rpm:10/0min": "0min", "rpm:10/": "unknown period",
 		"rpm:1:2:3": "want name:rate", "wcu:1": "reserved", "a b:1": "limit name", ":1": "limit name", "rpm:1/99999999999day": "unknown period", "rpm:1/20000day": "unknown period",
 	} {

@@ -220,7 +220,7 @@ func (a *app) printCapacity(c limiter.Capacity) error {
 	entities := []entity{}
 	table := term.Table{Columns: []string{"Entity", "Capacity", "Available", "In use"}, LeftColumns: 1}
 	for _, e := range c.Entities {
-		entities = append(entities, entity(e))
+		entities = append(entities, entity{e.EntityID, e.Capacity, e.Available, e.Utilization})
 		table.Rows = append(table.Rows, []string{e.EntityID, fmt.Sprint(e.Capacity), fmt.Sprint(e.Available), fmt.Sprintf("%.1f%%", e.Utilization)})
 	}
 	if a.json {
