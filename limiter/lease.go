@@ -281,9 +281,9 @@ func (l *Lease) write(ctx context.Context, delta func(i int) int64) error {
 	var errs [2]error
 	var wg sync.WaitGroup
 	if l.acquire.parent != nil {
-		wg.Go(func() { errs[1] = l.acquire.adjust(ctx, l.acquire.parent, delta) })
+		wg.Go(func() { errs[1] = l.acquire.adjust(ctx, l.acquire.parent, AdjustBoth, delta) })
 	}
-	errs[0] = l.acquire.adjust(ctx, &l.acquire.child, delta)
+	errs[0] = l.acquire.adjust(ctx, &l.acquire.child, AdjustBoth, delta)
 	wg.Wait()
 	if errs[0] != nil {
 		return errs[0]
@@ -306,7 +306,7 @@ func (a *acquire) refund(ctx context.Context, p *part) {
 	a.trips++
 	clean, cancel := cleanupContext(ctx)
 	defer cancel()
-	if err := a.adjust(clean, p, func(i int) int64 { return -a.charges[i].Amount }); err != nil {
+	if err := a.adjust(clean, p, AdjustBoth, func(i int) int64 { return -a.charges[i].Amount }); err != nil {
 		a.l.logger.Error("compensation failed", "entity", p.in.Key.EntityID, "resource", p.in.Key.Resource, "shard", p.in.Key.Shard, "error", err)
 	}
 }
@@ -314,10 +314,10 @@ func (a *acquire) refund(ctx context.Context, p *part) {
 // adjust changes the balance of a charged shard by the deltas of its declared limits. A credit
 // must not lift the balance over the ceiling; where it would, or the parameters have changed, it is
 // written all the same, and vu = 0 makes the next pass trim it. What a quota gets back after its period is
-// void. Under a bypass only the counters change.
-func (a *acquire) adjust(ctx context.Context, p *part, delta func(i int) int64) error {
+// void. Under a bypass only the counters change. only is for a demand that a bypass waived after it was taken.
+func (a *acquire) adjust(ctx context.Context, p *part, only AdjustOnly, delta func(i int) int64) error {
 	image := p.image()
-	in := AdjustInput{Key: p.in.Key, Item: image}
+	in := AdjustInput{Key: p.in.Key, Item: image, Only: only}
 	if p.bypassed {
 		in.Only = AdjustCounter
 	}

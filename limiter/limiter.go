@@ -54,6 +54,8 @@ type Limiter struct {
 	configs configCache
 	audit   auditing
 	mode    atomic.Value // OnUnavailable last seen in the system defaults
+	// sessions: the readers of the table are known to understand session quotas.
+	sessions atomic.Bool
 }
 
 // New returns a limiter on the store. The store may implement AdminStore; without it the
@@ -147,7 +149,10 @@ func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
 	}
 	a.now = l.nowMillis()
 	lease.mode = a.resolveMode(ctx)
-	err := a.run(ctx)
+	err := a.gate(ctx)
+	if err == nil {
+		err = a.run(ctx)
+	}
 	if err == nil {
 		lease.begin()
 		return lease, nil
@@ -185,6 +190,24 @@ func (l *Limiter) Do(ctx context.Context, req Request, f func(context.Context, *
 	return lease.Close(ctx)
 }
 
+// gate fails when the request brings a session quota that readers of the table would not understand.
+func (a *acquire) gate(ctx context.Context) error {
+	if len(a.req.Limits) == 0 || a.l.admin == nil || a.l.sessions.Load() {
+		return nil
+	}
+	for i := range a.req.Limits {
+		if a.req.Limits[i].ResetAfter > 0 {
+			a.trips++
+			if err := a.l.admin.RequireReaders(ctx, readersOfSessionQuotas, false); err != nil {
+				return err
+			}
+			a.l.sessions.Store(true)
+			return nil
+		}
+	}
+	return nil
+}
+
 // mapError gives what leaves Acquire its documented type.
 func (a *acquire) mapError(err error) error {
 	if e, ok := errors.AsType[*ExceededError](err); ok {
@@ -193,6 +216,9 @@ func (a *acquire) mapError(err error) error {
 	}
 	switch err.(type) {
 	case *ValidationError, *DisabledError, *UnsupportedFeatureError:
+		return err
+	}
+	if errors.Is(err, ErrVersion) {
 		return err
 	}
 	if errors.Is(err, ErrAccessDenied) {

@@ -604,7 +604,8 @@ func (s *LimitState) Apply(w *LimitWrite) {
 	s.Has = (s.Has | w.Set) &^ w.Remove
 }
 
-// restamp is the correction of stamps that a rejected pass found not to be what config says, nil if they are.
+// restamp is the correction of stamps that a rejected pass found not to be what config says, or to have
+// passed; nil when there are none.
 func (pl *planner) restamp() *RestampInput {
 	stored := &pl.state.Bucket
 	if !stored.HasRF {
@@ -616,8 +617,13 @@ func (pl *planner) restamp() *RestampInput {
 	}
 	for i := range pl.lines {
 		n := &pl.lines[i]
-		if n.stored != nil && pl.softStamp(n) == StampRemove {
-			in.Soft = append(in.Soft, SoftStamp{Limit: n.name, Action: StampRemove, Read: Stamp{Present: true, Until: n.stored.Rare().Soft}})
+		if n.stored == nil {
+			continue
+		}
+		action := pl.softStamp(n)
+		if action == StampRemove || action == StampSet && !n.stored.softAt(pl.now) {
+			in.Soft = append(in.Soft, SoftStamp{Limit: n.name, Action: action, Until: pl.a.l.stampDeadline(pl.read),
+				Read: Stamp{Present: n.stored.Has&FieldSoft != 0, Until: n.stored.Rare().Soft}})
 		}
 	}
 	if in.Bypass == StampKeep && len(in.Soft) == 0 {
