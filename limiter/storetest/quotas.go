@@ -320,3 +320,84 @@ func (f *fixture) bucketBypass(entity string) int64 {
 	b := f.bucket(entity, 0)
 	return b.Bypass
 }
+
+// shardOf returns a process that draws one shard, and knows the count.
+func (f *fixture) shardOf(shard int) *limiter.Limiter {
+	f.Helper()
+	aim := 0
+	l := f.limiter(limiter.Options{OnUnavailable: limiter.Block, RejectionCacheTTL: -1, Rand: func(n int) int { return min(aim, n-1) }})
+	f.admit(l, "u", limiter.Amounts{"day": 0, "ses": 0}) // teaches the count
+	aim = shard
+	return l
+}
+
+func testShardedQuotas(f *fixture) {
+	ctx := f.Context()
+	f.must(f.lim.Admin().SetLimits(ctx, "u", resource, []limiter.Limit{f.day(), limiter.SessionQuota("ses", 60, time.Hour)}))
+	f.admit(f.lim, "u", limiter.Amounts{"day": 40, "ses": 10})
+	if _, won, err := f.store.Double(ctx, "u", resource, 1); err != nil || !won {
+		f.Fatal(won, err)
+	}
+	// Shard 0 holds everything: the new shard is funded from there, in the transaction that makes it.
+	second := f.shardOf(1)
+	before := f.store.Calls()
+	lease := f.admit(second, "u", limiter.Amounts{"day": 5, "ses": 5})
+	if lease.RoundTrips() != 5 || f.store.Calls()-before != 5 {
+		f.Errorf("%d round trips in %d calls, want W5, read, siblings, transaction and the count once more", lease.RoundTrips(), f.store.Calls()-before)
+	}
+	f.holds("u", 0, "day", 10000, 40000)
+	f.holds("u", 1, "day", 45000, 5000)
+	f.holds("u", 0, "ses", 20000, 10000)
+	f.holds("u", 1, "ses", 25000, 5000)
+	f.mark("u", 0, "day", limiter.FieldGrants, grants, 1)
+	f.mark("u", 1, "day", limiter.FieldGrants, grants, 2)
+	f.mark("u", 1, "ses", limiter.FieldWindowStart, windowStart, start)
+	f.mark("u", 1, "ses", limiter.FieldWindowApplied, windowApplied, start)
+	e := f.refuse(second, "u", limiter.Amounts{"day": 51})
+	if s := e.Statuses[0]; s.Limit.Capacity != 50 && s.Limit.Capacity != 100 {
+		f.Errorf("per-shard limit: %+v", s.Limit)
+	}
+	a, err := f.lim.CheckAvailability(ctx, "u", resource, limiter.Amounts{"day": 56, "ses": 45}, nil)
+	f.must(err)
+	if a.Available["day"] != 55 || a.Available["ses"] != 45 || !a.Statuses[0].Exceeded || a.Statuses[1].Exceeded || a.Wait != 57600001*time.Millisecond {
+		f.Errorf("availability: %+v", a)
+	}
+
+	// The window ends: the shard that comes first opens the next one for all.
+	f.clock.Add(3_600_000)
+	at := f.clock.Load()
+	f.admit(second, "u", limiter.Amounts{"ses": 1})
+	f.mark("u", 1, "ses", limiter.FieldWindowStart, windowStart, at)
+	f.mark("u", 0, "ses", limiter.FieldWindowStart, windowStart, at)
+	f.mark("u", 0, "ses", limiter.FieldWindowApplied, windowApplied, start)
+	f.mark("u", 0, "ses", limiter.FieldWindowCounter, func(e *limiter.Extra) int64 { return e.WindowCounter }, 10000)
+	if b := f.bucket("u", 0); b.VU != 0 {
+		f.Errorf("the other shard is not told: vu %d", b.VU)
+	}
+	f.holds("u", 1, "ses", 29000, 6000)
+	first := f.shardOf(0)
+	f.admit(first, "u", limiter.Amounts{"ses": 2})
+	f.holds("u", 0, "ses", 28000, 12000)
+	f.mark("u", 0, "ses", limiter.FieldWindowApplied, windowApplied, at)
+	f.mark("u", 0, "ses", limiter.FieldGrants, grants, 2)
+
+	// At the edge each shard takes its share of the day.
+	f.clock.Store(1_800_057_600_000)
+	f.admit(first, "u", limiter.Amounts{"day": 1})
+	f.admit(second, "u", limiter.Amounts{"day": 1})
+	f.holds("u", 0, "day", 49000, 41000)
+	f.holds("u", 1, "day", 49000, 6000)
+
+	// A rejected request keeps what it moved: 24 of the donor's 49 cannot carry 30.
+	if _, won, err := f.store.Double(ctx, "u", resource, 2); err != nil || !won {
+		f.Fatal(won, err)
+	}
+	third := f.shardOf(2)
+	f.refuse(third, "u", limiter.Amounts{"day": 30})
+	f.holds("u", 2, "day", 25000, 0)
+	f.holds("u", 0, "day", 24000, 41000)
+	if b := f.bucket("u", 1); b.ShardCount != 4 {
+		f.Errorf("shard 1 has count %d, want the count by which quotas are granted", b.ShardCount)
+	}
+	f.mark("u", 1, "day", limiter.FieldGrants, grants, 2)
+}

@@ -60,6 +60,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"soft limits admit into debt", testSoft},
 		{"stamps follow the system level as it is read, not as it is remembered", testSoftSystem},
 		{"a bypass waives and counts", testBypass},
+		{"quotas of several shards are held once", testShardedQuotas},
 		{"outcomes of single calls", testOutcomes},
 	} {
 		t.Run(test.name, func(t *testing.T) {
