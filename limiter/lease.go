@@ -17,6 +17,7 @@ const cleanupTimeout = 5 * time.Second
 type Lease struct {
 	limiter *Limiter
 	acquire acquire
+	also    []*Lease // the further resources
 	mode    OnUnavailable
 
 	degraded bool
@@ -183,8 +184,8 @@ func (l *Lease) Overdrawn() []string {
 	return names
 }
 
-// Consumed sums what the lease has taken of each declared limit. Under a cascade the entity and
-// its parent count both.
+// Consumed sums what the lease has taken of each declared limit of its primary resource. Under a cascade the
+// entity and its parent count both.
 func (l *Lease) Consumed() Amounts {
 	if l.degraded {
 		return Amounts{}
@@ -210,6 +211,11 @@ func (l *Lease) Consumed() Amounts {
 
 // Changed says whether Close will write.
 func (l *Lease) Changed() bool {
+	for _, other := range l.also {
+		if other.Changed() {
+			return true
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.ended && l.changed()
@@ -228,6 +234,30 @@ func (l *Lease) changed() bool {
 // If one write fails the others stand, and its error is returned; under Allow it is only logged.
 // Closing again does nothing.
 func (l *Lease) Close(ctx context.Context) error {
+	if len(l.also) == 0 {
+		return l.close(ctx)
+	}
+	return l.all(func(l *Lease) error { return l.close(ctx) })
+}
+
+// all runs f for the lease and its further resources at once, and returns the first error.
+func (l *Lease) all(f func(*Lease) error) error {
+	errs := make([]error, len(l.also))
+	var wg sync.WaitGroup
+	for i, other := range l.also {
+		wg.Go(func() { errs[i] = f(other) })
+	}
+	err := f(l)
+	wg.Wait()
+	for _, other := range errs {
+		if err == nil {
+			err = other
+		}
+	}
+	return err
+}
+
+func (l *Lease) close(ctx context.Context) error {
 	if !l.end() || !l.changed() {
 		return nil
 	}
@@ -246,6 +276,10 @@ func (l *Lease) Close(ctx context.Context) error {
 // Rollback ends the lease and gives back what the acquire took; later changes are dropped. It works
 // with a cancelled context too. After Close it does nothing.
 func (l *Lease) Rollback(ctx context.Context) error {
+	return l.all(func(l *Lease) error { return l.undo(ctx) })
+}
+
+func (l *Lease) undo(ctx context.Context) error {
 	if !l.end() {
 		return nil
 	}

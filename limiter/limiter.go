@@ -110,6 +110,9 @@ type Request struct {
 	// Limits replace the configured ones of the entity (and its parent), all of them, for what the bucket
 	// does not have yet. What it has keeps its parameters.
 	Limits []Limit
+	// Also has what the request takes of further resources, by their names: all or nothing with Consume. At
+	// most 16 resources in all; not together with Limits.
+	Also map[string]Amounts
 	// OnUnavailable overrides Options and the system defaults for this request.
 	OnUnavailable OnUnavailable
 }
@@ -124,10 +127,10 @@ func (r *Request) validate() error {
 	if err := validateMode("on_unavailable", r.OnUnavailable); err != nil {
 		return err
 	}
-	if len(r.Limits) > 0 {
-		return validateLimits(r.Limits)
+	if err := validateLimits(r.Limits); err != nil {
+		return err
 	}
-	return nil
+	return r.validateAlso()
 }
 
 // Acquire takes what the request declares, all or nothing, and returns a lease that the caller must
@@ -148,9 +151,20 @@ func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
 		return nil, err
 	}
 	a.now = l.nowMillis()
+	var all *several
+	if len(req.Also) > 0 {
+		var err error
+		if all, err = lease.extend(); err != nil {
+			return nil, err
+		}
+	}
 	lease.mode = a.resolveMode(ctx)
 	err := a.gate(ctx)
-	if err == nil {
+	switch {
+	case err != nil:
+	case all != nil:
+		err = all.run(ctx, lease.mode)
+	default:
 		err = a.run(ctx)
 	}
 	if err == nil {

@@ -13,6 +13,7 @@ var wcuState = LimitState{Name: WCU, Tokens: 1_000_000, Capacity: 1_000_000, Ref
 // plan is what the slow path wants to write to one bucket. The part's image becomes what the bucket
 // holds after it.
 type plan struct {
+	a     *acquire
 	part  *part
 	write Write
 	// moves take from sibling shards what quotas of this one start with, in the same transaction.
@@ -73,7 +74,7 @@ type planner struct {
 func (pl *planner) plan(statuses []LimitStatus) (p plan, out []LimitStatus, short, again bool, err error) {
 	stored := pl.state.Bucket
 	owner := pl.state.Meta.Owner
-	p = plan{part: pl.part, write: Write{Key: pl.part.in.Key, Owner: owner, Now: pl.now}, bypassed: pl.bypass}
+	p = plan{a: pl.a, part: pl.part, write: Write{Key: pl.part.in.Key, Owner: owner, Now: pl.now}, bypassed: pl.bypass}
 	w := &p.write
 	w.Cascade, w.ParentID = pl.cascade, pl.state.Meta.ParentID
 	if w.TTL, w.TTLValue, err = pl.a.l.ttl(pl.resolved, pl.now); err != nil {
