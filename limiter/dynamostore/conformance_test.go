@@ -17,6 +17,9 @@ func conformance(t *testing.T, api dynamostore.API) {
 	if err := table.Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if err := table.DeclareReaders(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
 	var opened atomic.Int64
 	storetest.Run(t, func(t *testing.T) storetest.Store {
 		ns, err := table.RegisterNamespace(t.Context(), fmt.Sprintf("test-%d", opened.Add(1)))
@@ -32,14 +35,20 @@ func TestConformanceOnTheEngineInProcess(t *testing.T) {
 }
 
 func TestConformanceOnTheEngineOverHTTP(t *testing.T) {
-	conformance(t, newClient(t, serve(t, newEngine(t, dynamolocal.Config{}))))
+	withEachClient(t, func(t *testing.T, connect connector) {
+		conformance(t, connect(t, serve(t, newEngine(t, dynamolocal.Config{}))))
+	})
 }
 func BenchmarkStoreOnTheEngineInProcess(b *testing.B) {
 	benchmarkStore(b, newEngine(b, dynamolocal.Config{}).Client())
 }
 
 func BenchmarkStoreOnTheEngineOverHTTP(b *testing.B) {
-	benchmarkStore(b, newClient(b, serve(b, newEngine(b, dynamolocal.Config{}))))
+	for _, client := range clients {
+		b.Run(client.name, func(b *testing.B) {
+			benchmarkStore(b, client.connect(b, serve(b, newEngine(b, dynamolocal.Config{}))))
+		})
+	}
 }
 
 func benchmarkStore(b *testing.B, api dynamostore.API) {

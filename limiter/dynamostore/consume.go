@@ -20,6 +20,7 @@ type consumeShape struct {
 	update, condition *string
 	names             map[string]string
 	minus, plus       []string // value placeholders of each charge: -amount, amount
+	json              []byte   // all of that, and what else is the same in all such requests
 }
 
 // Value placeholders that every speculative write has.
@@ -30,32 +31,57 @@ const (
 	valueMillis     = ":m"
 )
 
-func newConsumeShape(charges []limiter.Charge) *consumeShape {
+func newConsumeShape(charges []limiter.Charge, bypassed bool) *consumeShape {
 	shape := &consumeShape{names: map[string]string{
 		"#wtk": bucketAttr(limiter.WCU, "tk"), "#wtc": bucketAttr(limiter.WCU, "tc"), "#ttl": ttlAttribute,
 	}}
+	if bypassed {
+		shape.bypassed(charges)
+		return shape
+	}
 	var update, condition strings.Builder
 	update.WriteString("ADD ")
 	condition.WriteString("attribute_exists(PK)")
 	for i, c := range charges {
 		n := strconv.Itoa(i)
-		tk, tc, soft, minus, plus := "#k"+n, "#c"+n, "#s"+n, ":m"+n, ":v"+n
+		tk, tc, cp, soft, minus, plus := "#k"+n, "#c"+n, "#p"+n, "#s"+n, ":m"+n, ":v"+n
 		shape.names[tk] = bucketAttr(c.Limit, "tk")
 		shape.names[tc] = bucketAttr(c.Limit, "tc")
+		shape.names[cp] = bucketAttr(c.Limit, "cp")
 		shape.names[soft] = bucketAttr(c.Limit, "soft")
 		shape.minus = append(shape.minus, minus)
 		shape.plus = append(shape.plus, plus)
 		update.WriteString(tk + " " + minus + ", " + tc + " " + plus + ", ")
-		condition.WriteString(" AND " + tk + " >= " + plus + " AND attribute_not_exists(" + soft + ")")
+		condition.WriteString(" AND (" + tk + " >= " + plus +
+			" OR (" + soft + " > " + valueMillis + " AND attribute_exists(" + cp + ") AND attribute_exists(" + tk + "))" +
+			" OR bypass > " + valueMillis + ")" +
+			" AND (attribute_not_exists(" + soft + ") OR " + soft + " > " + valueMillis + ")")
 	}
 	update.WriteString("#wtk " + valueMinusWrite + ", #wtc " + valueWrite)
 	condition.WriteString(" AND #wtk >= " + valueWrite +
-		" AND attribute_not_exists(bypass)" +
+		" AND (attribute_not_exists(bypass) OR bypass > " + valueMillis + ")" +
 		" AND (attribute_not_exists(#ttl) OR #ttl > " + valueSeconds + ")" +
 		" AND attribute_not_exists(disabled)" +
-		" AND (attribute_not_exists(vu) OR vu > " + valueMillis + ")")
+		" AND (attribute_not_exists(vu) OR vu > " + valueMillis + " OR bypass > " + valueMillis + ")")
 	shape.update, shape.condition = aws.String(update.String()), aws.String(condition.String())
 	return shape
+}
+
+// bypassed shapes the write that counts what an operator waived, and takes nothing.
+func (shape *consumeShape) bypassed(charges []limiter.Charge) {
+	var update strings.Builder
+	update.WriteString("ADD ")
+	for i, c := range charges {
+		n := strconv.Itoa(i)
+		tc, plus := "#c"+n, ":v"+n
+		shape.names[tc] = bucketAttr(c.Limit, "tc")
+		shape.plus = append(shape.plus, plus)
+		update.WriteString(tc + " " + plus + ", ")
+	}
+	update.WriteString("#wtk " + valueMinusWrite + ", #wtc " + valueWrite)
+	shape.update = aws.String(update.String())
+	shape.condition = aws.String("attribute_exists(PK) AND bypass > " + valueMillis + " AND #wtk >= " + valueWrite +
+		" AND (attribute_not_exists(#ttl) OR #ttl > " + valueSeconds + ") AND attribute_not_exists(disabled)")
 }
 
 // maxShapes bounds the cache. An application uses a handful of combinations of limits; one that
@@ -68,9 +94,12 @@ type shapeCache struct {
 	mu     sync.Mutex // serialises writers, which replace the map
 }
 
-func (c *shapeCache) get(charges []limiter.Charge) *consumeShape {
+func (c *shapeCache) get(charges []limiter.Charge, bypassed bool) *consumeShape {
 	var buffer [256]byte
 	names := buffer[:0]
+	if bypassed {
+		names = append(names, '!') // no limit's name holds it
+	}
 	for _, charge := range charges {
 		names = append(append(names, charge.Limit...), '#')
 	}
@@ -79,7 +108,9 @@ func (c *shapeCache) get(charges []limiter.Charge) *consumeShape {
 			return shape
 		}
 	}
-	return c.insert(string(names), newConsumeShape(charges))
+	shape := newConsumeShape(charges, bypassed)
+	shape.json = shapeJSON(shape)
+	return c.insert(string(names), shape)
 }
 
 func (c *shapeCache) insert(names string, shape *consumeShape) *consumeShape {
@@ -101,10 +132,9 @@ func (c *shapeCache) insert(names string, shape *consumeShape) *consumeShape {
 
 // Consume implements limiter.Store.
 func (s *Store) Consume(ctx context.Context, in *limiter.ConsumeInput, out *limiter.ConsumeOutput) error {
-	reply, err := s.t.api.UpdateItem(ctx, s.consumeInput(in), s.t.writeOnce...)
+	err := s.sendConsume(ctx, in, out)
 	if err == nil {
-		out.Outcome = limiter.Done
-		return wrap("consume from", in.Key.EntityID+"/"+in.Key.Resource, decodeBucket(reply.Attributes, in.Key, &out.Image))
+		return nil
 	}
 	if old, refused := failedImage(err); refused {
 		out.Outcome = limiter.Refused
@@ -118,8 +148,21 @@ func (s *Store) Consume(ctx context.Context, in *limiter.ConsumeInput, out *limi
 	return wrap("consume from", in.Key.EntityID+"/"+in.Key.Resource, err)
 }
 
+// sendConsume fills out when the write was applied, and may when it was refused.
+func (s *Store) sendConsume(ctx context.Context, in *limiter.ConsumeInput, out *limiter.ConsumeOutput) error {
+	if s.t.consumer != nil {
+		return s.t.consumer.Consume(ctx, &Consumption{store: s, in: in, out: out})
+	}
+	reply, err := s.t.api.UpdateItem(ctx, s.consumeInput(in), s.t.writeOnce...)
+	if err != nil {
+		return err
+	}
+	out.Outcome = limiter.Done
+	return decodeBucket(reply.Attributes, in.Key, &out.Image)
+}
+
 func (s *Store) consumeInput(in *limiter.ConsumeInput) *dynamodb.UpdateItemInput {
-	shape := s.shapes.get(in.Charges)
+	shape := s.shapes.get(in.Charges, in.Bypassed)
 	values := make(item, 2*len(in.Charges)+4)
 	// One allocation for the text of all numbers and one for their values.
 	var buffer [320]byte
@@ -143,7 +186,9 @@ func (s *Store) consumeInput(in *limiter.ConsumeInput) *dynamodb.UpdateItemInput
 		from = to
 	}
 	for i := range in.Charges {
-		values[shape.minus[i]] = &members[2*i]
+		if !in.Bypassed {
+			values[shape.minus[i]] = &members[2*i]
+		}
 		values[shape.plus[i]] = &members[2*i+1]
 	}
 	values[valueSeconds] = &members[len(members)-2]
