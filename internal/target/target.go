@@ -62,6 +62,8 @@ type Config struct {
 	// Table must exist, unless CreateTable is set or the engine is embedded.
 	Table       string
 	CreateTable bool
+	// UpdatedBy is recorded in a version record that is written; "" means a load test.
+	UpdatedBy string
 	// Namespace is the one to work in; one that does not exist, or "", is registered for the run.
 	Namespace string
 	// RunID names the run, and its namespace.
@@ -228,7 +230,7 @@ func (t *Target) connect(at place) error {
 		return err
 	}
 	t.table = dynamostore.OpenTable(t.api, t.config.Table, dynamostore.TableOptions{
-		Logger: t.config.Logger, UpdatedBy: "zae-limiter load", WithoutStream: t.engine != nil,
+		Logger: t.config.Logger, UpdatedBy: cmp.Or(t.config.UpdatedBy, "zae-limiter load"), WithoutStream: t.engine != nil,
 	})
 	return nil
 }
@@ -408,6 +410,7 @@ func patiently(ctx context.Context, do func() error) error {
 
 // Purge removes the namespace that the run with an id left on the table.
 func Purge(ctx context.Context, c Config, runID string) error {
+	c.CreateTable = false
 	t, err := standing(ctx, c)
 	if err != nil {
 		return err
@@ -426,6 +429,7 @@ func Purge(ctx context.Context, c Config, runID string) error {
 
 // Leftover returns the ids of the runs that began before a moment and have a namespace on the table.
 func Leftover(ctx context.Context, c Config, before time.Time) ([]string, error) {
+	c.CreateTable = false
 	t, err := standing(ctx, c)
 	if err != nil {
 		return nil, err
@@ -445,7 +449,17 @@ func Leftover(ctx context.Context, c Config, before time.Time) ([]string, error)
 	return ids, nil
 }
 
-// standing reaches a table that is there, without a namespace.
+// Table reaches the table that the target names, without a namespace and without a run: it must be there,
+// unless CreateTable is set. The function that is returned gives the connections up.
+func Table(ctx context.Context, c Config) (*dynamostore.Table, func(), error) {
+	t, err := standing(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return t.table, t.shutDown, nil
+}
+
+// standing reaches a table, without a namespace.
 func standing(ctx context.Context, c Config) (*Target, error) {
 	t := &Target{config: c}
 	at, err := t.locate(ctx)
@@ -455,7 +469,7 @@ func standing(ctx context.Context, c Config) (*Target, error) {
 	if err := t.connect(at); err != nil {
 		return nil, err
 	}
-	if err := t.table.Check(ctx); err != nil {
+	if err := t.prepareTable(ctx); err != nil {
 		t.shutDown()
 		return nil, err
 	}
