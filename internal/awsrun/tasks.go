@@ -14,12 +14,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 )
 
+// AgentWithin is how long a task that runs may take until a session can be opened to it (load-cli.md 6.4).
+const AgentWithin = time.Minute
+
 const (
 	// taskPoll is the time between questions about a task that is waited for.
 	taskPoll = 2 * time.Second
-	// startsWithin and agentWithin bound the wait for a task and for its agent (load-cli.md 6.4).
+	// startsWithin bounds the wait for a task (load-cli.md 6.4).
 	startsWithin = 2 * time.Minute
-	agentWithin  = time.Minute
 	// stopsWithin is the longest stop timeout of a container, twice.
 	stopsWithin = 4 * time.Minute
 	// describeMost is how many tasks one call describes.
@@ -77,6 +79,13 @@ func (t *Task) Stopped() bool { return t.Status == statusStopped }
 
 // Ready reports whether the task runs and a session can be opened to it.
 func (t *Task) Ready() bool { return t.Status == statusRunning && t.RuntimeID != "" && t.AgentReady }
+
+// endedWell reports whether the task ended because its containers had nothing left to do.
+func (t *Task) endedWell() bool {
+	_, failed := (&StoppedError{Task: *t}).ContainerFailed()
+	exited := slices.ContainsFunc(t.Containers, func(c Container) bool { return c.ExitCode != nil })
+	return t.StopCode == string(types.TaskStopCodeEssentialContainerExited) && exited && !failed
+}
 
 // Ours reports whether this program started the task.
 func (t *Task) Ours() bool { return strings.HasPrefix(t.StartedBy, ManagedBy) }
@@ -144,6 +153,8 @@ var (
 	ErrStartTimeout = errors.New("task failed to start within 2 minutes")
 	ErrAgentTimeout = errors.New("the SSM agent failed to start within a minute")
 	ErrStopTimeout  = errors.New("the task does not stop")
+	// ErrOverBeforeAgent is a task that did all it had to do while nobody could look.
+	ErrOverBeforeAgent = errors.New("the task was over before its SSM agent was ready")
 )
 
 // Network is the network and the capacity that the deployment chose for tasks.
@@ -371,8 +382,8 @@ func (t *Tasks) Describe(ctx context.Context, arn string) (*Task, error) {
 }
 
 // AwaitReady waits until the task runs and a session can be opened to it. observe, unless nil, is
-// called with each new status. A task that stops meanwhile is a *StoppedError at once; otherwise the
-// error wraps ErrStartTimeout or ErrAgentTimeout.
+// called with each new status. A task that stops meanwhile is a *StoppedError at once, or
+// ErrOverBeforeAgent; otherwise the error wraps ErrStartTimeout or ErrAgentTimeout.
 func (t *Tasks) AwaitReady(ctx context.Context, arn string, observe func(*Task)) (*Task, error) {
 	begun := t.clock.Now()
 	var running time.Time
@@ -388,6 +399,8 @@ func (t *Tasks) AwaitReady(ctx context.Context, arn string, observe func(*Task))
 		last = task.Status
 		now := t.clock.Now()
 		switch {
+		case task.Stopped() && !running.IsZero() && task.endedWell():
+			return nil, fmt.Errorf("task %s: %w", task.ID, ErrOverBeforeAgent)
 		case task.Stopped():
 			return nil, &StoppedError{Task: *task}
 		case task.Ready():
@@ -396,7 +409,7 @@ func (t *Tasks) AwaitReady(ctx context.Context, arn string, observe func(*Task))
 			running = now
 		case running.IsZero() && now.Sub(begun) >= startsWithin:
 			return nil, fmt.Errorf("task %s is %s: %w", task.ID, task.Status, ErrStartTimeout)
-		case !running.IsZero() && now.Sub(running) >= agentWithin:
+		case !running.IsZero() && now.Sub(running) >= AgentWithin:
 			return nil, fmt.Errorf("task %s: %w", task.ID, ErrAgentTimeout)
 		}
 		if err := t.clock.Sleep(ctx, taskPoll); err != nil {

@@ -22,7 +22,8 @@ import (
 const (
 	// masterPort is where the master's web UI listens in the task.
 	masterWebPort = 8089
-	// autoquit is how long a master without workers stays after its run, for the results to be read.
+	// autoquit is how long a master without workers stays after its run, for the results to be read; a
+	// short run's master stays until the agent had its time, too.
 	autoquit = 30 * time.Second
 	// pollEvery is the time between questions about a run (load-cli.md 7.5), pollNearEnd that of the
 	// last ones. A live result is never older than the first.
@@ -177,8 +178,9 @@ func (r *deployedRun) overrides(t *deployedTask) awsrun.Overrides {
 // masterArguments are those of a master that runs its users alone and ends by itself.
 func (r *deployedRun) masterArguments() string {
 	f := r.flags
+	stays := autoquit + max(0, awsrun.AgentWithin-f.duration.duration())
 	arguments := []string{
-		"--autostart", "--autoquit", strconv.Itoa(int(autoquit / time.Second)), "--users", strconv.Itoa(f.users),
+		"--autostart", "--autoquit", strconv.Itoa(int(stays / time.Second)), "--users", strconv.Itoa(f.users),
 		"--run-time", fmt.Sprintf("%ds", int(f.duration.duration()/time.Second)), "--spawn-rate", formatNumber(f.spawnRate),
 	}
 	return strings.Join(append(arguments, f.scenario.classes...), " ")

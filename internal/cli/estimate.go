@@ -52,10 +52,15 @@ func (a *app) charge(r *report.Result, used machines) {
 		compute += max(used.taskFor, time.Minute).Hours() * prices.TaskHour(*used.task) // a minute is the least that is charged
 	}
 	compute += float64(used.workers) * (used.workersFor.Hours()*prices.WorkerHour(used.function) + prices.LambdaRequest)
-	r.AddCompute(compute, report.PriceListRef{Date: prices.Date, Region: prices.Region})
+	r.AddCompute(compute, priceList(prices))
 	table := "unknown"
 	if r.Cost.TableUSD != nil {
 		table = fmt.Sprintf("$%.4f", *r.Cost.TableUSD)
 	}
 	fmt.Fprintf(a.stderr, "Cost:       about $%.4f (table %s, machines $%.4f)\n", orZero(r.Cost.EstimateUSD), table, compute)
+}
+
+// priceList is what a result document needs of the prices.
+func priceList(p cost.Prices) *report.PriceList {
+	return &report.PriceList{Date: p.Date, Region: p.Region, PerMillionReadUnits: p.PerMillionReadUnits, PerMillionWriteUnit: p.PerMillionWriteUnits}
 }

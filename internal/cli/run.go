@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/zeroae/zae-limiter-go/internal/cost"
 	"github.com/zeroae/zae-limiter-go/internal/loadclient"
 	"github.com/zeroae/zae-limiter-go/internal/locustfile"
 	"github.com/zeroae/zae-limiter-go/internal/report"
@@ -365,7 +366,7 @@ func (p *runPlan) meta(runID string, info target.Info, readings target.Readings)
 		meta.Run.Users, meta.Run.SpawnRate = nil, nil
 	}
 	if p.prices {
-		meta.Prices = report.OnDemandPrices()
+		meta.Prices = priceList(cost.Published())
 	}
 	fillReadings(&meta, readings)
 	return meta

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,9 +24,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/smithy-go/logging"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
+	"github.com/zeroae/zae-limiter-go/internal/account"
 	"github.com/zeroae/zae-limiter-go/limiter"
 	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 )
@@ -441,16 +442,13 @@ func isLoopback(endpoint string) bool {
 // awsPlace takes region, credentials and endpoint from the SDK's configuration, where the options say
 // nothing else.
 func awsPlace(ctx context.Context, c *Config) (place, error) {
-	options := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})} // errors are returned as well
-	if c.Region != "" {
-		options = append(options, config.WithRegion(c.Region))
+	o := account.Options{Region: c.Region, Profile: c.Profile, EndpointURL: c.Endpoint, Getenv: os.Getenv}
+	if !c.AWS {
+		o.DefaultRegion = localRegion // what is signed for another service than AWS's own matters little
 	}
-	if c.Profile != "" {
-		options = append(options, config.WithSharedConfigProfile(c.Profile))
-	}
-	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	loaded, err := account.Load(ctx, o)
 	if err != nil {
-		return place{}, fmt.Errorf("%w: %w", ErrCredentials, err)
+		return place{}, err
 	}
 	if loaded.Credentials == nil {
 		return place{}, ErrCredentials
@@ -458,25 +456,20 @@ func awsPlace(ctx context.Context, c *Config) (place, error) {
 	if _, err := loaded.Credentials.Retrieve(ctx); err != nil {
 		return place{}, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
-	if c.AWS && loaded.Region == "" {
-		return place{}, errors.New("no AWS region: neither --region, AWS_REGION nor the profile names one")
-	}
-	at := place{endpoint: c.Endpoint, region: cmp.Or(loaded.Region, localRegion), credentials: loaded.Credentials}
-	if at.endpoint == "" {
-		at.endpoint, err = serviceEndpoint(ctx, loaded, at.region)
-	}
+	at := place{region: loaded.Region, credentials: loaded.Credentials}
+	at.endpoint, err = serviceEndpoint(ctx, loaded)
 	return at, err
 }
 
-// serviceEndpoint is the address of DynamoDB in a region, or what the configuration names instead.
-func serviceEndpoint(ctx context.Context, loaded aws.Config, region string) (string, error) {
+// serviceEndpoint is the address of DynamoDB in the configuration's region, or what it names instead.
+func serviceEndpoint(ctx context.Context, loaded aws.Config) (string, error) {
 	client := dynamodb.NewFromConfig(loaded) // it knows where the configuration may name an endpoint
 	if base := client.Options().BaseEndpoint; base != nil {
 		return *base, nil
 	}
-	resolved, err := dynamodb.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, dynamodb.EndpointParameters{Region: aws.String(region)})
+	resolved, err := dynamodb.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, dynamodb.EndpointParameters{Region: aws.String(loaded.Region)})
 	if err != nil {
-		return "", fmt.Errorf("endpoint of DynamoDB in region %q: %w", region, err)
+		return "", fmt.Errorf("endpoint of DynamoDB in region %q: %w", loaded.Region, err)
 	}
 	return resolved.URI.String(), nil
 }
