@@ -345,6 +345,9 @@ func (s *Service) attach(f *function, vpc *types.VpcConfigResponse) error {
 	}
 	s.detach(f.Interfaces)
 	f.Interfaces = made
+	if len(vpc.SubnetIds) > 0 {
+		vpc.VpcId = aws.String(s.config.Interfaces.VPC(vpc.SubnetIds[0]))
+	}
 	return nil
 }
 
