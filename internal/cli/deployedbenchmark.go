@@ -158,7 +158,7 @@ func (r *deployedRun) locustfileOr(deployed string) error {
 
 // lambda runs the users in one call of the function.
 func (r *deployedRun) lambda(ctx context.Context) error {
-	config, err := r.functions.Configuration(ctx, r.stack.Function())
+	config, err := r.functions.Configuration(ctx, r.stack.Worker())
 	if err != nil {
 		return err
 	}
@@ -243,7 +243,7 @@ func (r *deployedRun) call(ctx context.Context, config functions.Configuration, 
 	defer abandon()
 	answered := make(chan outcome, 1)
 	go func() {
-		response, err := r.functions.Invoke(calling, r.stack.Function(), config.Timeout, event)
+		response, err := r.functions.Invoke(calling, r.stack.Worker(), config.Timeout, event)
 		answered <- outcome{response, err}
 	}()
 	r.app.active.Store(&activeRun{kill: abandon, notes: r.progress})
@@ -270,7 +270,7 @@ func (r *deployedRun) call(ctx context.Context, config functions.Configuration, 
 			again = time.After(0)
 			patience = time.After(r.flags.stop.duration() + answerAfter)
 		case <-again:
-			if err := r.functions.Purge(calling, r.stack.Function(), event.RunID); err != nil {
+			if err := r.functions.Purge(calling, r.stack.Worker(), event.RunID); err != nil {
 				r.app.warn("the run could not be ended: %v", err)
 			}
 			again = time.After(purgeAgain)

@@ -134,7 +134,7 @@ func (r *deployedRun) announceTask(ctx context.Context, t *deployedTask) error {
 	r.header("Task", "%s, %d CPU units (%.1f vCPU), %d MB, %s", r.stack.Family(), t.size.CPU, t.size.VCPU(), t.size.Memory, t.capacity)
 	plan := cost.Plan{Duration: f.duration.duration(), Users: f.users, Task: &task, VCPUs: t.size.VCPU()}
 	if f.mode == modeDistributed {
-		config, err := r.functions.Configuration(ctx, r.stack.Function())
+		config, err := r.functions.Configuration(ctx, r.stack.Worker())
 		if err != nil {
 			return err
 		}

@@ -360,6 +360,9 @@ func (s *Service) detach(interfaces []string) {
 func (s *Service) deleteFunction(_ context.Context, call *protocol.Call, in *lambda.DeleteFunctionInput) (*lambda.DeleteFunctionOutput, error) {
 	s.mu.Lock()
 	f, err := s.find(call, "DeleteFunction", in.FunctionName, in.Qualifier)
+	if err == nil {
+		err = f.unreferenced()
+	}
 	if err == nil && f.qualifier != "" && f.qualifier != latest {
 		f.Versions = slices.DeleteFunc(f.Versions, func(v types.FunctionConfiguration) bool { return *v.Version == f.qualifier })
 	} else if err == nil {
@@ -372,6 +375,21 @@ func (s *Service) deleteFunction(_ context.Context, call *protocol.Call, in *lam
 	}
 	s.sweep()
 	return &lambda.DeleteFunctionOutput{StatusCode: http.StatusNoContent}, nil
+}
+
+// unreferenced refuses the deletion of a version that an alias points at. s.mu is held.
+func (f *found) unreferenced() error {
+	var names []string
+	for name, alias := range f.Aliases {
+		if f.qualifier != "" && aws.ToString(alias.FunctionVersion) == f.qualifier {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return conflict("Cannot delete a version that is referenced by an alias: version %s is referenced by %s", f.qualifier, strings.Join(names, ", "))
 }
 
 // remove deletes a function, as a stack does. One that is gone is no error.
