@@ -1,6 +1,7 @@
 package awsrun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,8 @@ type Task struct {
 	Containers           []Container
 	Tags                 map[string]string
 	Definition           string // ARN of its task definition
+	// overrides are what it was started with.
+	overrides *types.TaskOverride
 }
 
 // Container is a container of a task.
@@ -89,6 +92,11 @@ func (t *Task) endedWell() bool {
 
 // Ours reports whether this program started the task.
 func (t *Task) Ours() bool { return strings.HasPrefix(t.StartedBy, ManagedBy) }
+
+// StartedFor reports whether a load command of this program started the task.
+func (t *Task) StartedFor(command string) bool {
+	return t.StartedBy == ManagedBy+"/"+command || strings.HasPrefix(t.StartedBy, ManagedBy+"/"+command+"/")
+}
 
 // Until is the moment after which the task is left over; ok is false when it has none.
 func (t *Task) Until() (until time.Time, ok bool) {
@@ -264,6 +272,8 @@ type Start struct {
 	// Capacity is the capacity provider; empty = the network's, else the cluster's default.
 	Capacity  string
 	Overrides Overrides
+	// Again is a task whose overrides and capacity it gets in the place of those above; nil = none.
+	Again *Task
 	// Command is the load command that starts it, Token makes a repeated call start one task only.
 	Command, Token string
 	// RunID is the run that the task is for; empty = whatever is started on it later. Until, unless
@@ -288,6 +298,9 @@ func (t *Tasks) Start(ctx context.Context, s Start) (*Task, error) {
 		NetworkConfiguration: s.Network.Configuration, Overrides: s.Overrides.override(),
 		EnableExecuteCommand: true, EnableECSManagedTags: true, PropagateTags: types.PropagateTagsTaskDefinition,
 		StartedBy: aws.String(startedBy), Tags: ecsTags(tags),
+	}
+	if s.Again != nil {
+		in.Overrides, s.Capacity = s.Again.overrides, cmp.Or(s.Capacity, s.Again.Capacity)
 	}
 	if s.Token != "" {
 		in.ClientToken = aws.String(s.Token)
@@ -453,7 +466,7 @@ func taskOf(t *types.Task) Task {
 		Capacity: aws.ToString(t.CapacityProviderName), StartedBy: aws.ToString(t.StartedBy),
 		Created: aws.ToTime(t.CreatedAt), Started: aws.ToTime(t.StartedAt),
 		StopCode: string(t.StopCode), StopReason: aws.ToString(t.StoppedReason),
-		Tags: tagsOf(t.Tags), Definition: aws.ToString(t.TaskDefinitionArn),
+		Tags: tagsOf(t.Tags), Definition: aws.ToString(t.TaskDefinitionArn), overrides: t.Overrides,
 	}
 	task.Size.CPU, _ = strconv.Atoi(aws.ToString(t.Cpu))
 	task.Size.Memory, _ = strconv.Atoi(aws.ToString(t.Memory))

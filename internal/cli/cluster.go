@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"path/filepath"
 	"slices"
@@ -83,6 +84,7 @@ type cluster struct {
 	tallies  map[string]*target.Tally // of that run, by worker
 	info     target.Info
 	readings target.Readings // of the run that ended last
+	sum      *target.Tally   // what they are made of
 	cores    int
 	// overspent is why the last run was stopped that exceeded its budget.
 	overspent overspent
@@ -203,10 +205,10 @@ func (c *cluster) open(ctx context.Context, run master.Run) (*master.Scenario, e
 
 // close keeps the readings of the run and cleans up after it.
 func (c *cluster) close(ctx context.Context) error {
-	readings := c.read()
+	readings, sum := c.read(), c.tally()
 	c.mu.Lock()
 	t := c.target
-	c.target, c.readings = nil, readings
+	c.target, c.readings, c.sum = nil, readings, sum
 	c.mu.Unlock()
 	if t == c.plan.standing {
 		return nil
@@ -243,11 +245,20 @@ func (c *cluster) read() target.Readings {
 	if c.target == nil {
 		return c.readings
 	}
-	var tallies []*target.Tally
-	for _, tally := range c.tallies {
-		tallies = append(tallies, tally)
+	return c.target.Readings(slices.Collect(maps.Values(c.tallies))...)
+}
+
+// tally is what these readings are made of.
+func (c *cluster) tally() *target.Tally {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.target != nil:
+		return c.target.Sum(slices.Collect(maps.Values(c.tallies))...)
+	case c.sum != nil:
+		return c.sum
 	}
-	return c.target.Readings(tallies...)
+	return new(target.Tally)
 }
 
 // coresOfWorkers is the most that workers told of.

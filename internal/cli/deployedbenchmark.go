@@ -124,6 +124,13 @@ type deployedRun struct {
 	locustfile string // "" = the deployment's own
 
 	machines machines
+	// part is what the task measures that runs now, parts are what those measured that AWS took back: lost
+	// are their ends. The run is to end at endsAt, which is zero before it has begun.
+	part   runPart
+	parts  []runPart
+	lost   []*awsrun.StoppedError
+	endsAt time.Time
+	onSpot bool // the task that runs now can be taken back
 	// result is what the run left; nil when there is nothing. interrupted tells an ordered end.
 	result      *report.Result
 	interrupted bool

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,12 @@ const (
 	// last ones. A live result is never older than the first.
 	pollEvery   = 5 * time.Second
 	pollNearEnd = time.Second
+	// pollOnSpot is how old the statistics are at the most that a task leaves that AWS takes back.
+	pollOnSpot = 2 * time.Second
+	// worthReplacing is the least that must be left of a run for another task to take it over.
+	worthReplacing = 10 * time.Second
+	// unluckyMost is how often a task may be taken back before its run has begun.
+	unluckyMost = 2
 	// missesMost is how many questions in a row may have no answer.
 	missesMost = 3
 	// workersWithin is how long the workers of a benchmark may take to connect.
@@ -112,18 +119,107 @@ func (r *deployedRun) task(ctx context.Context) error {
 	if err := r.confirmTarget(ctx, f.deployed.confirm); err != nil {
 		return err
 	}
+	return r.inTasks(ctx, t)
+}
+
+// inTasks runs the benchmark in a task, and goes on in another one when AWS takes it back, until the time
+// at which the run was to end.
+func (r *deployedRun) inTasks(ctx context.Context, t *deployedTask) error {
+	r.part = runPart{id: r.runID, left: r.flags.duration.duration()}
+	for unlucky := 0; ; {
+		err := r.inOneTask(ctx, t)
+		taken, ok := errors.AsType[*awsrun.StoppedError](err)
+		switch {
+		case !ok || !taken.Interrupted():
+			return r.finishParts(ctx, err)
+		case r.part.result == nil && len(r.parts) == 0:
+			if unlucky++; unlucky > unluckyMost {
+				return err
+			}
+			r.app.warn("%v: before the run began, which is tried again in another task", err)
+		case !r.goesOn():
+			r.app.warn("%v: these are the results until then", err)
+			r.keepPart(taken)
+			return r.finishParts(ctx, nil)
+		default:
+			r.app.warn("%v: the run goes on in another task for the %s that are left", err, r.left().Round(time.Second))
+			r.keepPart(taken)
+		}
+		r.part = runPart{id: newRunID(), left: r.left()}
+	}
+}
+
+// keepPart keeps what a task measured that AWS has taken back.
+func (r *deployedRun) keepPart(taken *awsrun.StoppedError) {
+	if r.part.result != nil {
+		r.parts, r.lost = append(r.parts, r.part), append(r.lost, taken)
+		r.part = runPart{}
+	}
+}
+
+// left is how much of the run is still to come.
+func (r *deployedRun) left() time.Duration {
+	if r.endsAt.IsZero() {
+		return r.flags.duration.duration()
+	}
+	return r.endsAt.Sub(r.clock.Now())
+}
+
+// goesOn says whether another task takes over what is left of the run. A shape begins at its beginning, and
+// what cannot be added up cannot be continued.
+func (r *deployedRun) goesOn() bool {
+	measured := r.part.result == nil || r.part.statistics != nil && r.part.result.Run.Users != nil
+	return measured && !r.interrupted && r.left() >= worthReplacing
+}
+
+// inOneTask starts a task and runs in it what is left of the benchmark.
+func (r *deployedRun) inOneTask(ctx context.Context, t *deployedTask) error {
+	f := r.flags
 	task, err := r.start(ctx, awsrun.Start{
 		Network: t.network, Capacity: f.deployed.capacity, Overrides: r.overrides(t), Command: "benchmark", RunID: r.runID,
-		Until: r.clock.Now().Add(maxWait(f.duration.duration(), f.users, f.spawnRate) + untilSlack),
+		Until: r.clock.Now().Add(maxWait(r.part.left, f.users, f.spawnRate) + untilSlack),
 	}, f.deployed.fallback)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(r.progress, "task %s\n", task.ID)
+	r.onSpot = cmp.Or(task.Capacity, t.capacity) == spot
 	started := r.clock.Now()
 	err = r.inTask(ctx, task.ARN)
-	r.machines.taskFor = r.clock.Now().Sub(started)
+	r.machines.taskFor += r.clock.Now().Sub(started)
+	if r.part.result != nil {
+		r.machines.workersFor += time.Duration(orZero(r.part.result.Run.DurationSeconds) * float64(time.Second))
+	}
 	return err
+}
+
+// finishParts makes the result of what the tasks measured; err is why the last one ended.
+func (r *deployedRun) finishParts(ctx context.Context, err error) error {
+	last := r.part.result
+	if last != nil {
+		r.parts = append(r.parts, r.part)
+	}
+	if len(r.parts) == 0 {
+		return err
+	}
+	r.result = r.parts[0].result
+	if len(r.parts) > 1 {
+		r.result = joined(r.parts, priceList(cost.Published()))
+	}
+	r.finishResult(err)
+	_, stopped := errors.AsType[*awsrun.StoppedError](err)
+	switch {
+	case err == nil:
+	case last != nil && !stopped:
+		return err
+	case last != nil:
+		r.app.warn("%v: these are the results until then", err)
+	case errors.Is(context.Cause(ctx), errInterrupted): // while another task was to take over
+		r.interrupted = true
+	default:
+		r.app.warn("no other task goes on: %v", r.explain(ctx, err))
+	}
+	return nil // the verdict says it
 }
 
 // announceTask prints what is going to run where, and what it costs.
@@ -143,7 +239,7 @@ func (r *deployedRun) announceTask(ctx context.Context, t *deployedTask) error {
 		plan.Workers, plan.Function, plan.VCPUs = f.workers, r.machines.function, float64(f.workers)*config.CPUs()
 	}
 	if t.capacity == spot {
-		r.app.warn("the task runs on Spot capacity, which AWS may take back in the middle of the run: --capacity-provider FARGATE does not")
+		r.app.warn("the task runs on Spot capacity, which AWS may take back in the middle of the run; it goes on in another task then and is partial, with --capacity-provider FARGATE it is not")
 	}
 	r.headerOfRun()
 	return r.app.announceCost(plan, f.budget.budget(true))
@@ -165,26 +261,47 @@ func (r *deployedRun) overrides(t *deployedTask) awsrun.Overrides {
 			o.Master["BOTO3_MAX_POOL"] = strconv.Itoa(pool)
 		}
 	}
-	for name, value := range f.budget.limits(t.cost(), r.machines.function) {
+	bound := f.budget
+	if bound.maxCost > 0 {
+		bound.maxCost = max(bound.maxCost-r.spent(), leastCost)
+	}
+	for name, value := range bound.limits(t.cost(), r.machines.function) {
 		o.Master[name] = value
 	}
-	o.Master["ZAE_LIMITER_RUN_ID"] = r.runID
+	o.Master["ZAE_LIMITER_RUN_ID"] = r.part.id
 	for name, value := range r.runVariables() {
 		o.Master[name] = value
 	}
 	return o
 }
 
+// leastCost is the bound of a run that may not cost more, in USD: 0 would be none.
+const leastCost = 0.0001
+
+// spent is what the run has cost in the tasks before, in USD.
+func (r *deployedRun) spent() float64 {
+	usd := r.machines.compute(cost.Published())
+	for _, part := range r.parts {
+		if c := part.result.Cost; c != nil {
+			usd += orZero(c.TableUSD)
+		}
+	}
+	return usd
+}
+
 // masterArguments are those of a master that runs its users alone and ends by itself.
 func (r *deployedRun) masterArguments() string {
 	f := r.flags
-	stays := autoquit + max(0, awsrun.AgentWithin-f.duration.duration())
+	stays := autoquit + max(0, awsrun.AgentWithin-r.part.left)
 	arguments := []string{
 		"--autostart", "--autoquit", strconv.Itoa(int(stays / time.Second)), "--users", strconv.Itoa(f.users),
-		"--run-time", fmt.Sprintf("%ds", int(f.duration.duration()/time.Second)), "--spawn-rate", formatNumber(f.spawnRate),
+		"--run-time", locustTime(r.part.left), "--spawn-rate", formatNumber(f.spawnRate),
 	}
 	return strings.Join(append(arguments, f.scenario.classes...), " ")
 }
+
+// locustTime is a duration in Locust's spelling, with a second begun counted as one.
+func locustTime(d time.Duration) string { return fmt.Sprintf("%ds", int(math.Ceil(d.Seconds()))) }
 
 // runVariables are the options of the run that Locust's arguments have no words for, as variables of
 // the master.
@@ -213,6 +330,11 @@ func (r *deployedRun) inTask(ctx context.Context, arn string) (err error) {
 	r.app.active.Store(&activeRun{kill: cancel, notes: r.progress})
 	defer r.app.active.Store(nil)
 	defer func() { err = errors.Join(err, r.leave(cleaning, arn, way)) }()
+	defer func() {
+		if taken := r.taken(cleaning, arn); err != nil && ctx.Err() == nil && taken != nil {
+			err = taken // whatever went wrong because of that
+		}
+	}()
 	task, err := r.tasks.AwaitReady(ctx, arn, func(t *awsrun.Task) { fmt.Fprintf(r.progress, "task %s is %s\n", t.ID, t.Status) })
 	if err != nil {
 		return err
@@ -227,6 +349,9 @@ func (r *deployedRun) inTask(ctx context.Context, arn string) (err error) {
 	if r.flags.mode == modeDistributed {
 		if err := r.awaitWorkers(ctx, master); err != nil {
 			return err
+		}
+		if r.part.left = r.left(); r.part.left <= 0 {
+			return nil
 		}
 		if err := master.Swarm(ctx, r.swarm()); err != nil {
 			return err
@@ -329,7 +454,7 @@ func (r *deployedRun) swarm() url.Values {
 	f := r.flags
 	form := url.Values{
 		"user_count": {strconv.Itoa(f.users)}, "spawn_rate": {formatNumber(f.spawnRate)},
-		"run_time": {fmt.Sprintf("%ds", int(f.duration.duration()/time.Second))},
+		"run_time": {locustTime(r.part.left)},
 	}
 	if len(f.scenario.classes) > 0 {
 		form["user_classes"] = f.scenario.classes
@@ -352,9 +477,7 @@ var errLost = errors.New("the connection to the master was lost")
 // follow shows the run until it is over and keeps its last result. When ctx ends the run is stopped;
 // what it measured is still read, as long as cleaning goes on.
 func (r *deployedRun) follow(ctx, cleaning context.Context, arn string, master *remoteMaster, way *tunnel.Tunnel) error {
-	f := r.flags
-	duration := f.duration.duration()
-	err := r.poll(ctx, master, maxWait(duration, f.users, f.spawnRate))
+	err := r.poll(ctx, master, arn)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -366,33 +489,70 @@ func (r *deployedRun) follow(ctx, cleaning context.Context, arn string, master *
 	case errors.Is(err, errLost):
 		err = r.whyLost(cleaning, arn, way, err)
 	}
-	last, resultErr := r.final(cleaning, master)
-	if last != nil {
-		r.result = last
-	}
-	if r.result == nil {
+	resultErr := r.final(cleaning, master)
+	if r.part.result == nil {
 		return errors.Join(err, fmt.Errorf("no statistics were collected: %w", resultErr))
 	}
-	r.finishResult(duration, err)
-	if _, stopped := errors.AsType[*awsrun.StoppedError](err); stopped {
-		r.app.warn("%v: these are the results until then", err)
-		return nil // the verdict says it
+	if err == nil && !r.interrupted && r.endedEarly() {
+		if taken := r.taken(cleaning, arn); taken != nil {
+			return taken
+		}
 	}
 	return err
 }
 
+// endedEarly says whether the run of a task ended before its time.
+func (r *deployedRun) endedEarly() bool {
+	return r.part.result.Run.EndedAt != nil && r.left() > shortBy
+}
+
+// taken is the error of a task that AWS takes back or has taken back; nil for every other one.
+func (d *deployment) taken(ctx context.Context, arn string) *awsrun.StoppedError {
+	task, err := d.tasks.Describe(ctx, arn)
+	if err != nil {
+		return nil // nobody can tell
+	}
+	if stopped := (&awsrun.StoppedError{Task: *task}); stopped.Interrupted() {
+		return stopped
+	}
+	return nil
+}
+
 // finishResult makes the document of the master that of the benchmark.
-func (r *deployedRun) finishResult(planned time.Duration, err error) {
+func (r *deployedRun) finishResult(err error) {
+	f := r.flags
 	r.result.Run.Mode = report.ModeFargate
-	r.machines.workersFor = time.Duration(orZero(r.result.Run.DurationSeconds) * float64(time.Second))
-	if r.flags.mode == modeDistributed {
+	if f.mode == modeDistributed {
 		r.result.Run.Mode = report.ModeDistributed
 	}
-	if r.result.Run.EndedAt == nil && err != nil {
-		r.result.CutShort(plannedUserSeconds(r.flags.users, r.flags.spawnRate, planned), err.Error())
-		return
+	planned, wanted := f.duration.duration(), 0.0
+	if r.result.Run.Users != nil { // no shape decided
+		wanted = plannedUserSeconds(f.users, f.spawnRate, planned)
 	}
-	r.checkLength(planned)
+	switch {
+	case len(r.lost) > 0:
+		r.result.CutShort(wanted, r.interruptions())
+	case r.result.Run.EndedAt == nil && err != nil:
+		r.result.CutShort(wanted, err.Error())
+	default:
+		r.checkLength(planned)
+	}
+}
+
+// interruptions says how the run went on.
+func (r *deployedRun) interruptions() string {
+	var text []string
+	for i, taken := range r.lost {
+		said := fmt.Sprintf("AWS took task %s back (%s)", taken.Task.ID, taken.Task.StopCode)
+		if i+1 < len(r.parts) {
+			before, after := r.parts[i].statistics.Snapshot, r.parts[i+1].statistics.Snapshot
+			said += fmt.Sprintf(" after %s, another one went on %s later", before.Elapsed().Round(time.Second), after.Started.Sub(before.At).Round(time.Second))
+		} else {
+			said += ", and no other one went on"
+		}
+		text = append(text, said)
+	}
+	return strings.Join(text, "; ")
 }
 
 // whyLost finds out whether the task is gone.
@@ -413,28 +573,48 @@ func (r *deployedRun) whyLost(ctx context.Context, arn string, way *tunnel.Tunne
 const finalWithin = 30 * time.Second
 
 // final reads the result when the run is over; a run that is still ending is waited for.
-func (r *deployedRun) final(ctx context.Context, master *remoteMaster) (*report.Result, error) {
+func (r *deployedRun) final(ctx context.Context, master *remoteMaster) error {
 	ctx, cancel := context.WithTimeout(ctx, finalWithin)
 	defer cancel()
-	var last *report.Result
 	for {
-		result, err := master.Result(ctx)
-		if err != nil {
-			return last, err
+		if err := r.keep(ctx, master); err != nil {
+			return err
 		}
-		if last = result; result.Run.EndedAt != nil {
-			return result, nil
+		if r.part.result.Run.EndedAt != nil {
+			return nil
 		}
 		if err := r.clock.Sleep(ctx, pollNearEnd); err != nil {
-			return last, nil //nolint:nilerr // the live one is what there is
+			return nil //nolint:nilerr // the live one is what there is
 		}
 	}
 }
 
-// poll asks about the run until it is over.
-func (r *deployedRun) poll(ctx context.Context, master *remoteMaster, within time.Duration) error {
+// keep reads what the run has measured so far, from a task that AWS may take back with all that it is
+// made of.
+func (r *deployedRun) keep(ctx context.Context, master *remoteMaster) error {
+	result, err := master.Result(ctx)
+	if err != nil {
+		return err
+	}
+	if r.onSpot || len(r.parts) > 0 {
+		s, err := master.Statistics(ctx)
+		if err != nil {
+			return err
+		}
+		r.part.statistics = s
+	}
+	r.part.result = result
+	if r.endsAt.IsZero() {
+		r.endsAt = r.clock.Now().Add(r.flags.duration.duration() - time.Duration(orZero(result.Run.DurationSeconds)*float64(time.Second)))
+	}
+	return nil
+}
+
+// poll asks about the run until it is over. What goes on in another task is stopped when the time of the
+// whole run is up: it took that task a while to begin.
+func (r *deployedRun) poll(ctx context.Context, master *remoteMaster, arn string) error {
 	begun := r.clock.Now()
-	planned := r.flags.duration.duration()
+	within := maxWait(r.part.left, r.flags.users, r.flags.spawnRate)
 	r.progress.Start(begun)
 	defer r.progress.Close()
 	misses, seen := 0, false
@@ -445,6 +625,9 @@ func (r *deployedRun) poll(ctx context.Context, master *remoteMaster, within tim
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil:
+			if taken := r.taken(ctx, arn); taken != nil {
+				return taken
+			}
 			if misses++; misses >= missesMost {
 				return fmt.Errorf("%w: %w", errLost, err)
 			}
@@ -452,25 +635,38 @@ func (r *deployedRun) poll(ctx context.Context, master *remoteMaster, within tim
 		default:
 			misses = 0
 			r.show(elapsed, &status)
-			if live, err := master.Result(ctx); err == nil {
-				r.result = live
-			}
+			_ = r.keep(ctx, master) // the next question may have an answer
 			running := status.State == "spawning" || status.State == "running"
-			if seen = seen || running; over(status.State, seen, r.result) {
+			if seen = seen || running; over(status.State, seen, r.part.result) {
 				return nil
+			}
+		}
+		left := r.part.left - elapsed
+		if len(r.parts) > 0 {
+			left = r.left()
+			if left <= 0 {
+				return master.Stop(ctx)
 			}
 		}
 		if elapsed >= within {
 			return nil
 		}
-		pause := pollEvery
-		if left := planned - elapsed; left < pollEvery {
-			pause = max(pollNearEnd, left)
-		}
-		if err := r.clock.Sleep(ctx, pause); err != nil {
+		if err := r.clock.Sleep(ctx, r.pause(left)); err != nil {
 			return err
 		}
 	}
+}
+
+// pause is the time until the next question when so much of the run is left.
+func (r *deployedRun) pause(left time.Duration) time.Duration {
+	pause := pollEvery
+	if r.onSpot {
+		pause = pollOnSpot
+	}
+	if left < pause {
+		return max(pollNearEnd, left)
+	}
+	return pause
 }
 
 // over tells whether the run has ended. A master that has not begun is ready, too, and one whose run is
@@ -484,7 +680,7 @@ func over(state string, seen bool, result *report.Result) bool {
 
 // show prints the state of the run.
 func (r *deployedRun) show(elapsed time.Duration, s *orchestrator.Status) {
-	line := fmt.Sprintf("[%s of %s] state=%s users=%d", elapsed.Round(time.Second), r.flags.duration.duration(), s.State, s.Users)
+	line := fmt.Sprintf("[%s of %s] state=%s users=%d", elapsed.Round(time.Second), r.part.left.Round(time.Second), s.State, s.Users)
 	if r.flags.mode == modeDistributed {
 		line += fmt.Sprintf(" workers=%d", present(s.Workers))
 	}

@@ -312,6 +312,15 @@ func (t *Target) Tally() *Tally { return t.meter.tally(t.engine == nil) }
 // Readings returns what was metered since Open, or since StartReadings, by this target and by those
 // of workers that drove the same table; the processor time for each request is then that of the workers.
 func (t *Target) Readings(workers ...*Tally) Readings {
+	r := t.Sum(workers...).Readings()
+	if t.engine != nil {
+		t.engine.fill(&r, t.base.Load())
+	}
+	return r
+}
+
+// Sum is what Readings are made of, without the engine's own counters.
+func (t *Target) Sum(workers ...*Tally) *Tally {
 	sum := t.Tally()
 	if len(workers) > 0 {
 		sum.CPU = 0
@@ -319,11 +328,7 @@ func (t *Target) Readings(workers ...*Tally) Readings {
 	for _, w := range workers {
 		sum.Merge(w)
 	}
-	r := sum.Readings()
-	if t.engine != nil {
-		t.engine.fill(&r, t.base.Load())
-	}
-	return r
+	return sum
 }
 
 // Close removes what the run left on the table, unless it is to be kept, and closes the target. An
