@@ -82,12 +82,29 @@ func (a *app) conduct(ctx context.Context, c *cluster, t *masterRun, progress *t
 	select {
 	case masterErr := <-mastered:
 		err = errors.Join(err, masterErr)
+		m.lastWords(around)
 	case <-around.Done():
 	}
 	leave()
 	m.children.close()
 	group.Wait()
 	return err
+}
+
+// lastWordsFor is how long a master in a task tells the result of a run that a signal ended: whoever follows
+// the run asks every few seconds, and AWS, which may take the task back, waits two minutes.
+const lastWordsFor = 5 * time.Second
+
+// lastWords lets the result of such a run be read.
+func (m *runningMaster) lastWords(ctx context.Context) {
+	outcome, ok := m.cluster.master.Outcome()
+	if !ok || m.server == nil || !m.app.deployed() || !errors.Is(outcome.Err, errInterrupted) {
+		return
+	}
+	select {
+	case <-time.After(lastWordsFor):
+	case <-ctx.Done():
+	}
 }
 
 // With so many workers a master collects garbage more often: what it keeps for each of them counts more

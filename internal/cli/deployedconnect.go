@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -254,11 +255,37 @@ func (c *connection) hold(ctx context.Context, task *awsrun.Task) error {
 	}
 	c.app.active.Store(&activeRun{kill: func() {}, notes: c.progress})
 	defer c.app.active.Store(nil)
+	watching, enough := context.WithCancel(ctx)
+	reclaimed := make(chan *awsrun.StoppedError, 1)
+	var group sync.WaitGroup
+	defer func() { enough(); group.Wait() }()
+	if task.Capacity == spot {
+		group.Go(func() { c.watch(watching, task.ARN, reclaimed) })
+	}
 	select {
 	case <-ctx.Done():
 		return way.Close()
 	case <-way.Done():
 		return c.why(ctx, task, way.Err())
+	case taken := <-reclaimed:
+		c.doc.Running = false
+		if err := way.Close(); err != nil {
+			c.app.warn("the session was not closed: %v", err)
+		}
+		return taken
+	}
+}
+
+// watchEvery is the time between two looks at a task that AWS may take back.
+const watchEvery = 5 * time.Second
+
+// watch tells when AWS takes a task back: its connections would be missed much later.
+func (c *connection) watch(ctx context.Context, arn string, reclaimed chan<- *awsrun.StoppedError) {
+	for c.clock.Sleep(ctx, watchEvery) == nil {
+		if taken := c.taken(ctx, arn); taken != nil {
+			reclaimed <- taken
+			return
+		}
 	}
 }
 

@@ -124,14 +124,25 @@ func (r *deployedRun) task(ctx context.Context) error {
 
 // inTasks runs the benchmark in a task, and goes on in another one when AWS takes it back, until the time
 // at which the run was to end.
-func (r *deployedRun) inTasks(ctx context.Context, t *deployedTask) error {
+func (r *deployedRun) inTasks(ctx context.Context, t *deployedTask) (err error) {
+	var ending []string // tasks that AWS takes back
+	defer func() {
+		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpWithin)
+		defer cancel()
+		for _, arn := range ending {
+			_, awaitErr := r.tasks.AwaitStopped(cleaning, arn)
+			err = errors.Join(err, awaitErr)
+		}
+	}()
 	r.part = runPart{id: r.runID, left: r.flags.duration.duration()}
 	for unlucky := 0; ; {
 		err := r.inOneTask(ctx, t)
 		taken, ok := errors.AsType[*awsrun.StoppedError](err)
-		switch {
-		case !ok || !taken.Interrupted():
+		if !ok || !taken.Interrupted() {
 			return r.finishParts(ctx, err)
+		}
+		ending = append(ending, taken.Task.ARN)
+		switch {
 		case r.part.result == nil && len(r.parts) == 0:
 			if unlucky++; unlucky > unluckyMost {
 				return err
@@ -183,9 +194,10 @@ func (r *deployedRun) inOneTask(ctx context.Context, t *deployedTask) error {
 		return err
 	}
 	fmt.Fprintf(r.progress, "task %s\n", task.ID)
+	r.part.arn = task.ARN
 	r.onSpot = cmp.Or(task.Capacity, t.capacity) == spot
 	started := r.clock.Now()
-	err = r.inTask(ctx, task.ARN)
+	err = r.inTask(ctx)
 	r.machines.taskFor += r.clock.Now().Sub(started)
 	if r.part.result != nil {
 		r.machines.workersFor += time.Duration(orZero(r.part.result.Run.DurationSeconds) * float64(time.Second))
@@ -323,17 +335,22 @@ func (r *deployedRun) runVariables() map[string]string {
 }
 
 // inTask runs the benchmark in a task that was started, and leaves nothing of it.
-func (r *deployedRun) inTask(ctx context.Context, arn string) (err error) {
+func (r *deployedRun) inTask(ctx context.Context) (err error) {
+	arn := r.part.arn
 	var way *tunnel.Tunnel
 	cleaning, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	r.app.active.Store(&activeRun{kill: cancel, notes: r.progress})
 	defer r.app.active.Store(nil)
-	defer func() { err = errors.Join(err, r.leave(cleaning, arn, way)) }()
 	defer func() {
-		if taken := r.taken(cleaning, arn); err != nil && ctx.Err() == nil && taken != nil {
-			err = taken // whatever went wrong because of that
+		if err != nil && ctx.Err() == nil {
+			if taken := r.taken(cleaning, arn); taken != nil {
+				r.close(way) // it ends by itself, which is not waited for here
+				err = taken  // whatever went wrong because of that
+				return
+			}
 		}
+		err = errors.Join(err, r.leave(cleaning, arn, way))
 	}()
 	task, err := r.tasks.AwaitReady(ctx, arn, func(t *awsrun.Task) { fmt.Fprintf(r.progress, "task %s is %s\n", t.ID, t.Status) })
 	if err != nil {
@@ -357,7 +374,7 @@ func (r *deployedRun) inTask(ctx context.Context, arn string) (err error) {
 			return err
 		}
 	}
-	return r.follow(ctx, cleaning, arn, master, way)
+	return r.follow(ctx, cleaning, master, way)
 }
 
 // leave ends everything that the benchmark started.
@@ -370,17 +387,23 @@ func (r *deployedRun) leave(ctx context.Context, arn string, way *tunnel.Tunnel)
 	if err := r.tasks.Stop(stopping, arn, "the benchmark is over"); err != nil {
 		errs = append(errs, err)
 	}
-	if way != nil {
-		if err := way.Close(); err != nil {
-			r.app.warn("the session was not closed: %v", err)
-		}
-	}
+	r.close(way)
 	if len(errs) == 0 {
 		if _, err := r.tasks.AwaitStopped(ctx, arn); err != nil && ctx.Err() == nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// close closes the way to a master, which need not be there.
+func (r *deployedRun) close(way *tunnel.Tunnel) {
+	if way == nil {
+		return
+	}
+	if err := way.Close(); err != nil {
+		r.app.warn("the session was not closed: %v", err)
+	}
 }
 
 // openTunnel opens the way to the master's web UI; more, unless nil, hears what happens to it.
@@ -410,6 +433,8 @@ func (r *deployedRun) awaitWorkers(ctx context.Context, master *remoteMaster) er
 		status, err := master.Status(ctx)
 		if err == nil {
 			connected = present(status.Workers)
+		} else if taken := r.taken(ctx, r.part.arn); taken != nil {
+			return taken
 		}
 		elapsed := r.clock.Now().Sub(begun)
 		r.progress.Update(time.Now(), term.Frame{Line: fmt.Sprintf("[%s] workers=%d/%d", elapsed.Round(time.Second), connected, r.flags.workers)})
@@ -476,8 +501,8 @@ var errLost = errors.New("the connection to the master was lost")
 
 // follow shows the run until it is over and keeps its last result. When ctx ends the run is stopped;
 // what it measured is still read, as long as cleaning goes on.
-func (r *deployedRun) follow(ctx, cleaning context.Context, arn string, master *remoteMaster, way *tunnel.Tunnel) error {
-	err := r.poll(ctx, master, arn)
+func (r *deployedRun) follow(ctx, cleaning context.Context, master *remoteMaster, way *tunnel.Tunnel) error {
+	err := r.poll(ctx, master)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -487,14 +512,14 @@ func (r *deployedRun) follow(ctx, cleaning context.Context, arn string, master *
 		}
 		err = nil
 	case errors.Is(err, errLost):
-		err = r.whyLost(cleaning, arn, way, err)
+		err = r.whyLost(cleaning, way, err)
 	}
 	resultErr := r.final(cleaning, master)
 	if r.part.result == nil {
 		return errors.Join(err, fmt.Errorf("no statistics were collected: %w", resultErr))
 	}
 	if err == nil && !r.interrupted && r.endedEarly() {
-		if taken := r.taken(cleaning, arn); taken != nil {
+		if taken := r.taken(cleaning, r.part.arn); taken != nil {
 			return taken
 		}
 	}
@@ -508,6 +533,9 @@ func (r *deployedRun) endedEarly() bool {
 
 // taken is the error of a task that AWS takes back or has taken back; nil for every other one.
 func (d *deployment) taken(ctx context.Context, arn string) *awsrun.StoppedError {
+	if arn == "" {
+		return nil
+	}
 	task, err := d.tasks.Describe(ctx, arn)
 	if err != nil {
 		return nil // nobody can tell
@@ -556,8 +584,8 @@ func (r *deployedRun) interruptions() string {
 }
 
 // whyLost finds out whether the task is gone.
-func (r *deployedRun) whyLost(ctx context.Context, arn string, way *tunnel.Tunnel, err error) error {
-	task, describeErr := r.tasks.Describe(ctx, arn)
+func (r *deployedRun) whyLost(ctx context.Context, way *tunnel.Tunnel, err error) error {
+	task, describeErr := r.tasks.Describe(ctx, r.part.arn)
 	if describeErr == nil && (task.Stopped() || task.StopCode != "") {
 		return &awsrun.StoppedError{Task: *task}
 	}
@@ -612,7 +640,7 @@ func (r *deployedRun) keep(ctx context.Context, master *remoteMaster) error {
 
 // poll asks about the run until it is over. What goes on in another task is stopped when the time of the
 // whole run is up: it took that task a while to begin.
-func (r *deployedRun) poll(ctx context.Context, master *remoteMaster, arn string) error {
+func (r *deployedRun) poll(ctx context.Context, master *remoteMaster) error {
 	begun := r.clock.Now()
 	within := maxWait(r.part.left, r.flags.users, r.flags.spawnRate)
 	r.progress.Start(begun)
@@ -625,7 +653,7 @@ func (r *deployedRun) poll(ctx context.Context, master *remoteMaster, arn string
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil:
-			if taken := r.taken(ctx, arn); taken != nil {
+			if taken := r.taken(ctx, r.part.arn); taken != nil {
 				return taken
 			}
 			if misses++; misses >= missesMost {

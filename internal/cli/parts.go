@@ -53,9 +53,10 @@ func (m *remoteMaster) Statistics(ctx context.Context) (*statistics, error) {
 
 // runPart is one task's part of a benchmark.
 type runPart struct {
-	// id is the run's in that task: what the part leaves on the table is its own. left is how long it runs.
-	id   string
-	left time.Duration
+	// id is the run's in the task with that ARN: what the part leaves on the table is its own. left is how
+	// long it runs.
+	id, arn string
+	left    time.Duration
 	// result and statistics are the last that its master told; nil when it told nothing, or was not asked.
 	result     *report.Result
 	statistics *statistics
