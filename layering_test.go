@@ -17,11 +17,12 @@ const module = "github.com/zeroae/zae-limiter-go"
 // A trailing "/..." allows a whole subtree.
 var allowedImports = map[string][]string{
 	"cmd/zae-limiter":     {"internal/cli", "internal/tunnel"},
-	"limiter":             {"limiter/bucket"},
-	"limiter/bucket":      {},
-	"limiter/dynamostore": {"limiter", "limiter/bucket"},
-	"limiter/memstore":    {"limiter", "limiter/bucket"},
-	"limiter/storetest":   {"limiter", "limiter/bucket"},
+	"limiter":             {"limiter/bucket", "limiter/schedule"},
+	"limiter/bucket":      {"limiter/schedule"},
+	"limiter/dynamostore": {"limiter", "limiter/bucket", "limiter/schedule"},
+	"limiter/memstore":    {"limiter", "limiter/bucket", "limiter/schedule"},
+	"limiter/schedule":    {},
+	"limiter/storetest":   {"limiter", "limiter/bucket", "limiter/schedule"},
 	"loadtest":            {"loadtest/stats"},
 	"loadtest/stats":      {},
 	"dynamolocal":         {"dynamolocal/internal/..."},
@@ -83,7 +84,7 @@ var allowedImports = map[string][]string{
 
 // standardLibraryOnly lists the packages that must stay free of dependencies, so that importing
 // them links neither an SDK nor Starlark.
-var standardLibraryOnly = []string{"limiter", "limiter/bucket", "limiter/memstore", "loadtest", "loadtest/stats"}
+var standardLibraryOnly = []string{"limiter", "limiter/bucket", "limiter/memstore", "limiter/schedule", "loadtest", "loadtest/stats"}
 
 type goPackage struct {
 	ImportPath string

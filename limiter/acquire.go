@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"time"
-
-	"github.com/zeroae/zae-limiter-go/limiter/bucket"
 )
 
 // acquire is one acquire under way. It is part of the Lease that it becomes, so that the common case
@@ -30,9 +28,11 @@ type part struct {
 	in      ConsumeInput
 	out     ConsumeOutput
 	charged bool
-	trips   int
-	err     error
-	buffer  [3]LimitState // two limits and wcu
+	// bypassed: the demand was waived by an operator. It is counted, but not taken.
+	bypassed bool
+	trips    int
+	err      error
+	buffer   [3]LimitState // two limits and wcu
 }
 
 func (p *part) image() *Bucket { return &p.out.Image }
@@ -40,7 +40,7 @@ func (p *part) image() *Bucket { return &p.out.Image }
 func (a *acquire) aim(p *part, entity string, shard int) {
 	p.owner = a.l.owners.get(entity, a.req.Resource)
 	p.in = ConsumeInput{Key: BucketKey{entity, a.req.Resource, shard}, Charges: a.charges, Now: a.now}
-	p.charged, p.trips, p.err = false, 0, nil
+	p.charged, p.bypassed, p.trips, p.err = false, false, 0, nil
 	if p.out.Image.Limits == nil {
 		p.out.Image.Limits = p.buffer[:0]
 	}
@@ -81,7 +81,7 @@ func (a *acquire) run(ctx context.Context) error {
 		}
 	}
 	h := hint{-1, -1}
-	if !a.l.opts.DisableSpeculation {
+	if !a.l.opts.DisableSpeculation && !a.explicitlySoft() {
 		settled, err := a.fast(ctx, o, &h)
 		if settled || err != nil {
 			return err
@@ -133,8 +133,29 @@ func conflictPause(ctx context.Context, k int) error {
 	}
 }
 
-// consume sends the speculative write of a part, again when it met a transaction.
+// consume sends the speculative write of a part. Where a bypass was seen, the write that only counts goes
+// first; the other one follows when the bypass is over.
 func (a *acquire) consume(ctx context.Context, p *part) {
+	if p.in.Bypassed = p.owner.bypassSeen(); p.in.Bypassed {
+		a.consumeOnce(ctx, p)
+		image := p.image()
+		if p.err != nil || p.charged || p.out.Outcome == Conflict || !image.Exists || image.HasBypass || image.Disabled {
+			p.bypassed = p.charged
+			return
+		}
+		p.owner.seeBypass(false)
+		p.in.Bypassed = false
+	}
+	a.consumeOnce(ctx, p)
+	if p.charged && p.image().bypassed(a.now) {
+		p.owner.seeBypass(true)
+		p.bypassed = true
+		a.waive(ctx, p)
+	}
+}
+
+// consumeOnce sends one speculative write, again when it met a transaction.
+func (a *acquire) consumeOnce(ctx context.Context, p *part) {
 	for k := 0; ; k++ {
 		p.trips++
 		p.err = a.l.store.Consume(ctx, &p.in, &p.out)
@@ -149,9 +170,38 @@ func (a *acquire) consume(ctx context.Context, p *part) {
 		}
 	}
 	p.charged = p.out.Outcome == Done
-	if p.out.Outcome != Conflict && p.image().Exists {
-		p.owner.learn(p.image())
-		a.l.remember(p.owner, p.in.Key.Shard, p.image(), a.now)
+	if p.out.Outcome == Conflict || !p.image().Exists {
+		return
+	}
+	p.owner.learn(p.image())
+	if !p.charged {
+		if p.err = a.readable(p.image()); p.err != nil {
+			return
+		}
+	}
+	a.l.remember(p.owner, p.in.Key.Shard, p.image(), a.now)
+}
+
+// waive gives back what was taken from a bucket that turned out to be bypassed; it stays counted.
+func (a *acquire) waive(ctx context.Context, p *part) {
+	p.trips++
+	in := AdjustInput{Key: p.in.Key, Only: AdjustTokens}
+	image := p.image()
+	for _, c := range a.charges {
+		if c.Amount > 0 {
+			in.Changes = append(in.Changes, Change{Limit: c.Limit, Delta: -c.Amount})
+			if limit := image.Limit(c.Limit); limit != nil {
+				limit.Tokens += c.Amount
+			}
+		}
+	}
+	if len(in.Changes) == 0 {
+		return
+	}
+	clean, cancel := cleanupContext(ctx)
+	defer cancel()
+	if _, err := a.sendAdjust(clean, &in); err != nil {
+		a.l.logger.Error("compensation failed", "entity", p.in.Key.EntityID, "resource", p.in.Key.Resource, "shard", p.in.Key.Shard, "error", err)
 	}
 }
 
@@ -172,10 +222,10 @@ func (a *acquire) statuses(into []LimitStatus, p *part) ([]LimitStatus, bool) {
 	image := p.image()
 	for _, c := range a.charges {
 		limit := *image.Limit(c.Limit)
-		if p.charged {
+		if p.charged && !p.bypassed {
 			limit.Tokens += c.Amount
 		}
-		status := evaluate(&p.in.Key, &limit, image.RF, image.Shards(), c.Amount, a.now)
+		status := judge(&p.in.Key, c.Limit, a.l.known(image, &limit, a.now).Restored(a.now), c.Amount, a.now)
 		short = short || status.Exceeded
 		into = append(into, status)
 	}
@@ -183,18 +233,55 @@ func (a *acquire) statuses(into []LimitStatus, p *part) ([]LimitStatus, bool) {
 }
 
 // short is the refill test without the statuses: would a refill to now not satisfy the request?
-func short(image *Bucket, charges []Charge, now int64) bool {
-	shards := int64(image.Shards())
+func (l *Limiter) short(image *Bucket, charges []Charge, now int64) bool {
 	for i := range charges {
-		limit := image.Limit(charges[i].Limit)
-		state := bucket.State{Tokens: limit.Tokens, RF: image.RF, Capacity: limit.Capacity, Refill: limit.Refill, Period: limit.Period, Shards: shards}
-		if state.At(now).Tokens < charges[i].Amount {
+		state := l.known(image, image.Limit(charges[i].Limit), now).Restored(now)
+		if !state.Soft && !state.Bypass && state.At(now).Tokens < charges[i].Amount {
 			return true
 		}
 	}
 	return false
 }
 
-func unsupported(f Features, key *BucketKey) error {
-	return &UnsupportedFeatureError{Feature: f.String(), Where: "bucket " + key.EntityID + "/" + key.Resource}
+// stampExpired says whether a stamp of the image, or of a declared limit on it, has passed.
+func (a *acquire) stampExpired(image *Bucket) bool {
+	if image.HasBypass && image.Bypass <= a.now {
+		return true
+	}
+	for i := range a.charges {
+		if limit := image.Limit(a.charges[i].Limit); limit != nil && limit.Has&FieldSoft != 0 && !limit.softAt(a.now) {
+			return true
+		}
+	}
+	return false
+}
+
+// explicitlyHard says whether a part was admitted by a stamp although the request brought limits that are
+// not soft.
+func (a *acquire) explicitlyHard(p *part) bool {
+	if len(a.req.Limits) == 0 {
+		return false
+	}
+	image := p.image()
+	if p.bypassed {
+		return true
+	}
+	for _, c := range a.charges {
+		limit := image.Limit(c.Limit)
+		if limit != nil && limit.softAt(a.now) && limit.Tokens < 0 && c.Amount > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// explicitlySoft says whether a declared limit is soft by a limit that the request brought: no stamp says
+// so, and only the slow path knows.
+func (a *acquire) explicitlySoft() bool {
+	for _, c := range a.charges {
+		if limit := findLimit(a.req.Limits, c.Limit); limit != nil && limit.Soft {
+			return true
+		}
+	}
+	return false
 }

@@ -17,7 +17,9 @@ type Availability struct {
 	Available Amounts // whole tokens; may be negative
 	// Wait is the longest wait until each needed amount is there; it ignores capacity, so more than
 	// fits gives a finite wait that never suffices.
-	Wait      time.Duration
+	Wait time.Duration
+	// Bypassed says that an operator waives the limits: nothing is exceeded.
+	Bypassed  bool
 	CheckedAt time.Time
 }
 
@@ -49,13 +51,11 @@ func (l *Limiter) CheckAvailability(ctx context.Context, entityID, resource stri
 	if l.admin == nil {
 		return none, ErrNoAdmin
 	}
-	if len(limits) == 0 {
-		r, err := l.resolve(ctx, entityID, resource, false)
-		if err != nil {
-			return none, err
-		}
-		limits = r.limits
+	r, bypassed, err := l.resolve(ctx, entityID, resource, limits, false)
+	if err != nil {
+		return none, err
 	}
+	limits = r.limits
 	for name, n := range needed {
 		if findLimit(limits, name) == nil || n < 0 || n > maxTokens {
 			return none, invalid("needed", name, "is not a limit here, or its amount is out of range")
@@ -66,57 +66,74 @@ func (l *Limiter) CheckAvailability(ctx context.Context, entityID, resource stri
 		return none, l.unavailable(entityID, resource, err)
 	}
 	now := l.now()
-	out := Availability{Available: Amounts{}, CheckedAt: now}
+	out := Availability{Available: Amounts{}, Bypassed: bypassed, CheckedAt: now}
 	sorted := slices.SortedFunc(slices.Values(limits), func(a, b Limit) int { return strings.Compare(a.Name, b.Name) })
-	for _, limit := range sorted {
-		status, err := sumShards(entityID, resource, limit, shards, needed[limit.Name], now.UnixMilli())
+	for i := range sorted {
+		status, err := l.sumShards(&BucketKey{EntityID: entityID, Resource: resource}, &sorted[i], shards, needed[sorted[i].Name], now.UnixMilli())
 		if err != nil {
-			return none, err
+			return none, l.unavailable(entityID, resource, err)
+		}
+		if bypassed {
+			status.Exceeded, status.RetryAfter = false, 0
 		}
 		out.Statuses = append(out.Statuses, status)
-		out.Available[limit.Name] = status.Available
+		out.Available[status.Limit.Name] = status.Available
 		out.Wait = max(out.Wait, status.RetryAfter)
 	}
 	return out, nil
 }
 
-// sumShards adds up one limit over the shards that have it. Each shard is refilled by its own share;
-// the sum is capped at the capacity and waits by the undivided rate.
-func sumShards(entityID, resource string, limit Limit, shards []Bucket, need, now int64) (LimitStatus, error) {
-	status := LimitStatus{EntityID: entityID, Resource: resource, Limit: limit, Available: limit.Capacity, Requested: need}
-	sum, found := int64(0), false
-	whole := bucket.State{Capacity: limit.Capacity * 1000, Refill: limit.RefillAmount * 1000, Period: limit.RefillPeriod.Milliseconds(), Shards: 1}
+// sumShards adds up one limit over the shards that have it, as the next acquire would find them. The sum is
+// capped at the capacity in force and what was topped up, and waits by the undivided rate.
+func (l *Limiter) sumShards(key *BucketKey, limit *Limit, shards []Bucket, need, now int64) (LimitStatus, error) {
+	status := LimitStatus{EntityID: key.EntityID, Resource: key.Resource, Limit: *limit, Requested: need}
+	config, err := l.arithmetic(limit)
+	if err != nil {
+		return status, err
+	}
+	whole := config.New(now, 1)
+	whole.Window.HasStart = false
+	sum, topUps, found := int64(0), int64(0), false
 	for i := range shards {
 		b := &shards[i]
-		if b.Features != 0 {
-			return status, unsupported(b.Features, &BucketKey{EntityID: entityID, Resource: resource})
-		}
 		s := b.Limit(limit.Name)
 		if s == nil || !s.Complete() || !b.HasRF {
 			continue
 		}
-		state := bucket.State{Tokens: s.Tokens, RF: b.RF, Capacity: s.Capacity, Refill: s.Refill, Period: s.Period, Shards: int64(b.Shards())}
-		sum += state.At(now).Tokens
+		state, err := l.configured(b, s, limit, now)
+		if err != nil {
+			return status, err
+		}
 		if !found {
 			found = true
 			whole.Capacity, whole.Refill, whole.Period = s.Capacity, s.Refill, s.Period
 		}
+		sum += state.Readable(now)
+		if state.Quota() && state.Current(now) {
+			topUps += state.TopUp
+		}
+		if win := state.Window; win.HasStart && (!whole.Window.HasStart || win.Start > whole.Window.Start) {
+			whole.Window = win
+		}
 	}
+	ceiling := bucket.FloorTokens(whole.Params(now).Capacity)
+	status.Available = ceiling
 	if found {
-		status.Available = min(bucket.FloorTokens(sum), bucket.FloorTokens(whole.Capacity))
+		status.Available = min(sum, ceiling+bucket.FloorTokens(topUps))
 	}
-	if need > status.Available {
+	if status.ResetsAt = resetsAt(&whole, now); need > status.Available && !limit.Soft {
 		status.Exceeded = true
 		// The deficit is in whole tokens, as for peers: what was said to be available is all that counts.
-		status.RetryAfter = millisDuration(whole.Wait(bucket.Millis(need - status.Available)))
+		whole.Tokens = bucket.Millis(status.Available)
+		status.RetryAfter = millisDuration(whole.Wait(bucket.Millis(need-status.Available), now))
 	}
 	return status, nil
 }
 
 // resolve finds the limits of an entity and resource, from the cache where it can, with one read for
-// all levels that are missing. With fresh it reads every level, consistently: a stale answer would be
-// pushed into buckets.
-func (l *Limiter) resolve(ctx context.Context, entityID, resource string, fresh bool) (resolved, error) {
+// all levels that are missing. Explicit limits beat the levels. With fresh it reads every level,
+// consistently: a stale answer would be pushed into buckets. bypassed is what the flags say.
+func (l *Limiter) resolve(ctx context.Context, entityID, resource string, explicit []Limit, fresh bool) (r resolved, bypassed bool, err error) {
 	keys := [3]ConfigKey{{entityID, resource}, {entityID, DefaultResource}, {"", resource}}
 	var levels levels
 	var found [4]Config
@@ -137,7 +154,7 @@ func (l *Limiter) resolve(ctx context.Context, entityID, resource string, fresh 
 		}
 		var out ReadOutput
 		if err := l.store.Read(ctx, &in, &out); err != nil {
-			return resolved{}, l.unavailable(entityID, resource, err)
+			return r, false, l.unavailable(entityID, resource, err)
 		}
 		if missing[0] || missing[1] {
 			found[0], found[1] = out.Entities[0].Own, out.Entities[0].Default
@@ -153,7 +170,10 @@ func (l *Limiter) resolve(ctx context.Context, entityID, resource string, fresh 
 			l.configs.putSystem(found[3], now)
 		}
 	}
-	return levels.limits(nil, entityID, resource)
+	bypassed, _ = levels.enforced(entityID, resource) // a closed resource has its limits, too
+	r, err = levels.limits(explicit, entityID, resource)
+	r.at = now
+	return r, bypassed, err
 }
 
 func (l *Limiter) unavailable(entityID, resource string, err error) error {

@@ -79,7 +79,7 @@ func newWorld(t testing.TB, limits ...limiter.Limit) *world {
 	w.faults = faults{AdminStore: w.Store, Store: w.Store}
 	w.l = w.process(limiter.Options{RejectionCacheTTL: -1})
 	if len(limits) > 0 {
-		w.must(w.l.SetResourceDefaults(t.Context(), "r", limits))
+		w.must(w.l.Admin().SetResourceDefaults(t.Context(), "r", limits))
 	}
 	return w
 }
@@ -186,9 +186,9 @@ func TestDisabledResources(t *testing.T) {
 
 func family(t testing.TB) *world {
 	w := newWorld(t, limiter.PerMinute("rpm", 100))
-	_, err := w.l.CreateEntity(t.Context(), limiter.Entity{ID: "org"})
+	_, err := w.l.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "org"})
 	w.must(err)
-	_, err = w.l.CreateEntity(t.Context(), limiter.Entity{ID: "child", ParentID: "org", Cascade: true})
+	_, err = w.l.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "child", ParentID: "org", Cascade: true})
 	w.must(err)
 	return w
 }
@@ -214,7 +214,7 @@ func TestCascadePolicyOverridesTheEntity(t *testing.T) {
 
 func TestAMovedChildChargesItsNewParent(t *testing.T) {
 	w := family(t)
-	_, err := w.l.CreateEntity(t.Context(), limiter.Entity{ID: "new"})
+	_, err := w.l.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "new"})
 	w.must(err)
 	w.admit("child", 1)
 	w.admit("new", 1)
@@ -223,35 +223,6 @@ func TestAMovedChildChargesItsNewParent(t *testing.T) {
 	w.tokens("org", 99_000)
 	w.tokens("new", 98_000)
 	w.tokens("child", 98_000)
-}
-
-func TestUnsupportedFeaturesAreNamedAndNotCharged(t *testing.T) {
-	for feature, name := range map[limiter.Features]string{
-		limiter.FeatureSchedule: "schedules", limiter.FeatureQuota: "quotas", limiter.FeatureSessionQuota: "session quotas",
-		limiter.FeatureSoft: "soft limits", limiter.FeatureBypass: "bypass",
-	} {
-		t.Run(name+" on a bucket", func(t *testing.T) {
-			w := newWorld(t, limiter.PerMinute("rpm", 10))
-			w.admit("u", 1)
-			w.edit("u", 0, func(b *limiter.Bucket) { b.Features = feature; b.Limit("rpm").Features = feature })
-			_, err := w.acquire("u", 1)
-			if e := wantError[*limiter.UnsupportedFeatureError](t, err); e.Feature != name {
-				t.Errorf("named %s", e.Feature)
-			}
-			w.tokens("u", 9_000)
-		})
-		t.Run(name+" in a config", func(t *testing.T) {
-			w := newWorld(t, limiter.PerMinute("rpm", 10))
-			w.PutConfigItem(limiter.ConfigKey{EntityID: "u", Resource: "r"}, limiter.Config{Features: feature})
-			_, err := w.acquire("u", 1)
-			if e := wantError[*limiter.UnsupportedFeatureError](t, err); e.Feature != name {
-				t.Errorf("named %s", e.Feature)
-			}
-			if w.bucket("u", 0).Exists {
-				t.Error("a bucket was created")
-			}
-		})
-	}
 }
 
 func TestOnUnavailable(t *testing.T) {
@@ -273,7 +244,7 @@ func TestOnUnavailable(t *testing.T) {
 
 	// The mode comes from the system defaults, and the last one seen holds while they cannot be read.
 	w.faults.before = nil
-	w.must(w.l.SetSystemDefaults(t.Context(), nil, limiter.Allow))
+	w.must(w.l.Admin().SetSystemDefaults(t.Context(), nil, limiter.Allow))
 	lease = w.admit("u", 1)
 	w.must(lease.Adjust(limiter.Amounts{"rpm": 1}))
 	w.faults.before = func(string) error { return broken }
@@ -412,7 +383,7 @@ func TestRejectionsFromMemory(t *testing.T) {
 
 func TestAShortParentRejectsFromMemory(t *testing.T) {
 	w := family(t)
-	w.must(w.l.SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
+	w.must(w.l.Admin().SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
 	w.l = w.process(limiter.Options{})
 	w.admit("child", 100)
 	w.faults.before = func(call string) error { return errors.New("no request expected: " + call) }
@@ -470,7 +441,7 @@ func TestConfigCacheExpiresAfterAMinuteAndKnowsAbsence(t *testing.T) {
 	}
 	available()
 	other := w.process(limiter.Options{})
-	w.must(other.SetLimits(t.Context(), "u", "r", []limiter.Limit{limiter.PerMinute("rpm", 7)}))
+	w.must(other.Admin().SetLimits(t.Context(), "u", "r", []limiter.Limit{limiter.PerMinute("rpm", 7)}))
 	reads = 0
 	w.clock.Add(59_999)
 	if got := available(); got != 100 || reads != 0 {
@@ -480,7 +451,7 @@ func TestConfigCacheExpiresAfterAMinuteAndKnowsAbsence(t *testing.T) {
 	if got := available(); got != 7 || reads != 1 {
 		t.Errorf("after the minute: %d after %d reads", got, reads)
 	}
-	w.must(w.l.SetLimits(t.Context(), "u", "r", []limiter.Limit{limiter.PerMinute("rpm", 8)}))
+	w.must(w.l.Admin().SetLimits(t.Context(), "u", "r", []limiter.Limit{limiter.PerMinute("rpm", 8)}))
 	if got := available(); got != 8 {
 		t.Errorf("after its own write: %d", got)
 	}
@@ -493,7 +464,7 @@ func TestLeaseBalanceGrowsWithTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := l.SetResourceDefaults(t.Context(), "r", []limiter.Limit{limiter.PerSecond("rps", 10)}); err != nil {
+		if err := l.Admin().SetResourceDefaults(t.Context(), "r", []limiter.Limit{limiter.PerSecond("rps", 10)}); err != nil {
 			t.Fatal(err)
 		}
 		err = l.Do(t.Context(), limiter.Request{EntityID: "u", Resource: "r", Consume: limiter.Amounts{"rps": 10}}, func(_ context.Context, lease *limiter.Lease) error {

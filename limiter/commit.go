@@ -4,13 +4,22 @@ import "context"
 
 // commit writes the plans, all or none. Not done and no error means: read and plan again.
 func (a *acquire) commit(ctx context.Context, plans []plan) (done bool, err error) {
+	for i := range plans {
+		if err := a.freeze(ctx, plans[i].lagging, plans[i].write.ShardCount); err != nil {
+			return false, err
+		}
+	}
 	var buffer [2]Write
 	writes := buffer[:0]
-	var index [2]int // of the plan behind each write
+	index := make([]int, 0, 2) // of the plan behind each write
 	for i := range plans {
 		if !plans[i].idle {
-			index[len(writes)] = i
+			index = append(index, i)
 			writes = append(writes, plans[i].write)
+		}
+		for _, move := range plans[i].moves {
+			index = append(index, i)
+			writes = append(writes, move)
 		}
 	}
 	if len(writes) > 0 {
@@ -19,12 +28,12 @@ func (a *acquire) commit(ctx context.Context, plans []plan) (done bool, err erro
 		case err != nil:
 			return false, err
 		case out.Outcome == Refused:
-			writes, ok := a.retry(plans, index[:len(writes)], &out)
+			again, ok := a.retry(plans, writes, index, &out)
 			if !ok {
 				return false, nil
 			}
-			if len(writes) > 0 {
-				if err := a.send(ctx, writes, &out); err != nil {
+			if len(again) > 0 {
+				if err := a.send(ctx, again, &out); err != nil {
 					return false, err
 				}
 				if out.Outcome != Done {
@@ -35,9 +44,16 @@ func (a *acquire) commit(ctx context.Context, plans []plan) (done bool, err erro
 	}
 	for i := range plans {
 		p := plans[i].part
-		p.charged = true
+		p.charged, p.bypassed = true, plans[i].bypassed
+		if p.bypassed {
+			p.owner.seeBypass(true)
+		}
 		p.owner.learnShards(p.image().Shards())
 		a.l.remember(p.owner, p.in.Key.Shard, p.image(), a.now)
+	}
+	for i := range plans {
+		a.openElsewhere(ctx, &plans[i])
+		a.settle(ctx, &plans[i])
 	}
 	return true, nil
 }
@@ -64,25 +80,30 @@ func (a *acquire) send(ctx context.Context, writes []Write, out *WriteOutput) er
 // retry shapes W3 after a lost W1 or W2: consumption alone, on whatever the winner left, without reading
 // again. Writes that did not fail themselves are sent as they were. False means that only a new
 // plan helps: the item is gone, or is not what the plan took it for.
-func (a *acquire) retry(plans []plan, index []int, out *WriteOutput) (writes []Write, ok bool) {
+func (a *acquire) retry(plans []plan, sent []Write, index []int, out *WriteOutput) (writes []Write, ok bool) {
 	consumes := false
 	for at, i := range index {
-		p, result := &plans[i], &out.Results[at]
+		p, result, failed := &plans[i], &out.Results[at], &sent[at]
 		switch {
 		case result.OwnerFailed:
 			return nil, false
 		case !result.Failed:
-			writes = append(writes, p.write)
-		case p.write.Kind == WriteRetry || p.write.Kind == WriteRebuild || p.write.Kind == WriteClaim || p.seeds:
+			writes = append(writes, *failed)
+		case failed.Kind != WriteCreate && failed.Kind != WriteRefill || p.seeds || len(p.moves) > 0:
 			return nil, false
 		case !a.winnerLeft(p, &result.Image):
 			return nil, false
 		default:
-			w := Write{Kind: WriteRetry, Key: p.write.Key}
-			for _, limit := range p.write.Limits {
-				if limit.Consumed > 0 {
-					w.Limits = append(w.Limits, LimitWrite{Name: limit.Name, Consumed: limit.Consumed})
+			w := Write{Kind: WriteRetry, Key: failed.Key}
+			for _, limit := range failed.Limits {
+				if limit.Consumed == 0 {
+					continue
 				}
+				again := LimitWrite{Name: limit.Name, Consumed: limit.Consumed, Free: limit.Free, Edge: limit.Edge}
+				if granted := FieldGrants | FieldWindowApplied; failed.Kind == WriteRefill && limit.Set&granted == granted {
+					again.Set, again.Extra.WindowApplied = FieldWindowApplied, limit.Extra.WindowApplied
+				}
+				w.Limits = append(w.Limits, again)
 			}
 			if len(w.Limits) > 0 {
 				writes = append(writes, w)
@@ -101,10 +122,14 @@ func (a *acquire) retry(plans []plan, index []int, out *WriteOutput) (writes []W
 }
 
 // winnerLeft says whether the image that refused a write can carry the consumption alone, and makes it
-// the part's: what the lease works with is what the winner left, less the consumption.
+// the part's: what the lease works with is what the winner left, less the consumption. A waived demand, and
+// a bucket on which something waits for a slow pass, are planned again.
 func (a *acquire) winnerLeft(p *plan, image *Bucket) bool {
 	w := &p.write
-	if !image.Exists || !image.HasRF || image.Features != 0 {
+	if !image.Exists || !image.HasRF || p.bypassed || image.HasBypass || image.Disabled {
+		return false
+	}
+	if image.HasVU && image.VU <= w.Now && (image.VU != 0 || scheduled(image)) {
 		return false
 	}
 	if w.Owner.Found && image.PInc != "" && (image.PInc != w.Owner.Incarnation() || image.PGen > w.Owner.Generation) {

@@ -5,7 +5,7 @@
 // used whole. A request declares what it takes of which limits, all or nothing:
 //
 //	l, err := limiter.New(store, limiter.Options{})
-//	err = l.SetResourceDefaults(ctx, "gpt-4", []limiter.Limit{
+//	err = l.Admin().SetResourceDefaults(ctx, "gpt-4", []limiter.Limit{
 //		limiter.PerMinute("rpm", 60), limiter.PerMinute("tpm", 100_000).WithBurst(150_000),
 //	})
 //	err = l.Do(ctx, limiter.Request{EntityID: "user-1", Resource: "gpt-4", Consume: limiter.Amounts{"rpm": 1, "tpm": 500}},

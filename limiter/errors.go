@@ -3,7 +3,6 @@ package limiter
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
 var (
@@ -11,6 +10,8 @@ var (
 	ErrAccessDenied = errors.New("limiter: access denied")
 	// ErrEntityExists is wrapped by CreateEntity when the id is taken.
 	ErrEntityExists = errors.New("limiter: entity exists")
+	// ErrEntityNotFound is wrapped by SetParent when the entity or the parent does not exist.
+	ErrEntityNotFound = errors.New("limiter: entity not found")
 	// ErrLeaseEnded is returned by the methods of a lease after Close or Rollback.
 	ErrLeaseEnded = errors.New("limiter: lease has ended")
 	// errConflict ends the retries of a write that kept meeting transactions.
@@ -47,23 +48,12 @@ func (e *DisabledError) Error() string {
 // UnsupportedFeatureError says that an item or config uses a feature of the wire format that this
 // library does not implement. The request was not charged.
 type UnsupportedFeatureError struct {
-	Feature string // schedules, quotas, session quotas, soft limits, bypass; more than one joined by ", "
+	Feature string
 	Where   string // what uses it
 }
 
 func (e *UnsupportedFeatureError) Error() string {
 	return fmt.Sprintf("limiter: %s of %s: not supported", e.Feature, e.Where)
-}
-
-// String names the features, joined by ", ".
-func (f Features) String() string {
-	var names []string
-	for i, name := range [...]string{"schedules", "quotas", "session quotas", "soft limits", "bypass"} {
-		if f&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	return strings.Join(names, ", ")
 }
 
 // UnavailableError says that the store could not answer. It wraps the cause.
@@ -91,16 +81,16 @@ func (e *PermissionError) Error() string {
 
 func (e *PermissionError) Unwrap() error { return e.Err }
 
-// SyncIncompleteError says that limits were stored but not pushed to all existing buckets. The rest
-// keep their old parameters until the call is repeated.
-type SyncIncompleteError struct {
-	EntityID, Resource string
-	Synced             int // buckets that have the new parameters
+// FanoutIncompleteError says that a change was stored but did not reach all buckets that exist. The others
+// keep what they had until the call is repeated.
+type FanoutIncompleteError struct {
+	EntityID, Resource string // the level that changed
+	Stamped            int    // buckets that follow it
 	Err                error
 }
 
-func (e *SyncIncompleteError) Error() string {
-	return fmt.Sprintf("limits of %s/%s stored, but only %d buckets synchronised: %v", e.EntityID, e.Resource, e.Synced, e.Err)
+func (e *FanoutIncompleteError) Error() string {
+	return fmt.Sprintf("%s stored, but only %d buckets follow (repeat the call to finish): %v", ConfigKey{e.EntityID, e.Resource}, e.Stamped, e.Err)
 }
 
-func (e *SyncIncompleteError) Unwrap() error { return e.Err }
+func (e *FanoutIncompleteError) Unwrap() error { return e.Err }

@@ -17,7 +17,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	if err := l.SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 2)}, limiter.Block); err != nil {
+	if err := l.Admin().SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 2)}, limiter.Block); err != nil {
 		panic(err)
 	}
 	request := limiter.Request{EntityID: "user-1", Resource: "gpt-4", Consume: limiter.Amounts{"rpm": 1}}
@@ -42,7 +42,7 @@ func ExampleLease_Adjust() {
 	if err != nil {
 		panic(err)
 	}
-	if err := l.SetResourceDefaults(ctx, "gpt-4", []limiter.Limit{limiter.PerMinute("tpm", 1000)}); err != nil {
+	if err := l.Admin().SetResourceDefaults(ctx, "gpt-4", []limiter.Limit{limiter.PerMinute("tpm", 1000)}); err != nil {
 		panic(err)
 	}
 	// The cost of a call is known only afterwards: take an estimate, correct it, go into debt if need be.

@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/zeroae/zae-limiter-go/limiter/bucket"
 )
 
 // contendedWait is what a contended rejection tells the caller to wait.
@@ -23,10 +21,21 @@ type LimitStatus struct {
 	Requested  int64
 	Exceeded   bool
 	RetryAfter time.Duration // whole milliseconds; 0 when not exceeded
+	// ResetsAt is when a quota comes back whole, Unix ms: the next edge of its schedule, or the end of the
+	// window that runs. 0: not a quota, or unknown.
+	ResetsAt int64
 }
 
-// Deficit is how many tokens are missing, 0 if none.
-func (s LimitStatus) Deficit() int64 { return max(0, s.Requested-s.Available) }
+// Deficit is how many tokens are missing, 0 if none. A soft limit misses nothing.
+func (s LimitStatus) Deficit() int64 {
+	if s.Limit.Soft {
+		return 0
+	}
+	return max(0, s.Requested-s.Available)
+}
+
+// Overdrawn says that a soft limit is in debt.
+func (s LimitStatus) Overdrawn() bool { return s.Limit.Soft && s.Available < 0 }
 
 // ExceededError is a refused acquire: a 429. Nothing is left charged.
 type ExceededError struct {
@@ -98,19 +107,29 @@ type exceededJSON struct {
 	Limits            []limitStatusJSON `json:"limits"`
 }
 
+// limitStatusJSON has either the refill or the time of the next reset.
 type limitStatusJSON struct {
-	EntityID            string      `json:"entity_id"`
-	Resource            string      `json:"resource"`
-	LimitName           string      `json:"limit_name"`
-	Kind                string      `json:"kind"`
-	Capacity            int64       `json:"capacity"`
-	RefillAmount        int64       `json:"refill_amount"`
-	RefillPeriodSeconds int64       `json:"refill_period_seconds"`
-	Available           int64       `json:"available"`
-	Requested           int64       `json:"requested"`
-	Exceeded            bool        `json:"exceeded"`
-	RetryAfterSeconds   pythonFloat `json:"retry_after_seconds"`
-	Soft                bool        `json:"soft"`
+	EntityID  string `json:"entity_id"`
+	Resource  string `json:"resource"`
+	LimitName string `json:"limit_name"`
+	Kind      string `json:"kind"`
+	Capacity  int64  `json:"capacity"`
+	*refillJSON
+	*resetJSON
+	Available         int64       `json:"available"`
+	Requested         int64       `json:"requested"`
+	Exceeded          bool        `json:"exceeded"`
+	RetryAfterSeconds pythonFloat `json:"retry_after_seconds"`
+	Soft              bool        `json:"soft"`
+}
+
+type refillJSON struct {
+	RefillAmount        int64 `json:"refill_amount"`
+	RefillPeriodSeconds int64 `json:"refill_period_seconds"`
+}
+
+type resetJSON struct {
+	ResetsAtMS *int64 `json:"resets_at_ms"`
 }
 
 // MarshalJSON gives the body that a service would answer with, equal to the Python client's.
@@ -126,13 +145,20 @@ func (e *ExceededError) MarshalJSON() ([]byte, error) {
 		Limits:       make([]limitStatusJSON, len(e.Statuses)),
 	}
 	for i, s := range e.Statuses {
-		body.Limits[i] = limitStatusJSON{
+		limit := limitStatusJSON{
 			EntityID: s.EntityID, Resource: s.Resource, LimitName: s.Limit.Name, Kind: "rate",
-			Capacity: s.Limit.Capacity, RefillAmount: s.Limit.RefillAmount,
-			RefillPeriodSeconds: int64(s.Limit.RefillPeriod / time.Second),
-			Available:           s.Available, Requested: s.Requested, Exceeded: s.Exceeded,
-			RetryAfterSeconds: pythonFloat(seconds(s.RetryAfter)),
+			Capacity: s.Limit.Capacity, Available: s.Available, Requested: s.Requested, Exceeded: s.Exceeded,
+			RetryAfterSeconds: pythonFloat(seconds(s.RetryAfter)), Soft: s.Limit.Soft,
 		}
+		if s.Limit.Quota() {
+			limit.Kind, limit.resetJSON = "quota", &resetJSON{}
+			if at := s.ResetsAt; at != 0 {
+				limit.ResetsAtMS = &at
+			}
+		} else {
+			limit.refillJSON = &refillJSON{s.Limit.RefillAmount, int64(s.Limit.RefillPeriod / time.Second)}
+		}
+		body.Limits[i] = limit
 	}
 	return json.Marshal(body)
 }
@@ -156,19 +182,6 @@ func millisDuration(ms int64) time.Duration {
 	return time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 }
 
-// evaluate judges one declared limit of a bucket image at now.
-func evaluate(key *BucketKey, limit *LimitState, rf int64, shards int, amount, now int64) LimitStatus {
-	state := bucket.State{Tokens: limit.Tokens, RF: rf, Capacity: limit.Capacity, Refill: limit.Refill, Period: limit.Period, Shards: int64(shards)}
-	need := amount / 1000
-	after, ok, wait := state.TryConsume(need, now)
-	status := LimitStatus{
-		EntityID: key.EntityID, Resource: key.Resource,
-		Limit:     limitOf(limit.Name, bucket.PerShard(limit.Capacity, limit.Refill, limit.Period, int64(shards))),
-		Requested: need, Exceeded: !ok, RetryAfter: millisDuration(wait),
-	}
-	if ok {
-		after.Tokens += amount
-	}
-	status.Available = bucket.FloorTokens(after.Tokens)
-	return status
+func secondsDuration(s int64) time.Duration {
+	return time.Duration(min(s, math.MaxInt64/int64(time.Second))) * time.Second
 }

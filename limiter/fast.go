@@ -57,11 +57,7 @@ func (a *acquire) giveBack(ctx context.Context) {
 
 func (a *acquire) childCharged(ctx context.Context, known string, h *hint) (bool, error) {
 	image := a.child.image()
-	if image.Features != 0 {
-		a.giveBack(ctx)
-		return false, unsupported(image.Features, &a.child.in.Key)
-	}
-	if !a.complete(image) {
+	if !a.complete(image) || a.explicitlyHard(&a.child) {
 		a.giveBack(ctx)
 		return false, nil
 	}
@@ -100,12 +96,7 @@ func (a *acquire) childCharged(ctx context.Context, known string, h *hint) (bool
 }
 
 func (a *acquire) parentCharged(ctx context.Context) (bool, error) {
-	image := a.parent.image()
-	if image.Features != 0 {
-		a.giveBack(ctx)
-		return false, unsupported(image.Features, &a.parent.in.Key)
-	}
-	if !a.complete(image) {
+	if !a.complete(a.parent.image()) || a.explicitlyHard(a.parent) {
 		a.giveBack(ctx)
 		return false, nil
 	}
@@ -118,8 +109,7 @@ type refusal uint8
 const (
 	refusedMissing  refusal = iota // no item
 	refusedDisabled                // stamped by an operator
-	refusedFeature                 // uses what this library does not support
-	refusedSlow                    // contention, vu passed, or a declared limit is not on the item
+	refusedSlow                    // contention, vu or a stamp passed, or a declared limit is not on the item
 	refusedStamp                   // vu = 0 alone: a slow pass is asked for, and what was wanted is there
 	refusedWCU                     // the shard's writes are used up
 	refusedShort                   // anything else: a limit is short, or ttl has passed
@@ -134,9 +124,7 @@ func (a *acquire) classify(p *part) refusal {
 		return refusedMissing
 	case image.Disabled:
 		return refusedDisabled
-	case image.Features != 0:
-		return refusedFeature
-	case image.HasVU && image.VU != 0 && image.VU <= a.now, !image.HasRF, !a.complete(image), wcu == nil || !wcu.Complete():
+	case image.HasVU && image.VU <= a.now && (image.VU != 0 || scheduled(image)), a.stampExpired(image), !image.HasRF, !a.complete(image), wcu == nil || !wcu.Complete():
 		return refusedSlow
 	case wcu.Tokens < 1000:
 		return refusedWCU
@@ -167,10 +155,8 @@ func (a *acquire) childRefused(ctx context.Context, known string, h *hint) (bool
 	switch image := a.child.image(); a.classify(&a.child) {
 	case refusedDisabled:
 		return false, &DisabledError{EntityID: a.req.EntityID, Resource: a.req.Resource, Level: "bucket"}
-	case refusedFeature:
-		return false, unsupported(image.Features, &a.child.in.Key)
 	case refusedWCU:
-		if short(image, a.charges, a.now) {
+		if a.l.short(image, a.charges, a.now) {
 			return false, a.rejection(&a.child)
 		}
 		shard, err := a.spread(ctx, &a.child)
@@ -181,7 +167,7 @@ func (a *acquire) childRefused(ctx context.Context, known string, h *hint) (bool
 		if image.Shards() > 1 && !cascading {
 			return a.otherShards(ctx, h)
 		}
-		if short(image, a.charges, a.now) {
+		if a.l.short(image, a.charges, a.now) {
 			return false, a.rejection(&a.child)
 		}
 		if image.Shards() > 1 {
@@ -231,10 +217,7 @@ func (a *acquire) otherShards(ctx context.Context, h *hint) (bool, error) {
 		switch {
 		case a.child.err != nil:
 			return false, a.child.err
-		case a.child.charged && image.Features != 0:
-			a.refund(ctx, &a.child)
-			return false, unsupported(image.Features, &a.child.in.Key)
-		case a.child.charged && (!a.complete(image) || image.Cascade && image.ParentID != ""):
+		case a.child.charged && (!a.complete(image) || a.explicitlyHard(&a.child) || image.Cascade && image.ParentID != ""):
 			a.refund(ctx, &a.child)
 			h.shard = shard
 			return false, nil
@@ -247,7 +230,7 @@ func (a *acquire) otherShards(ctx context.Context, h *hint) (bool, error) {
 			return false, nil
 		}
 	}
-	if !short(&refused.Image, a.charges, a.now) {
+	if !a.l.short(&refused.Image, a.charges, a.now) {
 		h.shard = first
 		return false, nil
 	}
@@ -278,7 +261,7 @@ func (a *acquire) spread(ctx context.Context, p *part) (shard int, err error) {
 	}
 	p.owner.doubled()
 	if won {
-		a.stampShards(ctx, key, count, stored)
+		a.stampShards(ctx, key, count, stored, quotasOf(image))
 	}
 	usable := min(stored, MaxShards)
 	if usable <= count {
@@ -287,8 +270,19 @@ func (a *acquire) spread(ctx context.Context, p *part) (shard int, err error) {
 	return count + a.l.rand(usable-count), nil
 }
 
+// quotasOf names the quotas of an image.
+func quotasOf(image *Bucket) []string {
+	var names []string
+	for i := range image.Limits {
+		if s := &image.Limits[i]; s.Complete() && s.Refill == 0 {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
 // stampShards tells the existing shards the new count, at once.
-func (a *acquire) stampShards(ctx context.Context, key *BucketKey, from, count int) {
+func (a *acquire) stampShards(ctx context.Context, key *BucketKey, from, count int, grants []string) {
 	if from == 1 {
 		return
 	}
@@ -296,7 +290,7 @@ func (a *acquire) stampShards(ctx context.Context, key *BucketKey, from, count i
 	var wg sync.WaitGroup
 	for s := 1; s < from; s++ {
 		wg.Go(func() {
-			if err := a.l.store.StampShardCount(ctx, BucketKey{key.EntityID, key.Resource, s}, count); err != nil {
+			if err := a.l.store.StampShardCount(ctx, BucketKey{key.EntityID, key.Resource, s}, count, grants); err != nil {
 				// The shard learns it from its next slow pass or the aggregator.
 				a.l.logger.Warn("shard count not stamped", "entity", key.EntityID, "resource", key.Resource, "shard", s, "error", err)
 			}
@@ -313,14 +307,11 @@ func (a *acquire) parentRefused(ctx context.Context, h *hint) (bool, error) {
 	case refusedDisabled:
 		a.refund(ctx, &a.child)
 		return false, &DisabledError{EntityID: p.in.Key.EntityID, Resource: a.req.Resource, Level: "bucket"}
-	case refusedFeature:
-		a.refund(ctx, &a.child)
-		return false, unsupported(image.Features, &p.in.Key)
 	case refusedMissing, refusedSlow:
 		a.refund(ctx, &a.child)
 		return false, nil
 	}
-	if short(image, a.charges, a.now) {
+	if a.l.short(image, a.charges, a.now) {
 		e := a.rejection(&a.child, p)
 		a.refund(ctx, &a.child)
 		return false, e

@@ -84,7 +84,7 @@ var paths = []struct {
 	{"cascade of two creates", func(t *testing.T) *world { return family(t) }},
 	{"the parent refilled alone", func(t *testing.T) *world {
 		w := family(t)
-		w.must(w.l.SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
+		w.must(w.l.Admin().SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
 		w.admit("child", 1)
 		w.admit("org", 99)
 		w.clock.Add(10_000)
@@ -192,7 +192,7 @@ func TestALostReplyNeverChargesTwice(t *testing.T) {
 
 func TestAFailedRefundIsNotWhatTheCallerHears(t *testing.T) {
 	w := family(t)
-	w.must(w.l.SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
+	w.must(w.l.Admin().SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
 	w.admit("child", 100)
 	w.faults.before = func(call string) error {
 		if call == "adjust" {

@@ -68,14 +68,14 @@ func TestWithoutAMultiplierTTLIsLeftAlone(t *testing.T) {
 // of META fails, and the plan is made again.
 func TestAnEntityCreatedBeforeItsBucketIsWritten(t *testing.T) {
 	w := newWorld(t, limiter.PerMinute("rpm", 60))
-	_, err := w.l.CreateEntity(t.Context(), limiter.Entity{ID: "org"})
+	_, err := w.l.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "org"})
 	w.must(err)
 	w.faults.before = func(call string) error {
 		if call != "write" {
 			return nil
 		}
 		w.faults.before = nil
-		_, err := w.process(limiter.Options{}).CreateEntity(t.Context(), limiter.Entity{ID: "u", ParentID: "org", Cascade: true})
+		_, err := w.process(limiter.Options{}).Admin().CreateEntity(t.Context(), limiter.Entity{ID: "u", ParentID: "org", Cascade: true})
 		return err
 	}
 	writes := 0
@@ -103,7 +103,7 @@ func TestAnEntityDeletedBeforeItsBucketIsWritten(t *testing.T) {
 			return nil
 		}
 		w.faults.before = nil
-		return w.process(limiter.Options{}).DeleteEntity(t.Context(), "child")
+		return w.process(limiter.Options{}).Admin().DeleteEntity(t.Context(), "child")
 	}
 	w.admit("child", 1)
 	if b := w.bucket("child", 0); b.Cascade || b.HasPGen || b.Limit("rpm").Counter != 1000 {
@@ -153,44 +153,44 @@ func TestEveryCallValidates(t *testing.T) {
 	}
 	for _, id := range ids {
 		check("Acquire", id, acquire(limiter.Request{EntityID: id, Resource: "r", Consume: one}))
-		_, err := l.CreateEntity(ctx, limiter.Entity{ID: id})
+		_, err := l.Admin().CreateEntity(ctx, limiter.Entity{ID: id})
 		check("CreateEntity", id, err)
 		if id != "" {
-			_, err = l.CreateEntity(ctx, limiter.Entity{ID: "u", ParentID: id})
+			_, err = l.Admin().CreateEntity(ctx, limiter.Entity{ID: "u", ParentID: id})
 			check("CreateEntity with a parent", id, err)
 		}
-		_, err = l.Entity(ctx, id)
+		_, err = l.Admin().Entity(ctx, id)
 		check("Entity", id, err)
-		check("DeleteEntity", id, l.DeleteEntity(ctx, id))
-		_, err = l.Children(ctx, id)
+		check("DeleteEntity", id, l.Admin().DeleteEntity(ctx, id))
+		_, err = l.Admin().Children(ctx, id)
 		check("Children", id, err)
-		check("SetLimits", id, l.SetLimits(ctx, id, "r", limits))
-		_, err = l.Limits(ctx, id, "r")
+		check("SetLimits", id, l.Admin().SetLimits(ctx, id, "r", limits))
+		_, err = l.Admin().Limits(ctx, id, "r")
 		check("Limits", id, err)
-		check("DeleteLimits", id, l.DeleteLimits(ctx, id, "r"))
+		check("DeleteLimits", id, l.Admin().DeleteLimits(ctx, id, "r"))
 		_, err = l.Available(ctx, id, "r", nil)
 		check("Available", id, err)
 	}
 	for _, r := range append(resources, limiter.DefaultResource, "") {
 		check("Acquire", r, acquire(limiter.Request{EntityID: "u", Resource: r, Consume: one}))
-		check("SetResourceDefaults", r, l.SetResourceDefaults(ctx, r, limits))
-		_, err := l.ResourceDefaults(ctx, r)
+		check("SetResourceDefaults", r, l.Admin().SetResourceDefaults(ctx, r, limits))
+		_, err := l.Admin().ResourceDefaults(ctx, r)
 		check("ResourceDefaults", r, err)
-		check("DeleteResourceDefaults", r, l.DeleteResourceDefaults(ctx, r))
+		check("DeleteResourceDefaults", r, l.Admin().DeleteResourceDefaults(ctx, r))
 		_, err = l.TimeUntilAvailable(ctx, "u", r, one, nil)
 		check("TimeUntilAvailable", r, err)
 	}
 	for _, r := range resources {
-		check("SetLimits", r, l.SetLimits(ctx, "u", r, limits))
-		check("DeleteLimits", r, l.DeleteLimits(ctx, "u", r))
+		check("SetLimits", r, l.Admin().SetLimits(ctx, "u", r, limits))
+		check("DeleteLimits", r, l.Admin().DeleteLimits(ctx, "u", r))
 	}
 	for _, name := range names {
 		check("Acquire", name, acquire(limiter.Request{EntityID: "u", Resource: "r", Consume: limiter.Amounts{name: 1}}))
 		wrong := []limiter.Limit{limiter.PerMinute(name, 1)}
 		check("Acquire with limits", name, acquire(limiter.Request{EntityID: "u", Resource: "r", Consume: one, Limits: wrong}))
-		check("SetLimits", name, l.SetLimits(ctx, "u", "r", wrong))
-		check("SetResourceDefaults", name, l.SetResourceDefaults(ctx, "r", wrong))
-		check("SetSystemDefaults", name, l.SetSystemDefaults(ctx, wrong, ""))
+		check("SetLimits", name, l.Admin().SetLimits(ctx, "u", "r", wrong))
+		check("SetResourceDefaults", name, l.Admin().SetResourceDefaults(ctx, "r", wrong))
+		check("SetSystemDefaults", name, l.Admin().SetSystemDefaults(ctx, wrong, ""))
 		_, err := l.Available(ctx, "u", "r", wrong)
 		check("Available", name, err)
 	}
@@ -198,10 +198,10 @@ func TestEveryCallValidates(t *testing.T) {
 		check("Acquire", fmt.Sprint(n), acquire(limiter.Request{EntityID: "u", Resource: "r", Consume: limiter.Amounts{"rpm": n}}))
 	}
 	for _, mode := range []limiter.OnUnavailable{"Allow", "deny"} {
-		check("SetSystemDefaults", string(mode), l.SetSystemDefaults(ctx, limits, mode))
+		check("SetSystemDefaults", string(mode), l.Admin().SetSystemDefaults(ctx, limits, mode))
 		check("Acquire", string(mode), acquire(limiter.Request{EntityID: "u", Resource: "r", Consume: one, OnUnavailable: mode}))
 	}
-	check("SetLimits twice", "rpm", l.SetLimits(ctx, "u", "r", append(limits, limits...)))
+	check("SetLimits twice", "rpm", l.Admin().SetLimits(ctx, "u", "r", append(limits, limits...)))
 }
 
 // Debt of a limit is no reason to refuse a request that does not declare it, and one to refuse a request that
@@ -236,7 +236,7 @@ func TestMoreThanTheCapacity(t *testing.T) {
 // A parent that lacks a declared limit is charged for the others, and counts for them alone.
 func TestAParentWithoutADeclaredLimit(t *testing.T) {
 	w := family(t)
-	w.must(w.l.SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 100), limiter.PerMinute("tpm", 100)}))
+	w.must(w.l.Admin().SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 100), limiter.PerMinute("tpm", 100)}))
 	for n := range int64(2) {
 		lease := w.admitAll("child", limiter.Amounts{"rpm": 1, "tpm": 10})
 		if got := lease.Consumed(); got["rpm"] != 2 || got["tpm"] != 10 {
@@ -294,10 +294,10 @@ func TestALostLockToANewIncarnation(t *testing.T) {
 		w.healthy()
 		left := w.bucket("child", 0)
 		other := w.process(limiter.Options{})
-		w.must(other.DeleteEntity(t.Context(), "child"))
-		_, err := other.CreateEntity(t.Context(), limiter.Entity{ID: "child"})
+		w.must(other.Admin().DeleteEntity(t.Context(), "child"))
+		_, err := other.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "child"})
 		w.must(err)
-		meta, err := w.Store.Entity(t.Context(), "child")
+		meta, err := w.Store.Entity(t.Context(), "child", false)
 		w.must(err)
 		left.Cascade, left.ParentID, left.PInc, left.PGen = false, "", meta.PInc, meta.Generation
 		left.Limit("rpm").Tokens = 50_000
@@ -339,7 +339,7 @@ func (s *stale) Write(ctx context.Context, in []limiter.Write, out *limiter.Writ
 // anything is written.
 func TestAnOlderGenerationIsReadAgain(t *testing.T) {
 	w := newWorld(t, limiter.PerMinute("rpm", 10))
-	_, err := w.l.CreateEntity(t.Context(), limiter.Entity{ID: "u"})
+	_, err := w.l.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "u"})
 	w.must(err)
 	w.admit("u", 10)
 	w.clock.Add(30_000)
@@ -356,10 +356,10 @@ func TestAnOlderGenerationIsReadAgain(t *testing.T) {
 // The last image of a bucket does not reject once something else than its balance decides.
 func TestImagesThatMayNotReject(t *testing.T) {
 	for name, change := range map[string]func(*limiter.Bucket){
-		"disabled":      func(b *limiter.Bucket) { b.Disabled = true },
-		"expired":       func(b *limiter.Bucket) { b.TTL = start / 1000 },
-		"past boundary": func(b *limiter.Bucket) { b.HasVU, b.VU = true, start-1 },
-		"of a feature":  func(b *limiter.Bucket) { b.Features = limiter.FeatureSchedule },
+		"disabled":       func(b *limiter.Bucket) { b.Disabled = true },
+		"expired":        func(b *limiter.Bucket) { b.TTL = start / 1000 },
+		"past boundary":  func(b *limiter.Bucket) { b.HasVU, b.VU = true, start-1 },
+		"bypass is over": func(b *limiter.Bucket) { b.HasBypass, b.Bypass = true, start },
 	} {
 		w := newWorld(t, limiter.PerMinute("rpm", 10))
 		w.admit("u", 10)

@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,8 +64,10 @@ func (l *Lease) change(amounts Amounts, sign int64, test bool) error {
 			return invalid("amount of "+name, "", "is out of range")
 		}
 	}
-	l.prepare()
 	now := l.limiter.nowMillis()
+	if err := l.prepare(now); err != nil {
+		return err
+	}
 	if test {
 		if err := l.test(amounts, now); err != nil {
 			return err
@@ -108,21 +111,29 @@ func (l *Lease) part(i int) *part {
 }
 
 // prepare builds the local balances from the images that the acquire left.
-func (l *Lease) prepare() {
+func (l *Lease) prepare(now int64) error {
 	if l.local != nil {
-		return
+		return nil
 	}
-	l.extra = make([]int64, len(l.acquire.charges))
+	var local []bucket.State
 	for p := range l.parts() {
 		image := l.part(p).image()
 		for _, c := range l.acquire.charges {
 			state := bucket.State{Shards: int64(image.Shards()), RF: image.RF}
 			if limit := image.Limit(c.Limit); limit != nil {
-				state.Tokens, state.Capacity, state.Refill, state.Period = limit.Tokens, limit.Capacity, limit.Refill, limit.Period
+				var err error
+				if state, err = l.limiter.state(image, limit, now); err != nil {
+					return l.acquire.mapError(err)
+				}
+				explicit := findLimit(l.acquire.req.Limits, c.Limit)
+				state.Soft = state.Soft || explicit != nil && explicit.Soft
+				state.Bypass = l.part(p).bypassed
 			}
-			l.local = append(l.local, state)
+			local = append(local, state)
 		}
 	}
+	l.extra, l.local = make([]int64, len(l.acquire.charges)), local
+	return nil
 }
 
 func (l *Lease) test(amounts Amounts, now int64) error {
@@ -135,9 +146,7 @@ func (l *Lease) test(amounts Amounts, now int64) error {
 			if n <= 0 || l.part(p).image().Limit(c.Limit) == nil {
 				continue
 			}
-			s := l.local[p*len(l.acquire.charges)+i]
-			limit := LimitState{Name: c.Limit, Tokens: s.Tokens, Capacity: s.Capacity, Refill: s.Refill, Period: s.Period}
-			status := evaluate(key, &limit, s.RF, int(s.Shards), n*1000, now)
+			status := judge(key, c.Limit, l.local[p*len(l.acquire.charges)+i], n*1000, now)
 			short = short || status.Exceeded
 			e.Statuses = append(e.Statuses, status)
 		}
@@ -146,6 +155,32 @@ func (l *Lease) test(amounts Amounts, now int64) error {
 		return e
 	}
 	return nil
+}
+
+// Bypassed says that an operator waived the limits: the consumption is counted, and nothing was taken.
+func (l *Lease) Bypassed() bool { return !l.degraded && l.acquire.child.bypassed }
+
+// Overdrawn names the declared soft limits that are in debt, of the entity or its parent, sorted.
+func (l *Lease) Overdrawn() []string {
+	if l.degraded {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.limiter.nowMillis()
+	if l.prepare(now) != nil {
+		return nil
+	}
+	var names []string
+	for i, c := range l.acquire.charges {
+		for p := range l.parts() {
+			if s := &l.local[p*len(l.acquire.charges)+i]; s.Soft && s.Tokens < 0 {
+				names = append(names, c.Limit)
+				break
+			}
+		}
+	}
+	return names
 }
 
 // Consumed sums what the lease has taken of each declared limit. Under a cascade the entity and
@@ -278,10 +313,15 @@ func (a *acquire) refund(ctx context.Context, p *part) {
 
 // adjust changes the balance of a charged shard by the deltas of its declared limits. A credit
 // must not lift the balance over the ceiling; where it would, or the parameters have changed, it is
-// written all the same, and vu = 0 makes the next pass trim it.
+// written all the same, and vu = 0 makes the next pass trim it. What a quota gets back after its period is
+// void. Under a bypass only the counters change.
 func (a *acquire) adjust(ctx context.Context, p *part, delta func(i int) int64) error {
 	image := p.image()
-	in := AdjustInput{Key: p.in.Key, ShardCount: image.Shards()}
+	in := AdjustInput{Key: p.in.Key, Item: image}
+	if p.bypassed {
+		in.Only = AdjustCounter
+	}
+	now := a.l.nowMillis()
 	for i, c := range a.charges {
 		d := delta(i)
 		if d == 0 {
@@ -291,10 +331,13 @@ func (a *acquire) adjust(ctx context.Context, p *part, delta func(i int) int64) 
 		if limit == nil || !limit.Complete() {
 			continue // a parent without this limit was not charged for it
 		}
-		change := Change{Limit: c.Limit, Delta: d}
-		if d < 0 {
+		change := Change{Limit: c.Limit, Delta: d, State: limit}
+		if d < 0 && !p.bypassed {
 			in.Checked = true
-			change.Capacity, change.Ceiling = limit.Capacity, limit.Capacity/int64(image.Shards())
+			// An unreadable schedule leaves the base parameters, and the check fails at worst.
+			state, _ := a.l.state(image, limit, now)
+			change.Ceiling = state.Ceiling(now)
+			change.Period = periodOf(&state, a.now)
 		}
 		in.Changes = append(in.Changes, change)
 	}
@@ -305,13 +348,52 @@ func (a *acquire) adjust(ctx context.Context, p *part, delta func(i int) int64) 
 		p.owner.forgetImage(p.in.Key.Shard)
 	}
 	out, err := a.sendAdjust(ctx, &in)
-	if err != nil || out.Outcome != Refused || out.Missing || !in.Checked {
+	if err != nil || out.Outcome != Refused || !in.Checked {
 		return err
 	}
-	in.Checked, in.ForceSlow = false, true
-	_, err = a.sendAdjust(ctx, &in)
-	return err
+	in.Checked = false
+	for stale := (*Change).over; out.Image.Exists && out.Outcome == Refused; stale = (*Change).quotaCredit {
+		in.Changes = slices.DeleteFunc(in.Changes, func(c Change) bool { return stale(&c, &out.Image) })
+		if len(in.Changes) == 0 {
+			return nil
+		}
+		in.ForceSlow = slices.ContainsFunc(in.Changes, func(c Change) bool { return c.Delta < 0 })
+		if out, err = a.sendAdjust(ctx, &in); err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+// periodOf pins a credit to the period of a quota in which the acquire took it.
+func periodOf(state *bucket.State, charged int64) Period {
+	switch {
+	case state.Window.Length > 0:
+		return Period{Kind: SessionPeriod}
+	case state.Resets != nil:
+		next, _ := state.Resets.Next(charged)
+		return Period{Kind: CalendarPeriod, Before: next}
+	}
+	return Period{}
+}
+
+// over says whether the period of a credit has ended on the item.
+func (c *Change) over(b *Bucket) bool {
+	s := b.Limit(c.Limit)
+	if c.Period.Kind == NoPeriod {
+		return false
+	}
+	if s == nil {
+		return true
+	}
+	now, then := s.Rare(), c.State.Rare()
+	if c.Period.Kind == CalendarPeriod {
+		return c.Period.Before > 0 && b.RF >= c.Period.Before || now.Resets != then.Resets
+	}
+	return now.WindowStart != then.WindowStart || now.WindowApplied != then.WindowApplied
+}
+
+func (c *Change) quotaCredit(*Bucket) bool { return c.Period.Kind != NoPeriod }
 
 func (a *acquire) sendAdjust(ctx context.Context, in *AdjustInput) (AdjustOutput, error) {
 	for k := 0; ; k++ {

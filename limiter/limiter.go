@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"github.com/zeroae/zae-limiter-go/limiter/schedule"
 )
 
 // Options configure a Limiter. The zero value is what services want.
@@ -24,6 +26,11 @@ type Options struct {
 	// TTLMultiplier scales the lifetime of buckets whose limits come from defaults: 0 means 7,
 	// negative leaves ttl alone.
 	TTLMultiplier float64
+	// StampTTL is how long bypass and soft stamps of buckets are trusted before config is asked again: 0 means
+	// 60 s, less than 10 s means 10 s.
+	StampTTL time.Duration
+	// WithoutAudit leaves out the audit events of administration.
+	WithoutAudit bool
 	// Clock is the time that all decisions are made with; nil means time.Now. It should be NTP time.
 	Clock func() time.Time
 	// Rand draws a number of [0, n); nil means math/rand/v2. It must be safe for concurrent use.
@@ -42,13 +49,15 @@ type Limiter struct {
 	rand   func(int) int
 	logger *slog.Logger
 
+	decoder schedule.Decoder
 	owners  ownerCache
 	configs configCache
+	audit   auditing
 	mode    atomic.Value // OnUnavailable last seen in the system defaults
 }
 
 // New returns a limiter on the store. The store may implement AdminStore; without it the
-// administrative calls fail with ErrNoAdmin.
+// calls of Admin fail with ErrNoAdmin.
 func New(store Store, opts Options) (*Limiter, error) {
 	if store == nil {
 		return nil, errors.New("limiter: store is nil")

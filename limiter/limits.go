@@ -2,240 +2,272 @@ package limiter
 
 import (
 	"context"
-	"errors"
 	"fmt"
 )
 
 // SetLimits stores the limits of an entity on a resource ("" = on all resources that have none of their
-// own) and pushes them into the buckets that exist, whose balances stay. *SyncIncompleteError means
-// that they are stored, but not pushed everywhere.
-func (l *Limiter) SetLimits(ctx context.Context, entityID, resource string, limits []Limit) error {
+// own) and pushes them into the buckets that exist, whose balances stay. Flags of the level stay, too.
+// *FanoutIncompleteError means that they are stored, but not pushed everywhere.
+func (a *Admin) SetLimits(ctx context.Context, entityID, resource string, limits []Limit) error {
 	key, err := entityKey(entityID, resource)
 	if err != nil {
 		return err
 	}
-	if err := l.putConfig(ctx, key, limits, ""); err != nil {
-		return err
-	}
-	return l.sync(ctx, key, nil)
+	_, err = a.Configure(ctx, key, ConfigChange{Limits: limits})
+	return err
 }
 
 // Limits returns what SetLimits stored, empty when nothing.
-func (l *Limiter) Limits(ctx context.Context, entityID, resource string) ([]Limit, error) {
+func (a *Admin) Limits(ctx context.Context, entityID, resource string) ([]Limit, error) {
 	key, err := entityKey(entityID, resource)
 	if err != nil {
 		return nil, err
 	}
-	config, err := l.config(ctx, key)
+	config, err := a.Config(ctx, key)
 	return config.Limits, err
 }
 
-// DeleteLimits removes what SetLimits stored; buckets that exist get the limits that hold now, if
-// there are any. Deleting what is not there is no error.
-func (l *Limiter) DeleteLimits(ctx context.Context, entityID, resource string) error {
+// DeleteLimits removes what SetLimits stored, with the flags of the level; buckets that exist get the
+// limits that hold now, if there are any. Deleting what is not there is no error.
+func (a *Admin) DeleteLimits(ctx context.Context, entityID, resource string) error {
 	key, err := entityKey(entityID, resource)
 	if err != nil {
 		return err
 	}
-	old, err := l.deleteConfig(ctx, key)
-	if err != nil {
-		return err
-	}
-	// Also without a config: the buckets may be left from a call that was interrupted.
-	return l.sync(ctx, key, old.Limits)
+	_, err = a.deleteConfig(ctx, key)
+	return err
 }
 
 // SetResourceDefaults stores the limits of a resource for entities without their own. Buckets that
-// exist keep the parameters they have.
-func (l *Limiter) SetResourceDefaults(ctx context.Context, resource string, limits []Limit) error {
-	if err := validateResource(resource); err != nil {
+// exist keep the parameters they have, except for which limits are soft. Flags of the level stay.
+func (a *Admin) SetResourceDefaults(ctx context.Context, resource string, limits []Limit) error {
+	key, err := resourceKey(resource)
+	if err != nil {
 		return err
 	}
-	return l.putConfig(ctx, ConfigKey{Resource: resource}, limits, "")
+	_, err = a.Configure(ctx, key, ConfigChange{Limits: limits})
+	return err
 }
 
 // ResourceDefaults returns the limits of a resource, empty when it has none.
-func (l *Limiter) ResourceDefaults(ctx context.Context, resource string) ([]Limit, error) {
-	if err := validateResource(resource); err != nil {
+func (a *Admin) ResourceDefaults(ctx context.Context, resource string) ([]Limit, error) {
+	key, err := resourceKey(resource)
+	if err != nil {
 		return nil, err
 	}
-	config, err := l.config(ctx, ConfigKey{Resource: resource})
+	config, err := a.Config(ctx, key)
 	return config.Limits, err
 }
 
-// DeleteResourceDefaults removes the limits of a resource.
-func (l *Limiter) DeleteResourceDefaults(ctx context.Context, resource string) error {
-	if err := validateResource(resource); err != nil {
+// DeleteResourceDefaults removes the limits of a resource, with the flags of the level.
+func (a *Admin) DeleteResourceDefaults(ctx context.Context, resource string) error {
+	key, err := resourceKey(resource)
+	if err != nil {
 		return err
 	}
-	_, err := l.deleteConfig(ctx, ConfigKey{Resource: resource})
+	_, err = a.deleteConfig(ctx, key)
 	return err
 }
 
 // SetSystemDefaults stores the limits for everything that has none of its own, and what acquires do
 // when the store is unavailable ("" keeps what is stored).
-func (l *Limiter) SetSystemDefaults(ctx context.Context, limits []Limit, mode OnUnavailable) error {
-	if err := validateMode("on_unavailable", mode); err != nil {
-		return err
-	}
-	return l.putConfig(ctx, ConfigKey{}, limits, mode)
+func (a *Admin) SetSystemDefaults(ctx context.Context, limits []Limit, mode OnUnavailable) error {
+	_, err := a.Configure(ctx, ConfigKey{}, ConfigChange{Limits: limits, OnUnavailable: mode})
+	return err
 }
 
 // SystemDefaults returns what SetSystemDefaults stored; "" when no mode was set.
-func (l *Limiter) SystemDefaults(ctx context.Context) ([]Limit, OnUnavailable, error) {
-	config, err := l.config(ctx, ConfigKey{})
+func (a *Admin) SystemDefaults(ctx context.Context) ([]Limit, OnUnavailable, error) {
+	config, err := a.Config(ctx, ConfigKey{})
 	return config.Limits, config.OnUnavailable, err
 }
 
 // DeleteSystemDefaults removes the system defaults.
-func (l *Limiter) DeleteSystemDefaults(ctx context.Context) error {
-	_, err := l.deleteConfig(ctx, ConfigKey{})
+func (a *Admin) DeleteSystemDefaults(ctx context.Context) error {
+	_, err := a.deleteConfig(ctx, ConfigKey{})
 	return err
 }
 
-// ResourcesWithDefaults lists the resources that have limits of their own, sorted.
-func (l *Limiter) ResourcesWithDefaults(ctx context.Context) ([]string, error) {
-	if l.admin == nil {
-		return nil, ErrNoAdmin
+// Config returns everything that a level holds.
+func (a *Admin) Config(ctx context.Context, key ConfigKey) (Config, error) {
+	if err := a.check(key.validate()); err != nil {
+		return Config{}, err
 	}
-	return l.admin.ResourcesWithDefaults(ctx)
-}
-
-// ResourcesWithEntityLimits lists the resources for which an entity has limits of its own, sorted;
-// "_default_" stands for limits on all resources.
-func (l *Limiter) ResourcesWithEntityLimits(ctx context.Context) ([]string, error) {
-	if l.admin == nil {
-		return nil, ErrNoAdmin
-	}
-	return l.admin.EntityConfigResources(ctx)
-}
-
-func entityKey(entityID, resource string) (ConfigKey, error) {
-	if err := validateEntityID("entity_id", entityID); err != nil {
-		return ConfigKey{}, err
-	}
-	if resource == "" || resource == DefaultResource {
-		return ConfigKey{entityID, DefaultResource}, nil
-	}
-	return ConfigKey{entityID, resource}, validateResource(resource)
-}
-
-func (k ConfigKey) String() string {
-	switch {
-	case k.EntityID != "":
-		return k.EntityID + "/" + k.Resource
-	case k.Resource != "":
-		return "resource " + k.Resource
-	}
-	return "system"
-}
-
-func (l *Limiter) putConfig(ctx context.Context, key ConfigKey, limits []Limit, mode OnUnavailable) error {
-	if err := validateLimits(limits); err != nil {
-		return err
-	}
-	if l.admin == nil {
-		return ErrNoAdmin
-	}
-	if err := l.admin.PutConfig(ctx, key, limits, mode); err != nil {
-		return fmt.Errorf("set limits of %s: %w", key, err)
-	}
-	l.forgetConfig(key)
-	return nil
-}
-
-// forgetConfig lets this process see its own write at once. Peers see it when their caches expire.
-func (l *Limiter) forgetConfig(key ConfigKey) {
-	l.configs.evict(key)
-	if key == (ConfigKey{}) {
-		l.configs.systemLevel.Store(nil)
-	}
-	l.owners.forgetImages()
-}
-
-func (l *Limiter) config(ctx context.Context, key ConfigKey) (Config, error) {
-	if l.admin == nil {
-		return Config{}, ErrNoAdmin
-	}
-	config, err := l.admin.Config(ctx, key)
+	config, err := a.store.Config(ctx, key, false)
 	if err != nil {
 		return config, fmt.Errorf("limits of %s: %w", key, err)
-	}
-	if config.Features != 0 {
-		return config, &UnsupportedFeatureError{Feature: config.Features.String(), Where: "config of " + key.String()}
 	}
 	return config, nil
 }
 
-func (l *Limiter) deleteConfig(ctx context.Context, key ConfigKey) (Config, error) {
-	if l.admin == nil {
-		return Config{}, ErrNoAdmin
+// Configure replaces the limits of a level and sets the flags that the change has, in one write, and lets
+// the buckets that exist follow: those of an entity take on the new parameters, all others only what is
+// soft, disabled or cascading. It returns how many buckets it wrote. *FanoutIncompleteError means
+// that the level is stored, but not all buckets followed; repeating the call finishes it.
+func (a *Admin) Configure(ctx context.Context, key ConfigKey, change ConfigChange) (stamped int, err error) {
+	if err := a.check(key.validate(), validateLimits(change.Limits), change.validate(key)); err != nil {
+		return 0, err
 	}
-	old, err := l.admin.DeleteConfig(ctx, key)
+	if err := a.requireLimits(ctx, change.Limits); err != nil {
+		return 0, err
+	}
+	for name, value := range map[FlagName]Flag{FlagDisabled: change.Disabled, FlagCascade: change.Cascade} {
+		if err := a.requireFlag(ctx, name, value); err != nil {
+			return 0, err
+		}
+	}
+	before, err := a.store.PutConfig(ctx, key, change)
 	if err != nil {
-		return old, fmt.Errorf("delete limits of %s: %w", key, err)
+		return 0, fmt.Errorf("set limits of %s: %w", key, err)
 	}
-	l.forgetConfig(key)
-	return old, nil
+	a.forgetConfig(key)
+	f := fanout{key: key, access: change.Disabled != Unset, cascade: change.Cascade != Unset}
+	if key.EntityID != "" {
+		f.sync = len(change.Limits) > 0
+	} else if f.softNames = softChanged(before.Limits, change.Limits); len(f.softNames) > 0 {
+		f.soft = true
+	}
+	stamped, err = a.fanOut(ctx, f)
+	details := map[string]any{"limits": limitMaps(change.Limits)}
+	if key == (ConfigKey{}) {
+		details["on_unavailable"] = orNil(string(change.OnUnavailable))
+	}
+	audit := a.record(ctx, AuditEvent{Action: AuditLimitsSet, Subject: key.subject(), Resource: key.Resource, Details: details})
+	if err != nil {
+		return stamped, err
+	}
+	return stamped, audit
 }
 
-// sync pushes the limits that hold now into the buckets that a change of key concerns. The buckets are
-// discovered twice, because their listing lags behind their creation.
-func (l *Limiter) sync(ctx context.Context, key ConfigKey, old []Limit) error {
-	resource := key.Resource
-	if resource == DefaultResource {
-		resource = ""
+// ResourcesWithDefaults lists the resources that have limits or flags of their own, sorted.
+func (a *Admin) ResourcesWithDefaults(ctx context.Context) ([]string, error) {
+	if err := a.check(); err != nil {
+		return nil, err
 	}
-	incomplete := &SyncIncompleteError{EntityID: key.EntityID, Resource: key.Resource}
-	done := map[BucketKey]bool{}
-	held := map[string]*resolved{} // by resource; nil: nothing holds
-	for range 2 {
-		incomplete.Err = nil
-		keys, err := l.admin.BucketKeys(ctx, key.EntityID, resource)
-		if err != nil {
-			incomplete.Err = err
-			return incomplete
-		}
-		for _, k := range keys {
-			if done[k] {
-				continue
-			}
-			if err := l.syncBucket(ctx, k, held, old); err != nil {
-				incomplete.Err = errors.Join(incomplete.Err, err)
-				continue
-			}
-			done[k] = true
-			incomplete.Synced++
+	return a.store.ResourcesWithDefaults(ctx)
+}
+
+// ResourcesWithEntityLimits lists the resources for which an entity has limits or flags of its own,
+// sorted; "_default_" stands for all resources.
+func (a *Admin) ResourcesWithEntityLimits(ctx context.Context) ([]string, error) {
+	if err := a.check(); err != nil {
+		return nil, err
+	}
+	return a.store.EntityConfigResources(ctx)
+}
+
+// EntitiesWithLimits lists at most limit entities (0 means 100) that have limits or flags of their own on a
+// resource (DefaultResource: on all resources), from a cursor that the call before returned, "" for the
+// start. next is "" at the end.
+func (a *Admin) EntitiesWithLimits(ctx context.Context, resource string, limit int, cursor string) (ids []string, next string, err error) {
+	if resource != DefaultResource {
+		if err := validateResource(resource); err != nil {
+			return nil, "", err
 		}
 	}
-	if incomplete.Err != nil {
-		return incomplete
+	if err := a.check(validatePage(limit)); err != nil {
+		return nil, "", err
+	}
+	if limit == 0 {
+		limit = defaultPage
+	}
+	ids, next, err = a.store.EntitiesWithConfig(ctx, resource, limit, cursor)
+	if err != nil {
+		return nil, "", fmt.Errorf("entities with limits on %s: %w", resource, err)
+	}
+	return ids, next, nil
+}
+
+func (k ConfigKey) validate() error {
+	switch {
+	case k.EntityID != "":
+		_, err := entityKey(k.EntityID, k.Resource)
+		if err == nil && k.Resource == "" {
+			err = invalid("resource", "", "must not be empty; "+DefaultResource+" is all resources")
+		}
+		return err
+	case k.Resource != "":
+		return validateResource(k.Resource)
 	}
 	return nil
 }
 
-func (l *Limiter) syncBucket(ctx context.Context, key BucketKey, held map[string]*resolved, old []Limit) error {
-	r, known := held[key.Resource]
-	if !known {
-		now, err := l.resolve(ctx, key.EntityID, key.Resource, true)
-		if _, none := errors.AsType[*ValidationError](err); none {
-			r = nil
-		} else if err != nil {
-			return err
-		} else {
-			r = &now
+func (c *ConfigChange) validate(key ConfigKey) error {
+	switch {
+	case key != ConfigKey{} && c.OnUnavailable != "":
+		return invalid("on_unavailable", string(c.OnUnavailable), "belongs to the system defaults")
+	case key == ConfigKey{} && (c.Disabled != Unset || c.Cascade != Unset):
+		return invalid("flags", key.String(), "level has none")
+	}
+	if err := validateFlag(FlagDisabled, c.Disabled); err != nil {
+		return err
+	}
+	if err := validateFlag(FlagCascade, c.Cascade); err != nil {
+		return err
+	}
+	return validateMode("on_unavailable", c.OnUnavailable)
+}
+
+// forgetConfig lets this process see its own write at once. Peers see it when their caches expire.
+func (a *Admin) forgetConfig(key ConfigKey) {
+	a.l.configs.evict(key)
+	if key == (ConfigKey{}) {
+		a.l.configs.systemLevel.Store(nil)
+	}
+	a.l.owners.forgetImages()
+}
+
+func (a *Admin) deleteConfig(ctx context.Context, key ConfigKey) (stamped int, err error) {
+	if err := a.check(key.validate()); err != nil {
+		return 0, err
+	}
+	old, err := a.store.DeleteConfig(ctx, key)
+	if err != nil {
+		return 0, fmt.Errorf("delete limits of %s: %w", key, err)
+	}
+	a.forgetConfig(key)
+	f := fanout{key: key, access: old.Disabled != Unset, cascade: old.Cascade != Unset}
+	if key.EntityID != "" {
+		// Also without a config: the buckets may be left from a call that was interrupted.
+		f.sync, f.old = true, old.Limits
+	} else if f.softNames = softChanged(old.Limits, nil); len(f.softNames) > 0 {
+		f.soft = true
+	}
+	stamped, err = a.fanOut(ctx, f)
+	if !old.Exists {
+		return stamped, err
+	}
+	details := map[string]any{}
+	if key == (ConfigKey{}) {
+		names := make([]any, len(old.Limits))
+		for i, l := range old.Limits {
+			names[i] = l.Name
 		}
-		held[key.Resource] = r
+		details["limits"], details["on_unavailable"] = names, orNil(string(old.OnUnavailable))
 	}
-	if r == nil {
-		return nil // nothing holds any more: the bucket is left alone
+	audit := a.record(ctx, AuditEvent{Action: AuditLimitsDeleted, Subject: key.subject(), Resource: key.Resource, Details: details})
+	if err != nil {
+		return stamped, err
 	}
-	in := SyncInput{Key: key, Limits: r.limits}
-	in.TTL, in.TTLValue = l.ttl(*r, l.nowMillis())
-	for _, limit := range old {
-		if findLimit(r.limits, limit.Name) == nil {
-			in.Stale = append(in.Stale, limit.Name)
+	return stamped, audit
+}
+
+// softChanged names the limits that are soft on one side only.
+func softChanged(before, after []Limit) []string {
+	soft := func(limits []Limit, name string) bool {
+		l := findLimit(limits, name)
+		return l != nil && l.Soft
+	}
+	var names []string
+	for _, l := range before {
+		if l.Soft && !soft(after, l.Name) {
+			names = append(names, l.Name)
 		}
 	}
-	return l.admin.SyncParameters(ctx, in)
+	for _, l := range after {
+		if l.Soft && !soft(before, l.Name) {
+			names = append(names, l.Name)
+		}
+	}
+	return names
 }

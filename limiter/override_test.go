@@ -10,7 +10,7 @@ import (
 // level the stored ones come from. What a bucket has keeps its parameters, named or not.
 func TestExplicitLimits(t *testing.T) {
 	w := newWorld(t, limiter.PerMinute("rpm", 100), limiter.PerMinute("tpm", 1000))
-	w.must(w.l.SetLimits(t.Context(), "own", "r", []limiter.Limit{limiter.PerMinute("rpm", 100), limiter.PerMinute("tpm", 1000)}))
+	w.must(w.l.Admin().SetLimits(t.Context(), "own", "r", []limiter.Limit{limiter.PerMinute("rpm", 100), limiter.PerMinute("tpm", 1000)}))
 	acquire := func(entity string, consume limiter.Amounts) error {
 		_, err := w.l.Acquire(t.Context(), limiter.Request{EntityID: entity, Resource: "r", Consume: consume,
 			Limits: []limiter.Limit{limiter.PerMinute("rpm", 5), limiter.PerHour("calls", 9)}})

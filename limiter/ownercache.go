@@ -42,6 +42,7 @@ type imageRef struct {
 // owner is what is remembered of one entity and resource. Nothing in it admits a request.
 type owner struct {
 	shards atomic.Int32
+	bypass atomic.Bool // the bucket was seen with a bypass stamp
 	stamp  atomic.Pointer[stamp]
 	// largest has the largest amount seen of each limit; it is replaced, never changed.
 	largest atomic.Pointer[[]Charge]
@@ -161,6 +162,10 @@ func (o *owner) learnStamp(s stamp) {
 	fresh := s // so that s itself stays off the heap on the way out above
 	o.stamp.Store(&fresh)
 }
+
+func (o *owner) bypassSeen() bool { return o.bypass.Load() }
+
+func (o *owner) seeBypass(seen bool) { o.bypass.Store(seen) }
 
 // parent is whom the entity is remembered to cascade to on this resource, "" if to nobody.
 func (o *owner) parent() string {

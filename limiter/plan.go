@@ -7,19 +7,48 @@ import (
 	"github.com/zeroae/zae-limiter-go/limiter/bucket"
 )
 
-// wcuLimit is the reserved limit as it is created: 1,000 writes a second, never divided.
-var wcuState = LimitState{Name: WCU, Tokens: 1_000_000, Capacity: 1_000_000, Refill: 1_000_000, Period: 1000, Has: FieldsComplete | FieldCounter}
+// wcuState is the reserved limit as it is created: 1,000 writes a second, never divided.
+var wcuState = LimitState{Name: WCU, Tokens: 1_000_000, Capacity: 1_000_000, Refill: 1_000_000, Period: 1000, Has: FieldsPlain}
 
 // plan is what the slow path wants to write to one bucket. The part's image becomes what the bucket
 // holds after it.
 type plan struct {
 	part  *part
 	write Write
+	// moves take from sibling shards what quotas of this one start with, in the same transaction.
+	moves []Write
+	// lagging are siblings that must know the shard count before a quota is granted by it.
+	lagging []lagging
+	// opened are the windows that begin with this write; the other shards are told.
+	opened []Window
 	// seeds: limits are written for the first time.
 	seeds bool
 	// idle: nothing is consumed and nothing else needs to be written.
 	idle bool
+	// bypassed: the demand was waived.
+	bypassed bool
 }
+
+// line is one limit of a bucket under evaluation.
+type line struct {
+	name   string
+	stored *LimitState // as it is there; nil when it is not, or not complete
+	limit  *Limit      // as it is configured; nil for what only the bucket has
+	// confirmed says what the levels (and not explicit limits) say about softness: the stamp follows them.
+	confirmed *Limit
+	before    bucket.State // as stored
+	state     bucket.State // at now, before the demand
+	passed    bucket.Passed
+	amount    int64        // of the demand
+	edge      int64        // the reset that was applied, ms
+	grant     bucket.Grant // of a new quota on one of several shards
+}
+
+// seed says whether the limit is written whole.
+func (n *line) seed() bool { return n.stored == nil }
+
+// granted says whether the allowance of the quota was given anew.
+func (n *line) granted() bool { return n.passed.Reset || n.passed.Rolled }
 
 // planner evaluates one bucket as it was read.
 type planner struct {
@@ -28,19 +57,28 @@ type planner struct {
 	state      *EntityState
 	resolved   resolved
 	cascade    bool
-	now        int64
+	bypass     bool  // config waives the limits
+	now        int64 // ms
+	read       int64 // a time not after the read of the config, ms
 	consistent bool
+	noMoves    bool // quotas that others hold start with nothing
+	// siblings are the other shards, as far as needs asked for them.
+	siblings []EntityState
+
+	lines []line
 }
 
 // plan evaluates the declared limits and shapes the write. again means that the read must be repeated
 // consistently first.
-func (pl *planner) plan(statuses []LimitStatus) (p plan, out []LimitStatus, short, again bool) {
+func (pl *planner) plan(statuses []LimitStatus) (p plan, out []LimitStatus, short, again bool, err error) {
 	stored := pl.state.Bucket
 	owner := pl.state.Meta.Owner
-	p = plan{part: pl.part, write: Write{Key: pl.part.in.Key, Owner: owner}}
+	p = plan{part: pl.part, write: Write{Key: pl.part.in.Key, Owner: owner, Now: pl.now}, bypassed: pl.bypass}
 	w := &p.write
 	w.Cascade, w.ParentID = pl.cascade, pl.state.Meta.ParentID
-	w.TTL, w.TTLValue = pl.a.l.ttl(pl.resolved, pl.now)
+	if w.TTL, w.TTLValue, err = pl.a.l.ttl(pl.resolved, pl.now); err != nil {
+		return p, statuses, false, false, err
+	}
 	switch {
 	case !stored.Exists:
 		w.Kind = WriteCreate
@@ -49,30 +87,67 @@ func (pl *planner) plan(statuses []LimitStatus) (p plan, out []LimitStatus, shor
 	default:
 		w.Kind = WriteRefill
 		if again := pl.pin(w, &stored); again {
-			return p, statuses, false, true
+			return p, statuses, false, true, nil
 		}
 	}
-	image := pl.materialise(&stored, w.Kind)
-	w.ShardCount = image.Shards()
-	before := slices.Clone(image.Limits)
-	statuses, short = pl.consume(image, statuses)
-	if short {
-		return p, statuses, true, false
+	if pl.bypass && stored.HasBypass && w.Kind == WriteRefill && pl.a.complete(&stored) {
+		pl.waive(w, &stored)
+		return p, statuses, false, false, nil
 	}
+	image := pl.image(&stored, w.Kind)
+	if err := pl.materialise(&stored, image); err != nil {
+		return p, statuses, false, false, err
+	}
+	w.ShardCount = image.Shards()
+	statuses, short = pl.consume(statuses)
 	w.RF = max(pl.now, stored.RF)
+	for i := range pl.lines {
+		if win := &pl.lines[i].state.Window; win.Length > 0 && win.HasStart {
+			w.RF = max(w.RF, win.Start)
+		}
+	}
+	pl.boundary(w)
+	pl.bypassStamp(w, &stored)
+	pl.moves(&p)
+	if !short {
+		pl.shape(&p, image, &stored)
+	}
+	return p, statuses, short, false, nil
+}
+
+// unconsumed is a plan of a demand that another limit refuses: what it moves, with nothing consumed.
+func (pl *planner) unconsumed(p plan) plan {
+	for i := range pl.lines {
+		pl.lines[i].amount = 0
+	}
+	image := pl.image(&pl.state.Bucket, p.write.Kind)
+	p.write.Limits, p.seeds, p.opened = nil, false, nil
+	pl.shape(&p, image, &pl.state.Bucket)
+	return p
+}
+
+// shape gives the write the lines as they are after the demand.
+func (pl *planner) shape(p *plan, image, stored *Bucket) {
+	w := &p.write
 	switch {
 	case w.Kind == WriteCreate || w.Kind == WriteRebuild:
-		pl.fill(w, image)
-	case pl.light(&stored, before, w):
+		pl.fill(w)
+	case pl.light(stored, w):
 		w.Kind = WriteRetry
-		pl.charge(w, image, &stored)
+		pl.charge(w, image, stored)
 		p.idle = len(w.Limits) == 0
+		return
 	default:
 		w.ReadRF, w.ReadHasVU, w.ReadVU = stored.RF, stored.HasVU, stored.VU
-		p.seeds = pl.refill(w, image, before, &stored)
+		w.ReadHasBypass, w.ReadBypass = stored.HasBypass, stored.Bypass
+		p.seeds = pl.refill(w, stored)
 	}
-	pl.stampImage(image, w, owner)
-	return p, statuses, false, false
+	for i := range pl.lines {
+		if n := &pl.lines[i]; n.passed.Opened && image.Shards() > 1 {
+			p.opened = append(p.opened, Window{Limit: n.name, Start: n.state.Window.Start, Seconds: n.state.Window.Length})
+		}
+	}
+	pl.stampImage(image, w)
 }
 
 // pin checks the owner stamp of the item against META. A stamp of another incarnation is claimed, but
@@ -94,40 +169,125 @@ func (pl *planner) pin(w *Write, stored *Bucket) (again bool) {
 	return false
 }
 
-// materialise brings the part's image to now: stored limits refilled, missing ones full.
-func (pl *planner) materialise(stored *Bucket, kind WriteKind) *Bucket {
+// waive shapes the write of a bypassed bucket: consumption is counted, and nothing is tested.
+func (pl *planner) waive(w *Write, stored *Bucket) {
+	w.Kind, w.BypassUntil = WriteBypass, pl.a.l.stampDeadline(pl.read)
+	image := pl.part.image()
+	limits := append(image.Limits[:0], stored.Limits...)
+	*image = *stored
+	image.Limits, image.Bypass = limits, w.BypassUntil
+	for _, c := range pl.a.charges {
+		w.Limits = append(w.Limits, LimitWrite{Name: c.Limit, Consumed: c.Amount})
+		image.Limit(c.Limit).Counter += c.Amount
+	}
+}
+
+// image prepares the part's image: what all limits share.
+func (pl *planner) image(stored *Bucket, kind WriteKind) *Bucket {
 	image := pl.part.image()
 	limits := image.Limits[:0]
 	*image = *stored
+	image.Limits = limits
 	image.Exists, image.Shard, image.Resource = true, pl.part.in.Key.Shard, pl.part.in.Key.Resource
-	fresh := kind == WriteCreate || kind == WriteRebuild
-	if fresh {
+	if kind == WriteCreate || kind == WriteRebuild {
 		image.HasRF, image.RF = true, pl.now
-		image.HasVU, image.Disabled, image.Features = false, false, 0
+		image.Disabled = false
+		image.HasBypass, image.Bypass = false, 0
+		image.Schedule, image.ResetSchedule, image.Zone = "", "", ""
 		image.ShardCount = max(stored.ShardCount, pl.part.owner.shardCount(), min(image.Shard+1, MaxShards))
-	} else {
+	}
+	return image
+}
+
+// materialise brings every limit to now: stored ones refilled and reset, missing ones as new.
+func (pl *planner) materialise(stored, image *Bucket) error {
+	pl.lines = make([]line, 0, len(stored.Limits)+len(pl.resolved.limits)+1)
+	if stored.HasRF {
 		for i := range stored.Limits {
-			if s := stored.Limits[i]; s.Complete() {
-				state := bucket.State{Tokens: s.Tokens, RF: stored.RF, Capacity: s.Capacity, Refill: s.Refill, Period: s.Period, Shards: shardsOf(s.Name, image)}
-				s.Tokens = state.At(pl.now).Tokens
-				limits = append(limits, s)
+			s := &stored.Limits[i]
+			if !s.Complete() {
+				continue
 			}
+			n := line{name: s.Name, stored: s}
+			if err := pl.readLine(&n, stored); err != nil {
+				return err
+			}
+			pl.lines = append(pl.lines, n)
 		}
 	}
 	for i := range pl.resolved.limits {
 		limit := &pl.resolved.limits[i]
-		if !hasLimit(limits, limit.Name) {
-			capacity := limit.Capacity * 1000
-			limits = append(limits, LimitState{Name: limit.Name, Tokens: capacity / int64(image.Shards()), Capacity: capacity,
-				Refill: limit.RefillAmount * 1000, Period: limit.RefillPeriod.Milliseconds(), Has: FieldsComplete | FieldCounter})
+		if pl.line(limit.Name) != nil {
+			continue
+		}
+		n := line{name: limit.Name, limit: limit, confirmed: findLimit(pl.resolved.stored, limit.Name)}
+		config, err := pl.a.l.arithmetic(limit)
+		if err != nil {
+			return err
+		}
+		n.state = config.New(pl.now, int64(image.Shards()))
+		n.state.Soft = limit.Soft
+		n.passed.Opened = config.ResetAfter > 0
+		if pl.bypass {
+			n.closeWindow()
+		} else if start, ok := pl.windowOfFirst(limit.Name, config.ResetAfter); ok && n.passed.Opened {
+			n.state.Window.Start, n.state.Window.Applied, n.passed.Opened = start, start, false
+		}
+		pl.lines = append(pl.lines, n)
+	}
+	if pl.line(WCU) == nil {
+		n := line{name: WCU}
+		n.state, _ = pl.a.l.state(image, &wcuState, pl.now)
+		n.state.RF = pl.now
+		pl.lines = append(pl.lines, n)
+	}
+	slices.SortFunc(pl.lines, func(a, b line) int { return strings.Compare(a.name, b.name) })
+	return pl.fund()
+}
+
+// readLine reads a stored limit and brings it to now.
+func (pl *planner) readLine(n *line, stored *Bucket) (err error) {
+	l := pl.a.l
+	if n.name != WCU {
+		n.limit = pl.resolved.find(n.name)
+		n.confirmed = findLimit(pl.resolved.stored, n.name)
+	}
+	if n.limit != nil {
+		n.before, err = l.configured(stored, n.stored, n.limit, pl.now)
+	} else {
+		n.before, err = l.state(stored, n.stored, pl.now)
+		n.before.Bypass, n.before.Soft = false, false // stamps that no config confirms do not count here
+	}
+	if err != nil {
+		return err
+	}
+	if end, ok := n.before.Window.End(); pl.bypass && n.before.Window.Length > 0 && (!ok || end <= pl.now) {
+		n.state = n.before.At(pl.now) // a waived request is no first use
+		return nil
+	}
+	pl.join(n)
+	n.state, n.passed = n.before.Materialise(pl.now)
+	if n.passed.Reset {
+		n.edge, _ = n.before.Resets.Prev(pl.now)
+	}
+	return nil
+}
+
+// closeWindow takes back the window that a new session quota begins with.
+func (n *line) closeWindow() {
+	if n.state.Window.Length > 0 {
+		n.state.Window = bucket.Window{Length: n.state.Window.Length}
+		n.passed.Opened = false
+	}
+}
+
+func (pl *planner) line(name string) *line {
+	for i := range pl.lines {
+		if pl.lines[i].name == name {
+			return &pl.lines[i]
 		}
 	}
-	if !hasLimit(limits, WCU) {
-		limits = append(limits, wcuState)
-	}
-	slices.SortFunc(limits, func(a, b LimitState) int { return strings.Compare(a.Name, b.Name) })
-	image.Limits = limits
-	return image
+	return nil
 }
 
 // shardsOf is the divisor of a limit: wcu belongs to each shard whole.
@@ -138,19 +298,16 @@ func shardsOf(limit string, image *Bucket) int64 {
 	return int64(image.Shards())
 }
 
-func hasLimit(limits []LimitState, name string) bool {
-	return slices.ContainsFunc(limits, func(s LimitState) bool { return s.Name == name })
-}
-
-// consume judges the declared limits on the materialised image, and takes them if all are there.
-func (pl *planner) consume(image *Bucket, statuses []LimitStatus) ([]LimitStatus, bool) {
+// consume judges the declared limits, and takes them if all are there.
+func (pl *planner) consume(statuses []LimitStatus) ([]LimitStatus, bool) {
 	short := false
 	for _, c := range pl.a.charges {
-		limit := image.Limit(c.Limit)
-		if limit == nil {
+		n := pl.line(c.Limit)
+		if n == nil {
 			continue // a parent without this limit is not charged for it
 		}
-		status := evaluate(&pl.part.in.Key, limit, pl.now, image.Shards(), c.Amount, pl.now)
+		n.state.Bypass = pl.bypass
+		status := judge(&pl.part.in.Key, n.name, n.state, c.Amount, pl.now)
 		short = short || status.Exceeded
 		statuses = append(statuses, status)
 	}
@@ -158,104 +315,328 @@ func (pl *planner) consume(image *Bucket, statuses []LimitStatus) ([]LimitStatus
 		return statuses, true
 	}
 	for _, c := range pl.a.charges {
-		if limit := image.Limit(c.Limit); limit != nil {
-			limit.Tokens -= c.Amount
-			limit.Counter += c.Amount
+		if n := pl.line(c.Limit); n != nil {
+			n.amount = c.Amount
 		}
 	}
 	return statuses, false
 }
 
-func (pl *planner) amount(limit string) int64 {
-	for _, c := range pl.a.charges {
-		if c.Limit == limit {
-			return c.Amount
+// boundary is until when the fast path may go by what is written.
+func (pl *planner) boundary(w *Write) {
+	for i := range pl.lines {
+		n := &pl.lines[i]
+		if at, ok := n.state.Boundary(pl.now); ok && (!w.HasVU || at < w.VU) {
+			w.HasVU, w.VU = true, at
 		}
 	}
-	return 0
+	for i := range pl.lines {
+		if win := &pl.lines[i].state.Window; win.Length > 0 && !win.HasStart || pl.bypass && ended(win, pl.now) {
+			w.HasVU, w.VU = true, 0 // the first use after the bypass opens the window
+		}
+	}
+}
+
+func ended(w *bucket.Window, now int64) bool {
+	end, ok := w.End()
+	return ok && end <= now
+}
+
+// bypassStamp brings the stamp of the item in line with config.
+func (pl *planner) bypassStamp(w *Write, stored *Bucket) {
+	switch {
+	case pl.bypass:
+		w.Bypass, w.BypassUntil = StampSet, pl.a.l.stampDeadline(pl.read)
+	case stored.HasBypass:
+		w.Bypass = StampRemove
+	}
+}
+
+// softStamp is what a write does to the soft stamp of a limit, and its new deadline.
+func (pl *planner) softStamp(n *line) StampAction {
+	switch {
+	case n.confirmed != nil && n.confirmed.Soft:
+		return StampSet
+	case n.stored != nil && n.stored.Has&FieldSoft != 0:
+		return StampRemove
+	}
+	return StampKeep
 }
 
 // light says whether the consumption can be written alone. Moving rf drops what each limit has earned
 // below a millitoken, so that a slow limit beside a fast one would never refill; rf therefore moves
 // only when a declared limit needs the refill, or the item needs a repair.
-func (pl *planner) light(stored *Bucket, before []LimitState, w *Write) bool {
-	if w.Kind != WriteRefill || stored.HasVU || stored.HasTTL && stored.TTL <= pl.now/1000 ||
+func (pl *planner) light(stored *Bucket, w *Write) bool {
+	if w.Kind != WriteRefill || stored.HasVU != w.HasVU || stored.VU != w.VU || w.Bypass != StampKeep || stored.HasTTL && stored.TTL <= pl.now/1000 ||
 		w.TTL == TTLRemove && stored.HasTTL || w.TTL == TTLSet && !stored.HasTTL {
 		return false
 	}
 	if o := w.Owner; o.Found && (stored.Cascade != w.Cascade || stored.ParentID != w.ParentID || stored.PInc != o.Incarnation() || !stored.HasPGen || stored.PGen != o.Generation) {
 		return false
 	}
-	for i := range before {
-		s := stored.Limit(before[i].Name)
-		if s == nil || !s.Complete() || before[i].Tokens < s.Tokens {
+	for i := range pl.lines {
+		n := &pl.lines[i]
+		if n.seed() || n.granted() || n.passed.Opened || n.state.Tokens < n.stored.Tokens {
 			return false
 		}
-		if s.Name == WCU && s.Tokens < 1000 {
+		if n.name == WCU && n.stored.Tokens < 1000 {
 			return false
 		}
-	}
-	for _, c := range pl.a.charges {
-		if s := stored.Limit(c.Limit); s != nil && s.Tokens < c.Amount {
+		switch pl.softStamp(n) {
+		case StampSet:
+			if !n.stored.softAt(pl.now) {
+				return false
+			}
+		case StampRemove:
+			return false
+		}
+		if n.stored.Tokens < n.amount && !n.state.Soft {
 			return false
 		}
 	}
 	return true
 }
 
-// charge shapes W3, and takes the unwritten refill out of the image again.
+// charge shapes W3, and leaves the unwritten refill out of the image.
 func (pl *planner) charge(w *Write, image, stored *Bucket) {
-	for i := range image.Limits {
-		limit := &image.Limits[i]
-		amount := pl.amount(limit.Name)
-		limit.Tokens = stored.Limit(limit.Name).Tokens - amount
-		if amount > 0 {
-			w.Limits = append(w.Limits, LimitWrite{Name: limit.Name, Consumed: amount})
+	for i := range pl.lines {
+		n := &pl.lines[i]
+		state := *n.stored
+		state.Tokens -= n.amount
+		state.Counter += n.amount
+		image.Limits = append(image.Limits, state)
+		if n.amount > 0 {
+			w.Limits = append(w.Limits, LimitWrite{Name: n.name, Consumed: n.amount, Free: n.state.Soft})
 		}
 	}
-	w.RF = stored.RF
+	w.RF, image.RF = stored.RF, stored.RF
 }
 
-// fill shapes W1: every limit as the image has it after the consumption.
-func (pl *planner) fill(w *Write, image *Bucket) {
-	for _, limit := range image.Limits {
-		w.Limits = append(w.Limits, LimitWrite{Name: limit.Name, Tokens: limit.Tokens, Consumed: pl.amount(limit.Name),
-			Capacity: limit.Capacity, Refill: limit.Refill, Period: limit.Period})
+// fill shapes W1: every limit as it is after the demand.
+func (pl *planner) fill(w *Write) {
+	for i := range pl.lines {
+		w.Limits = append(w.Limits, pl.whole(&pl.lines[i]))
 	}
+	w.Zone = pl.zone()
+}
+
+// zone is that of the schedules that are written.
+func (pl *planner) zone() string {
+	for i := range pl.lines {
+		if limit := pl.lines[i].limit; limit != nil && pl.lines[i].seed() && (limit.Schedule != "" || limit.ResetSchedule != "") {
+			return limit.Zone
+		}
+	}
+	return ""
+}
+
+// whole is a limit that is written for the first time.
+func (pl *planner) whole(n *line) LimitWrite {
+	w := LimitWrite{Name: n.name, Consumed: n.amount, Waived: pl.bypass, Free: n.state.Soft,
+		Capacity: n.state.Capacity, Refill: n.state.Refill, Period: n.state.Period}
+	w.Tokens = n.state.Tokens - w.Debit()
+	if n.limit != nil {
+		w.Schedule, w.ResetSchedule = n.limit.Schedule, n.limit.ResetSchedule
+	}
+	if n.state.Quota() {
+		w.Set |= FieldGrants
+		w.Extra.Grants = n.state.GrantCount()
+	}
+	if win := &n.state.Window; win.Length > 0 {
+		w.Set |= FieldWindow
+		w.Extra.Window = win.Length
+		if win.HasStart {
+			w.Set |= FieldWindowStart | FieldWindowApplied
+			w.Extra.WindowStart, w.Extra.WindowApplied = win.Start, win.Applied
+		}
+	}
+	if pl.softStamp(n) == StampSet {
+		w.Set |= FieldSoft
+		w.Extra.Soft = pl.a.l.stampDeadline(pl.read)
+	}
+	return w
 }
 
 // refill shapes W2 and says whether it seeds limits.
-func (pl *planner) refill(w *Write, image *Bucket, before []LimitState, stored *Bucket) (seeds bool) {
-	for i, limit := range image.Limits {
-		amount := pl.amount(limit.Name)
-		s := stored.Limit(limit.Name)
-		if s == nil || !s.Complete() {
+func (pl *planner) refill(w *Write, stored *Bucket) (seeds bool) {
+	for i := range pl.lines {
+		n := &pl.lines[i]
+		if n.seed() {
 			seeds = true
-			w.Repair = w.Repair || s != nil
-			w.Limits = append(w.Limits, LimitWrite{Name: limit.Name, Seed: true, Tokens: limit.Tokens, Consumed: amount,
-				Capacity: limit.Capacity, Refill: limit.Refill, Period: limit.Period})
+			w.Repair = w.Repair || stored.Limit(n.name) != nil
+			seed := pl.whole(n)
+			seed.Seed = true
+			w.Limits = append(w.Limits, seed)
 			continue
 		}
-		w.Limits = append(w.Limits, LimitWrite{Name: limit.Name, Consumed: amount, Change: before[i].Tokens - s.Tokens, ReadTokens: s.Tokens})
+		w.Limits = append(w.Limits, pl.change(n))
 	}
+	w.Zone = pl.zone()
 	return seeds
 }
 
-// stampImage lets the image say what the write leaves behind.
-func (pl *planner) stampImage(image *Bucket, w *Write, owner Owner) {
-	image.RF = w.RF
-	if w.Kind == WriteRetry {
-		return
+// change is a stored limit at now and after the demand.
+func (pl *planner) change(n *line) LimitWrite {
+	w := LimitWrite{Name: n.name, Consumed: n.amount, Waived: pl.bypass, Free: n.state.Soft,
+		Change: n.state.Tokens - n.stored.Tokens, ReadTokens: n.stored.Tokens}
+	if n.passed.Reset {
+		w.Edge = n.edge
 	}
-	image.HasVU = false
+	if n.granted() {
+		w.Set |= FieldGrants
+		w.Extra.Grants = n.state.GrantCount()
+		w.Remove |= n.stored.Has & FieldTopUp
+	}
+	if win := &n.state.Window; win.Length > 0 && win.HasStart {
+		w.Set |= FieldWindowApplied
+		w.Extra.WindowApplied = win.Start
+		if win.HasApplied {
+			w.Extra.WindowApplied = win.Applied
+		}
+		if n.passed.Opened || n.stored.Rare().WindowStart != win.Start || n.stored.Rare().Window != win.Length {
+			w.Set |= FieldWindow | FieldWindowStart
+			w.Extra.Window, w.Extra.WindowStart = win.Length, win.Start
+		}
+	}
+	switch pl.softStamp(n) {
+	case StampSet:
+		w.Set |= FieldSoft
+		w.Extra.Soft = pl.a.l.stampDeadline(pl.read)
+	case StampRemove:
+		w.Remove |= FieldSoft
+	}
+	w.ReadSoft = Stamp{Present: n.stored.Has&FieldSoft != 0, Until: n.stored.Rare().Soft}
+	return w
+}
+
+// stampImage lets the image say what the write leaves behind.
+func (pl *planner) stampImage(image *Bucket, w *Write) {
+	image.RF = w.RF
+	image.HasVU, image.VU = w.HasVU, w.VU
+	switch w.Bypass {
+	case StampSet:
+		image.HasBypass, image.Bypass = true, w.BypassUntil
+	case StampRemove:
+		image.HasBypass, image.Bypass = false, 0
+	}
 	switch w.TTL {
 	case TTLSet:
 		image.HasTTL, image.TTL = true, w.TTLValue
 	case TTLRemove:
 		image.HasTTL = false
 	}
-	if owner.Found {
+	if owner := w.Owner; owner.Found {
 		image.Cascade, image.ParentID = w.Cascade, w.ParentID
 		image.HasPGen, image.PGen, image.PInc = true, owner.Generation, owner.Incarnation()
 	}
+	created := w.Kind == WriteCreate || w.Kind == WriteRebuild
+	if created {
+		for i := range w.Limits {
+			l := &w.Limits[i]
+			if image.Schedule == "" {
+				image.Schedule = l.Schedule
+			}
+			if image.ResetSchedule == "" {
+				image.ResetSchedule = l.ResetSchedule
+			}
+		}
+		image.Zone = w.Zone
+	}
+	for i := range w.Limits {
+		image.Limits = append(image.Limits, after(image, &pl.lines[i], &w.Limits[i], created))
+	}
+}
+
+// after is a limit as the write leaves it.
+func after(image *Bucket, n *line, w *LimitWrite, created bool) LimitState {
+	var s LimitState
+	if n.stored != nil {
+		s = *n.stored
+		s.Tokens += w.Change - w.Debit()
+		s.Counter += w.Consumed
+	} else {
+		s = LimitState{Name: n.name, Tokens: w.Tokens, Capacity: w.Capacity, Refill: w.Refill, Period: w.Period, Counter: w.Consumed, Has: FieldsPlain}
+		if n.name != WCU && (!created || w.Schedule != image.Schedule) {
+			s.Edit().Schedule = orNone(w.Schedule)
+			s.Has |= FieldSchedule
+		}
+		if n.name != WCU && (!created || w.ResetSchedule != image.ResetSchedule) {
+			s.Edit().ResetSchedule = orNone(w.ResetSchedule)
+			s.Has |= FieldResetSchedule
+		}
+	}
+	if w.Set|w.Remove != 0 {
+		s.Apply(w)
+	}
+	return s
+}
+
+func orNone(schedule string) string {
+	if schedule == "" {
+		return NoSchedule
+	}
+	return schedule
+}
+
+// Apply sets and removes what a write says of a limit beyond its balance.
+func (s *LimitState) Apply(w *LimitWrite) {
+	extra := s.Edit()
+	for _, f := range [...]struct {
+		field    Fields
+		to, from *int64
+	}{
+		{FieldGrants, &extra.Grants, &w.Extra.Grants},
+		{FieldWindow, &extra.Window, &w.Extra.Window},
+		{FieldWindowStart, &extra.WindowStart, &w.Extra.WindowStart},
+		{FieldWindowApplied, &extra.WindowApplied, &w.Extra.WindowApplied},
+		{FieldWindowCounter, &extra.WindowCounter, &w.Extra.WindowCounter},
+		{FieldSoft, &extra.Soft, &w.Extra.Soft},
+		{FieldTopUp, &extra.TopUp, &w.Extra.TopUp},
+		{FieldResets, &extra.Resets, &w.Extra.Resets},
+	} {
+		switch {
+		case w.Set&f.field != 0:
+			*f.to = *f.from
+		case w.Remove&f.field != 0:
+			*f.to = 0
+		}
+	}
+	s.Has = (s.Has | w.Set) &^ w.Remove
+}
+
+// restamp is the correction of stamps that a rejected pass found not to be what config says, nil if they are.
+func (pl *planner) restamp() *RestampInput {
+	stored := &pl.state.Bucket
+	if !stored.HasRF {
+		return nil
+	}
+	in := &RestampInput{Key: pl.part.in.Key}
+	if stored.HasBypass && !pl.bypass {
+		in.Bypass, in.ReadBypass = StampRemove, Stamp{Present: true, Until: stored.Bypass}
+	}
+	for i := range pl.lines {
+		n := &pl.lines[i]
+		if n.stored != nil && pl.softStamp(n) == StampRemove {
+			in.Soft = append(in.Soft, SoftStamp{Limit: n.name, Action: StampRemove, Read: Stamp{Present: true, Until: n.stored.Rare().Soft}})
+		}
+	}
+	if in.Bypass == StampKeep && len(in.Soft) == 0 {
+		return nil
+	}
+	return in
+}
+
+// softDepends says whether stamps of the bucket depend on what the levels say about softness.
+func softDepends(r *resolved, b *Bucket) bool {
+	for i := range r.stored {
+		if r.stored[i].Soft {
+			return true
+		}
+	}
+	for i := range b.Limits {
+		if b.Limits[i].Has&FieldSoft != 0 {
+			return true
+		}
+	}
+	return false
 }

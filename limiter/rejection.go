@@ -60,7 +60,7 @@ func (o *owner) forgetImage(shard int) {
 func (c *cachedImage) trusted(now int64, ttl time.Duration) bool {
 	image := &c.image
 	age := now - c.at // negative for a concurrent acquire; a clock that was set back trusts no future
-	return image.Exists && max(age, -age) < ttl.Milliseconds() && !image.Disabled && image.Features == 0 &&
+	return image.Exists && max(age, -age) < ttl.Milliseconds() && !image.Disabled &&
 		(!image.HasVU || image.VU > now) && (!image.HasTTL || image.TTL > now/1000)
 }
 
@@ -79,12 +79,12 @@ func (a *acquire) recall(o *owner, entity string) verdict {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for s := range o.shardCount() {
-		if s >= len(o.images) || !o.images[s].trusted(a.now, a.l.opts.RejectionCacheTTL) || !a.complete(&o.images[s].image) {
+		if s >= len(o.images) || !a.usable(&o.images[s]) {
 			v.short = false
 			continue
 		}
 		image := &o.images[s].image
-		refuses := short(image, a.charges, a.now)
+		refuses := a.l.short(image, a.charges, a.now)
 		if !refuses {
 			v.short = false
 			v.known = true
@@ -92,7 +92,7 @@ func (a *acquire) recall(o *owner, entity string) verdict {
 		}
 		v.mask |= 1 << s
 		key.Shard = s
-		judged, longest := judge(&key, image, a.charges, a.now)
+		judged, longest := a.judgeImage(&key, image)
 		if !v.known || v.judged == nil || longest < wait {
 			v.judged, wait = judged, longest
 		}
@@ -101,11 +101,17 @@ func (a *acquire) recall(o *owner, entity string) verdict {
 	return v
 }
 
-func judge(key *BucketKey, image *Bucket, charges []Charge, now int64) ([]LimitStatus, time.Duration) {
+// usable says whether an image can be judged: what has an expired stamp, or a schedule that is not
+// readable, is for the slow path.
+func (a *acquire) usable(c *cachedImage) bool {
+	return c.trusted(a.now, a.l.opts.RejectionCacheTTL) && a.complete(&c.image) && !a.stampExpired(&c.image) && a.readable(&c.image) == nil
+}
+
+func (a *acquire) judgeImage(key *BucketKey, image *Bucket) ([]LimitStatus, time.Duration) {
 	var statuses []LimitStatus
 	longest := time.Duration(0)
-	for _, c := range charges {
-		s := evaluate(key, image.Limit(c.Limit), image.RF, image.Shards(), c.Amount, now)
+	for _, c := range a.charges {
+		s := judge(key, c.Limit, a.l.known(image, image.Limit(c.Limit), a.now).Restored(a.now), c.Amount, a.now)
 		longest = max(longest, s.RetryAfter)
 		statuses = append(statuses, s)
 	}
@@ -144,8 +150,8 @@ func (a *acquire) judgeAny(o *owner, entity string) []LimitStatus {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for s := range o.images {
-		if o.images[s].trusted(a.now, a.l.opts.RejectionCacheTTL) && a.complete(&o.images[s].image) {
-			statuses, _ := judge(&BucketKey{entity, a.req.Resource, s}, &o.images[s].image, a.charges, a.now)
+		if a.usable(&o.images[s]) {
+			statuses, _ := a.judgeImage(&BucketKey{entity, a.req.Resource, s}, &o.images[s].image)
 			return statuses
 		}
 	}

@@ -10,11 +10,18 @@ type levels [4]*Config
 
 var levelNames = [...]string{"entity", "entity_default", "resource", "system"}
 
+// systemLevel is the level that is remembered instead of read in every slow pass.
+const systemLevel = 3
+
 // resolved is what the levels say.
 type resolved struct {
 	limits []Limit // never empty
 	// kept says that the limits come from the entity itself, whose buckets never expire.
 	kept bool
+	// stored are the limits of the levels, which explicit ones hide; stamps follow them. level is theirs.
+	stored []Limit
+	level  int
+	at     int64 // a time not after they were read, ms; set by resolve only
 }
 
 // limits takes the first level that has any, whole. Explicit limits beat them all; what else is on the
@@ -22,11 +29,9 @@ type resolved struct {
 func (lv *levels) limits(explicit []Limit, entity, resource string) (resolved, error) {
 	var r resolved
 	for i, level := range lv {
-		if features := level.Features &^ FeatureBypass; features != 0 {
-			return r, &UnsupportedFeatureError{Feature: features.String(), Where: levelNames[i] + " config of " + entity + "/" + resource}
-		}
 		if len(level.Limits) > 0 {
 			r.limits, r.kept = level.Limits, i < 2
+			r.stored, r.level = level.Limits, i
 			break
 		}
 	}
@@ -39,6 +44,14 @@ func (lv *levels) limits(explicit []Limit, entity, resource string) (resolved, e
 	return r, nil
 }
 
+// find is the limit that holds by that name: the explicit or resolved one, else the one of the levels.
+func (r *resolved) find(name string) *Limit {
+	if limit := findLimit(r.limits, name); limit != nil {
+		return limit
+	}
+	return findLimit(r.stored, name)
+}
+
 func findLimit(limits []Limit, name string) *Limit {
 	for i := range limits {
 		if limits[i].Name == name {
@@ -48,24 +61,25 @@ func findLimit(limits []Limit, name string) *Limit {
 	return nil
 }
 
-// enforced fails when the first explicit value of `disabled` closes the resource.
-func (lv *levels) enforced(entity, resource string) error {
-	for i, level := range lv[:3] {
-		switch {
-		case level.Features&FeatureBypass != 0:
-			return &UnsupportedFeatureError{Feature: FeatureBypass.String(), Where: levelNames[i] + " config of " + entity + "/" + resource}
-		case level.Disabled == On:
-			return &DisabledError{EntityID: entity, Resource: resource, Level: levelNames[i]}
-		case level.Disabled == Off:
-			return nil
+// enforced fails when the first explicit value of `disabled` closes the resource, and says whether it
+// waives the limits.
+func (lv *levels) enforced(entity, resource string) (bypassed bool, err error) {
+	for i, level := range lv[:systemLevel] {
+		switch level.Disabled {
+		case On:
+			return false, &DisabledError{EntityID: entity, Resource: resource, Level: levelNames[i]}
+		case Bypassed:
+			return true, nil
+		case Off:
+			return false, nil
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // cascades is the policy: the first explicit value, else what META says.
 func (lv *levels) cascades(meta *Meta) bool {
-	for _, level := range lv[:3] {
+	for _, level := range lv[:systemLevel] {
 		if level.Cascade != Unset {
 			return level.Cascade == On
 		}
@@ -74,18 +88,22 @@ func (lv *levels) cascades(meta *Meta) bool {
 }
 
 // ttl is what a write does to the ttl of a bucket of these limits at now (ms).
-func (l *Limiter) ttl(r resolved, now int64) (TTLAction, int64) {
+func (l *Limiter) ttl(r resolved, now int64) (TTLAction, int64, error) {
 	if r.kept {
-		return TTLRemove, 0
+		return TTLRemove, 0, nil
 	}
-	var buffer [8]bucket.Params
-	params := buffer[:0]
-	for _, limit := range r.limits {
-		params = append(params, limit.params())
+	var buffer [4]bucket.Limit
+	limits := buffer[:0]
+	for i := range r.limits {
+		limit, err := l.arithmetic(&r.limits[i])
+		if err != nil {
+			return TTLKeep, 0, err
+		}
+		limits = append(limits, limit)
 	}
-	seconds, keep := bucket.TTLSeconds(params, l.opts.TTLMultiplier)
+	seconds, keep := bucket.TTLSeconds(limits, l.opts.TTLMultiplier)
 	if !keep {
-		return TTLKeep, 0
+		return TTLKeep, 0, nil
 	}
-	return TTLSet, now/1000 + seconds
+	return TTLSet, now/1000 + seconds, nil
 }

@@ -14,11 +14,11 @@ func sharded(t *testing.T, cascade bool, opts limiter.Options) (w *world, draw *
 	t.Helper()
 	w = newWorld(t, limiter.PerMinute("rpm", 100))
 	if cascade {
-		_, err := w.l.CreateEntity(t.Context(), limiter.Entity{ID: "org"})
+		_, err := w.l.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "org"})
 		w.must(err)
-		_, err = w.l.CreateEntity(t.Context(), limiter.Entity{ID: "u", ParentID: "org", Cascade: true})
+		_, err = w.l.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "u", ParentID: "org", Cascade: true})
 		w.must(err)
-		w.must(w.l.SetLimits(t.Context(), "org", "r", []limiter.Limit{limiter.PerMinute("rpm", 1_000_000)}))
+		w.must(w.l.Admin().SetLimits(t.Context(), "org", "r", []limiter.Limit{limiter.PerMinute("rpm", 1_000_000)}))
 	}
 	w.admit("u", 0)
 	_, _, err := w.Double(t.Context(), "u", "r", 1)
@@ -218,11 +218,11 @@ func TestRetryAfterOfAShardIsThatOfItsShare(t *testing.T) {
 // Nor is a shard of the parent that is known to be short.
 func TestShortShardsOfTheParentAreSpared(t *testing.T) {
 	w := newWorld(t, limiter.PerMinute("rpm", 100))
-	_, err := w.l.CreateEntity(t.Context(), limiter.Entity{ID: "org"})
+	_, err := w.l.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "org"})
 	w.must(err)
-	_, err = w.l.CreateEntity(t.Context(), limiter.Entity{ID: "child", ParentID: "org", Cascade: true})
+	_, err = w.l.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "child", ParentID: "org", Cascade: true})
 	w.must(err)
-	w.must(w.l.SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 1_000_000)}))
+	w.must(w.l.Admin().SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 1_000_000)}))
 	w.admit("org", 0)
 	_, _, err = w.Double(t.Context(), "org", "r", 1)
 	w.must(err)
@@ -247,9 +247,9 @@ func TestAParentIsNotSplitBelowItsChildrensRequests(t *testing.T) {
 		want    int
 	}{{6000, 1}, {4000, 2}} {
 		w := newWorld(t, limiter.PerMinute("rpm", 10_000))
-		_, err := w.l.CreateEntity(t.Context(), limiter.Entity{ID: "org"})
+		_, err := w.l.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "org"})
 		w.must(err)
-		_, err = w.l.CreateEntity(t.Context(), limiter.Entity{ID: "child", ParentID: "org", Cascade: true})
+		_, err = w.l.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "child", ParentID: "org", Cascade: true})
 		w.must(err)
 		w.admit("child", 1)
 		w.l = w.process(withoutMemory) // one that never reads
@@ -284,9 +284,9 @@ func TestADoublingIsNotFollowedAtOnceByAnother(t *testing.T) {
 // Images of shards that lag behind teach nothing old: neither a lower count nor an older stamp.
 func TestShardsThatLagBehindTeachNothing(t *testing.T) {
 	w, draw := sharded(t, true, withoutMemory)
-	_, err := w.l.CreateEntity(t.Context(), limiter.Entity{ID: "new"})
+	_, err := w.l.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "new"})
 	w.must(err)
-	w.must(w.l.SetLimits(t.Context(), "new", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
+	w.must(w.l.Admin().SetLimits(t.Context(), "new", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
 	w.admit("new", 0)
 	*draw = 0
 	w.edit("u", 0, func(b *limiter.Bucket) { b.ParentID, b.PGen = "new", b.PGen+1 })

@@ -7,13 +7,14 @@ import (
 // maxPlans is how often an acquire is read and planned before it counts as contended.
 const maxPlans = 3
 
-// slow reads, evaluates and writes. Every plan after the first starts from a consistent read.
+// slow reads, evaluates and writes. Every plan after the first starts from a consistent read; the last
+// one takes nothing from other shards, since it is there that plans keep failing.
 func (a *acquire) slow(ctx context.Context, h hint) error {
 	if h.shard < 0 {
 		h.shard = a.draw(a.l.owners.get(a.req.EntityID, a.req.Resource), a.avoid)
 	}
 	for attempt := range maxPlans {
-		done, err := a.slowOnce(ctx, &h, attempt > 0)
+		done, err := a.slowOnce(ctx, &h, attempt)
 		if done || err != nil {
 			return err
 		}
@@ -23,67 +24,121 @@ func (a *acquire) slow(ctx context.Context, h hint) error {
 
 // slowRead has what one plan is made from.
 type slowRead struct {
+	at            int64 // before the read, ms
 	out           ReadOutput
 	parent        ReadOutput
 	child, above  *EntityState
 	resourceLevel *Config
 	systemLevel   Config
+	systemCached  bool
 }
 
 func (r *slowRead) levels(e *EntityState) *levels {
 	return &levels{&e.Own, &e.Default, r.resourceLevel, &r.systemLevel}
 }
 
-func (a *acquire) slowOnce(ctx context.Context, h *hint, consistent bool) (done bool, err error) {
+// slowOnce makes one plan and writes it. Neither done nor an error: plan again.
+func (a *acquire) slowOnce(ctx context.Context, h *hint, attempt int) (done bool, err error) {
+	plans, rejection, again, err := a.slowPlan(ctx, h, attempt)
+	switch {
+	case again || err != nil:
+		return false, err
+	case rejection == nil:
+		return a.commit(ctx, plans)
+	}
+	// What a rejected plan moves between shards is worth keeping: it is where the next one looks.
+	var moved []plan
+	for _, p := range plans {
+		if len(p.moves) > 0 {
+			moved = append(moved, p)
+		}
+	}
+	if len(moved) > 0 {
+		if done, err := a.commit(ctx, moved); !done || err != nil {
+			return false, err
+		}
+	}
+	return false, rejection
+}
+
+// slowPlan reads what the acquire concerns and evaluates it. rejection is set when a limit is short; plans
+// then are what would have been written with nothing consumed.
+func (a *acquire) slowPlan(ctx context.Context, h *hint, attempt int) (plans []plan, rejection *ExceededError, again bool, err error) {
+	consistent := attempt > 0
 	a.aim(&a.child, a.req.EntityID, h.shard)
-	var r slowRead
+	r := slowRead{at: a.l.nowMillis()}
 	known := a.child.owner.parent()
 	if err := a.read(ctx, &r, known, h, consistent); err != nil {
-		return false, err
-	}
-	lv := r.levels(r.child)
-	if err := lv.enforced(a.req.EntityID, a.req.Resource); err != nil {
-		return false, err
+		return nil, nil, false, err
 	}
 	meta := &r.child.Meta
+	lv := r.levels(r.child)
+	if _, err := lv.enforced(a.req.EntityID, a.req.Resource); err != nil {
+		return nil, nil, false, err
+	}
 	cascade := meta.ParentID != "" && lv.cascades(meta)
 	a.child.owner.learnStamp(stamp{cascade, meta.ParentID, meta.Found, meta.Generation, incarnationOf(meta)})
-	now := a.l.nowMillis()
-	var plans [2]plan
-	count := 1
 	if cascade {
 		if err := a.readParent(ctx, &r, meta.ParentID, known, h, consistent); err != nil {
-			return false, err
+			return nil, nil, false, err
 		}
-		if err := r.levels(r.above).enforced(meta.ParentID, a.req.Resource); err != nil {
-			return false, err
-		}
-		count = 2
 	} else {
 		a.parent = nil
 	}
-	rejection := &ExceededError{}
+	planners := make([]*planner, 0, 2)
+	pl, err := a.planner(ctx, &a.child, r.child, &r)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	planners = append(planners, pl)
+	if cascade {
+		if pl, err = a.planner(ctx, a.parent, r.above, &r); err != nil {
+			return nil, nil, false, err
+		}
+		planners = append(planners, pl)
+	}
+	judged := &ExceededError{}
 	anyShort := false
-	for i := range count {
-		p, state := &a.child, r.child
-		if i == 1 {
-			p, state = a.parent, r.above
+	for _, pl := range planners {
+		pl.consistent, pl.noMoves = consistent, attempt == maxPlans-1
+		if again, err := a.readSiblings(ctx, pl); again || err != nil {
+			return nil, nil, again, err
 		}
-		pl, err := a.planner(p, state, r.levels(state), now, consistent)
-		if err != nil {
-			return false, err
+	}
+	now := a.l.nowMillis()
+	for _, pl := range planners {
+		pl.now = now
+		p, statuses, short, again, err := pl.plan(judged.Statuses)
+		if again || err != nil {
+			return nil, nil, again, err
 		}
-		var short, again bool
-		plans[i], rejection.Statuses, short, again = pl.plan(rejection.Statuses)
-		if again {
-			return false, nil
-		}
+		judged.Statuses = statuses
 		anyShort = anyShort || short
+		plans = append(plans, p)
 	}
-	if anyShort {
-		return false, rejection
+	if !anyShort {
+		return plans, nil, false, nil
 	}
-	return a.commit(ctx, plans[:count])
+	for i, pl := range planners {
+		if len(plans[i].moves) > 0 {
+			plans[i] = pl.unconsumed(plans[i])
+		} else {
+			a.restamp(ctx, pl)
+		}
+	}
+	return plans, judged, false, nil
+}
+
+// restamp corrects stamps that a rejected pass met. It is a courtesy to the next one.
+func (a *acquire) restamp(ctx context.Context, pl *planner) {
+	in := pl.restamp()
+	if in == nil {
+		return
+	}
+	a.trips++
+	if err := a.l.store.Restamp(ctx, in); err != nil {
+		a.l.logger.Warn("stamps not corrected", "entity", in.Key.EntityID, "resource", in.Key.Resource, "shard", in.Key.Shard, "error", err)
+	}
 }
 
 func incarnationOf(m *Meta) string {
@@ -94,14 +149,24 @@ func incarnationOf(m *Meta) string {
 }
 
 // planner checks what the levels and the item allow, and prepares the evaluation of one part.
-func (a *acquire) planner(p *part, state *EntityState, lv *levels, now int64, consistent bool) (*planner, error) {
-	key := &p.in.Key
+func (a *acquire) planner(ctx context.Context, p *part, state *EntityState, r *slowRead) (*planner, error) {
+	key, lv := &p.in.Key, r.levels(state)
 	limits, err := lv.limits(a.req.Limits, key.EntityID, key.Resource)
 	if err != nil {
 		return nil, err
 	}
-	if state.Bucket.Features != 0 {
-		return nil, unsupported(state.Bucket.Features, key)
+	if limits.level == systemLevel && r.systemCached && softDepends(&limits, &state.Bucket) {
+		// Stamps are set and renewed by what was read in the same pass only.
+		if err := a.rereadSystem(ctx, r); err != nil {
+			return nil, err
+		}
+		if limits, err = lv.limits(a.req.Limits, key.EntityID, key.Resource); err != nil {
+			return nil, err
+		}
+	}
+	bypassed, err := lv.enforced(key.EntityID, key.Resource)
+	if err != nil {
+		return nil, err
 	}
 	if p == &a.child {
 		for _, c := range a.charges {
@@ -113,8 +178,19 @@ func (a *acquire) planner(p *part, state *EntityState, lv *levels, now int64, co
 		}
 	}
 	meta := &state.Meta
-	return &planner{a: a, part: p, state: state, resolved: limits, now: now, consistent: consistent,
+	return &planner{a: a, part: p, state: state, resolved: limits, now: a.l.nowMillis(), read: r.at, bypass: bypassed,
 		cascade: meta.ParentID != "" && lv.cascades(meta)}, nil
+}
+
+func (a *acquire) rereadSystem(ctx context.Context, r *slowRead) error {
+	var out ReadOutput
+	a.trips++
+	if err := a.l.store.Read(ctx, &ReadInput{Resource: a.req.Resource, SystemConfig: true}, &out); err != nil {
+		return err
+	}
+	r.systemLevel, r.systemCached = out.System, false
+	a.l.configs.putSystem(out.System, r.at)
+	return nil
 }
 
 // read fetches the entity with its config levels, and in the same request the parent that it is
@@ -148,7 +224,7 @@ func (a *acquire) readLevels(ctx context.Context, in *ReadInput, out *ReadOutput
 		system = out.System
 		a.l.configs.putSystem(system, a.l.nowMillis())
 	}
-	r.systemLevel = system
+	r.systemLevel, r.systemCached = system, cached
 	return nil
 }
 
@@ -197,25 +273,24 @@ func (a *acquire) parentOnly(ctx context.Context, h *hint) (settled bool, err er
 	a.aim(p, p.in.Key.EntityID, h.parentShard)
 	in := ReadInput{Resource: a.req.Resource, ResourceConfig: true,
 		Entities: []EntityRead{{EntityID: p.in.Key.EntityID, Meta: true, Bucket: true, Shard: h.parentShard, Config: true}}}
-	var r slowRead
+	r := slowRead{at: a.l.nowMillis()}
 	if err := a.readLevels(ctx, &in, &r.out, &r); err != nil {
 		return false, err
 	}
 	r.above, r.resourceLevel = &r.out.Entities[0], &r.out.Resource
-	lv := r.levels(r.above)
-	if err := lv.enforced(p.in.Key.EntityID, a.req.Resource); err != nil {
-		return false, err
-	}
 	if !r.above.Bucket.HasRF || !a.complete(&r.above.Bucket) {
 		return false, nil
 	}
-	pl, err := a.planner(p, r.above, lv, a.l.nowMillis(), false)
-	if err != nil {
+	pl, err := a.planner(ctx, p, r.above, &r)
+	if err != nil || pl.bypass || r.above.Bucket.HasBypass {
 		return false, err
 	}
-	planned, _, short, again := pl.plan(nil)
-	if short || again || planned.seeds {
+	if _, to := pl.needs(); to > 0 {
 		return false, nil
+	}
+	planned, _, short, again, err := pl.plan(nil)
+	if err != nil || short || again || planned.seeds {
+		return false, err
 	}
 	return a.commit(ctx, []plan{planned})
 }

@@ -22,9 +22,9 @@ func (p *pushing) Read(ctx context.Context, in *limiter.ReadInput, out *limiter.
 	return p.Store.Read(ctx, in, out)
 }
 
-func (p *pushing) SyncParameters(ctx context.Context, in limiter.SyncInput) error {
+func (p *pushing) SyncParameters(ctx context.Context, in limiter.SyncInput) (bool, error) {
 	if p.broken != nil {
-		return p.broken
+		return false, p.broken
 	}
 	p.pushed = append(p.pushed, in)
 	return p.Store.SyncParameters(ctx, in)
@@ -36,7 +36,7 @@ func newPushing(t *testing.T) (*pushing, *limiter.Limiter) {
 	draw := 0
 	l, err := limiter.New(p, limiter.Options{Rand: func(n int) int { draw++; return draw % n }})
 	if err == nil {
-		err = l.SetResourceDefaults(t.Context(), "r", []limiter.Limit{limiter.PerMinute("rpm", 600)})
+		err = l.Admin().SetResourceDefaults(t.Context(), "r", []limiter.Limit{limiter.PerMinute("rpm", 600)})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func newPushing(t *testing.T) (*pushing, *limiter.Limiter) {
 // What is pushed into buckets must be what was just stored, so it is read consistently; once for all shards.
 func TestLimitsArePushedToEveryShardFromOneConsistentRead(t *testing.T) {
 	p, l := newPushing(t)
-	if err := l.SetLimits(t.Context(), "u", "", []limiter.Limit{limiter.PerMinute("rpm", 60)}); err != nil {
+	if err := l.Admin().SetLimits(t.Context(), "u", "", []limiter.Limit{limiter.PerMinute("rpm", 60)}); err != nil {
 		t.Fatal(err)
 	}
 	if len(p.reads) != 1 || !p.reads[0].Consistent || !p.reads[0].ResourceConfig || !p.reads[0].SystemConfig {
@@ -76,16 +76,16 @@ func TestLimitsArePushedToEveryShardFromOneConsistentRead(t *testing.T) {
 
 func TestAnInterruptedPushIsCompletedByRepeatingTheCall(t *testing.T) {
 	p, l := newPushing(t)
-	if err := l.SetLimits(t.Context(), "u", "r", []limiter.Limit{limiter.PerMinute("rpm", 60)}); err != nil {
+	if err := l.Admin().SetLimits(t.Context(), "u", "r", []limiter.Limit{limiter.PerMinute("rpm", 60)}); err != nil {
 		t.Fatal(err)
 	}
 	p.broken = errors.New("no route")
-	err := l.DeleteLimits(t.Context(), "u", "r")
-	if e := wantError[*limiter.SyncIncompleteError](t, err); e.Synced != 0 || !errors.Is(e, p.broken) {
+	err := l.Admin().DeleteLimits(t.Context(), "u", "r")
+	if e := wantError[*limiter.FanoutIncompleteError](t, err); e.Stamped != 0 || !errors.Is(e, p.broken) {
 		t.Errorf("got %+v", e)
 	}
 	p.broken = nil
-	if err := l.DeleteLimits(t.Context(), "u", "r"); err != nil {
+	if err := l.Admin().DeleteLimits(t.Context(), "u", "r"); err != nil {
 		t.Fatal(err)
 	}
 	for shard := range 2 {

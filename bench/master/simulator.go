@@ -52,8 +52,7 @@ func newSimulator(o *options) (*simulator, error) {
 		})
 	}
 	beat, err := frame(&wire.Message{
-		Type: wire.TypeHeartbeat, NodeID: idPlaceholder,
-		Data: wire.Heartbeat{State: "running", CPU: 12.5, Memory: 50 << 20},
+		Type: wire.TypeHeartbeat, NodeID: idPlaceholder, Data: simulatedBeat,
 	})
 	if err != nil {
 		return nil, err
@@ -135,8 +134,8 @@ func (s *simulator) drive(beat []byte) {
 		time.Sleep(time.Until(start.Add(time.Duration(slot) * slotTime)))
 		for i := int(slot % slots); i < len(s.workers); i += slots {
 			w := s.workers[i]
-			if !w.joined.Load() {
-				continue
+			if !w.joined.Load() || s.options.kind == "own" && w.running.Load() {
+				continue // those of this program have it in their reports
 			}
 			copy(beat[beatID:], w.id)
 			w.mu.Lock()
@@ -167,6 +166,12 @@ func (s *simulator) report(w *worker, t *template) {
 	if err != nil {
 		s.fail(err)
 		return
+	}
+	if s.options.kind == "own" {
+		w.beats = append(w.beats, time.Now())
+		s.mu.Lock()
+		s.beats++
+		s.mu.Unlock()
 	}
 	s.write(w, message)
 	s.requests.Add(t.requests())
@@ -224,6 +229,9 @@ func (s *simulator) measure(web *api, r *result) error {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
+// simulatedBeat is how every worker is.
+var simulatedBeat = wire.Heartbeat{State: "running", CPU: 12.5, Memory: 50 << 20}
+
 // template is the encoded report of all workers that are at the same point of their run.
 type template struct {
 	simulator *simulator
@@ -261,7 +269,7 @@ func (t *template) encode(w *worker, now time.Time, own bool) error {
 	if own {
 		report = exactStats(t.simulator.options, t.simulator.options.rows, now, w.started)
 		report.Report.Run, report.Report.Sequence = w.run+"/"+processPlaceholder, w.sequence
-		report.Report.Samples = w.samples
+		report.Report.Samples, report.Report.Heartbeat = w.samples, simulatedBeat
 	} else {
 		report = locustStats(t.simulator.options, now)
 	}

@@ -33,9 +33,7 @@ func enter(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: enter NAME")
 	}
 	await(ts, false, []string{args[0] + ".out", "Ctrl+C ends it"})
-	program, err := shipped()
-	ts.Check(err)
-	ts.Setenv("PROGRAM", program)
+	program(ts, false, nil)
 	all := processesOf(ts)
 	for _, variable := range exported.FindAllStringSubmatch(ts.ReadFile(args[0]+".out"), -1) {
 		ts.Setenv(variable[1], variable[2])
@@ -146,6 +144,45 @@ func inhabitants(text string) []string {
 		}
 		command, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
 		found = append(found, filepath.Base(filepath.Dir(path))+" "+string(bytes.ReplaceAll(command, []byte{0}, []byte(" "))))
+	}
+	return found
+}
+
+// quiet TEXT: no process but this one that has the text in its environment listens at a port.
+func quiet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: quiet TEXT")
+	}
+	listening := listeningSockets()
+	for _, one := range inhabitants(args[0]) {
+		id, _, _ := strings.Cut(one, " ")
+		files, _ := filepath.Glob(filepath.Join("/proc", id, "fd", "*")) // its only error is a bad pattern
+		for _, file := range files {
+			socket, _ := os.Readlink(file) // one that was closed meanwhile is none
+			if port, ok := listening[socket]; ok && id != strconv.Itoa(os.Getpid()) {
+				ts.Fatalf("port %d is open: %s", port, one)
+			}
+		}
+	}
+}
+
+// listeningSockets are the ports of sockets that take connections, by what links to them are called. Where
+// sockets are no files, there are none.
+func listeningSockets() map[string]int64 {
+	const localAddress, state, inode, listens = 1, 3, 9, "0A" // fields of a line, see proc_net_tcp(5)
+	found := map[string]int64{}
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		data, _ := os.ReadFile(table)
+		for line := range strings.Lines(string(data)) {
+			fields := strings.Fields(line)
+			if len(fields) <= inode || fields[state] != listens {
+				continue
+			}
+			_, port, _ := strings.Cut(fields[localAddress], ":")
+			if n, err := strconv.ParseInt(port, 16, 32); err == nil {
+				found["socket:["+fields[inode]+"]"] = n
+			}
+		}
 	}
 	return found
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/zeroae/zae-limiter-go/dynamolocal"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake"
 )
 
@@ -52,10 +53,26 @@ func cramped(ts *testscript.TestScript, neg bool, args []string) {
 	openCloud(ts, awsfake.Options{LambdaConcurrency: 10})
 }
 
-func openCloud(ts *testscript.TestScript, o awsfake.Options) {
-	program, err := shipped()
+// narrow: a cloud whose tables carry twenty reads and twenty writes a second.
+func narrow(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: narrow")
+	}
+	openCloud(ts, awsfake.Options{Engine: dynamolocal.Config{Throughput: "provisioned=20,20"}})
+}
+
+// program: $PROGRAM is the build to deploy from now on.
+func program(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: program")
+	}
+	path, err := shipped()
 	ts.Check(err)
-	ts.Setenv("PROGRAM", program)
+	ts.Setenv("PROGRAM", path)
+}
+
+func openCloud(ts *testscript.TestScript, o awsfake.Options) {
+	program(ts, false, nil)
 	account, err := awsfake.Start(context.Background(), o)
 	ts.Check(err)
 	running.mu.Lock()

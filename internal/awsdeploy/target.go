@@ -50,17 +50,19 @@ type TableFacts struct {
 	DeletionProtection bool
 }
 
-// Errors about a target.
-var (
-	ErrNoTarget = errors.New("limiter not found")
-	ErrTarget   = errors.New("limiter cannot be a target")
-)
+// ErrTarget says that a limiter cannot be a target.
+var ErrTarget = errors.New("limiter cannot be a target")
+
+// NoTargetError says that there is no limiter of that name.
+type NoTargetError struct{ Name string }
+
+func (e *NoTargetError) Error() string { return "limiter not found: there is no stack " + e.Name }
 
 // FindTarget reads a limiter's stack and checks that a load test can depend on it.
 func FindTarget(ctx context.Context, stacks *stack.Client, tables TableAPI, policies PolicyAPI, name string) (*Target, error) {
 	s, err := stacks.Describe(ctx, name)
 	if errors.Is(err, stack.ErrNotFound) {
-		return nil, fmt.Errorf("%w: there is no stack %s", ErrNoTarget, name)
+		return nil, &NoTargetError{name}
 	}
 	if err != nil {
 		return nil, err

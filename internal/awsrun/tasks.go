@@ -80,6 +80,9 @@ type Container struct {
 // Stopped reports whether the task has ended.
 func (t *Task) Stopped() bool { return t.Status == statusStopped }
 
+// Ending reports whether the task has ended or is about to: its reason is known then.
+func (t *Task) Ending() bool { return t.Stopped() || t.StopCode != "" }
+
 // Ready reports whether the task runs and a session can be opened to it.
 func (t *Task) Ready() bool { return t.Status == statusRunning && t.RuntimeID != "" && t.AgentReady }
 

@@ -93,9 +93,10 @@ func (s *stacker) explain(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), errInterrupted) {
 		return errInterrupted
 	}
+	if missing, ok := errors.AsType[*awsdeploy.NoTargetError](err); ok {
+		return withHint(err, fmt.Sprintf("in region %s; deploy it: zae-limiter deploy --name %s --region %s", s.account.Region(), missing.Name, s.account.Region()))
+	}
 	switch {
-	case errors.Is(err, awsdeploy.ErrNoTarget):
-		return withHint(err, fmt.Sprintf("in region %s; deploy it: zae-limiter deploy --name NAME --region %s", s.account.Region(), s.account.Region()))
 	case errors.Is(err, awsdeploy.ErrSubnets):
 		return usage(err)
 	case errors.Is(err, awsdeploy.ErrConcurrency):

@@ -121,6 +121,7 @@ func randomSeed() uint64 {
 func (a *app) finish(done *finishedRun, outputs *outputs) error {
 	errs := []error{done.err, a.printResult(done.result), outputs.write(done)}
 	_ = done.result.WriteErrors(a.stderr) // they are in the document too
+	a.warnOfThrottling(done.result)
 	if done.interrupted {
 		fmt.Fprintln(a.stderr, "interrupted: these are partial results")
 	}

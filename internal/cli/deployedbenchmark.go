@@ -105,6 +105,7 @@ func (a *app) benchmarkDeployed(cmd *cobra.Command, f *benchmarkFlags) error {
 	if run.result == nil {
 		return d.explain(ctx, err)
 	}
+	run.headerOfClasses()
 	run.charge()
 	run.join(ctx)
 	run.result.Evaluate(f.thresholds.parsed)
@@ -150,6 +151,17 @@ func (r *deployedRun) headerOfRun() {
 	r.header("Locustfile", "%s", r.locustfile)
 	r.header("Users", "%s", users)
 	r.header("Duration", "%s", f.duration.duration())
+}
+
+// headerOfClasses says how many users of each class ran: only the deployed locustfile decides.
+func (r *deployedRun) headerOfClasses() {
+	var mix []string
+	for _, class := range r.result.Run.UserClasses {
+		mix = append(mix, fmt.Sprintf("%s %d", class.Name, class.Users))
+	}
+	if len(mix) > 0 {
+		r.header("Classes", "%s", strings.Join(mix, ", "))
+	}
 }
 
 // locustfileOr takes the deployment's locustfile when none was given.
@@ -346,14 +358,12 @@ func (r *deployedRun) charge() { r.app.charge(r.result, r.machines) }
 
 // join adds what CloudWatch has of the time of the run.
 func (r *deployedRun) join(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpWithin)
-	defer cancel()
 	if wait := r.flags.deployed.wait.duration(); wait > 0 && !r.interrupted {
 		fmt.Fprintf(r.app.stderr, "waiting %s for the metrics of CloudWatch\n", wait)
-		if err := r.clock.Sleep(ctx, wait); err != nil {
-			return
-		}
+		_ = r.clock.Sleep(ctx, wait) // Ctrl+C ends the wait, not the run, which is over
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpWithin)
+	defer cancel()
 	if err := r.joinMetrics(ctx, r.result); err != nil {
 		r.app.warn("the result is without CloudWatch's metrics: %v", r.explain(ctx, err))
 	}

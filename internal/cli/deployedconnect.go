@@ -237,10 +237,15 @@ func (c *connection) observe(t *awsrun.Task) { c.note("task %s is %s", t.ID, t.S
 func (c *connection) hold(ctx context.Context, task *awsrun.Task) error {
 	var shown atomic.Bool
 	shown.Store(c.doc.URL != "")
+	var last tunnel.Event
 	way, err := c.openTunnel(ctx, task, c.port, func(e tunnel.Event) {
+		again := e == last
+		last = e
 		switch e.State {
 		case tunnel.NotConnected, tunnel.Retrying, tunnel.Lost:
-			c.note("tunnel %s: %s", e.State, e.Detail)
+			if !again {
+				c.note("tunnel %s: %s", e.State, e.Detail)
+			}
 		case tunnel.Ready:
 			if shown.Load() {
 				c.note("the tunnel is open again")
@@ -248,7 +253,7 @@ func (c *connection) hold(ctx context.Context, task *awsrun.Task) error {
 		}
 	})
 	if err != nil {
-		return err
+		return c.why(ctx, task, err)
 	}
 	if c.port = way.Port(); !shown.Swap(true) {
 		c.show()
@@ -299,17 +304,14 @@ func (c *connection) show() {
 	}
 }
 
-// why prefers what ECS says about a task that has stopped.
+// why is why there is no tunnel. Of a task that has ended ECS knows more.
 func (c *connection) why(ctx context.Context, task *awsrun.Task, err error) error {
 	if !errors.Is(err, tunnel.ErrTaskStopped) {
 		return err
 	}
 	c.doc.Running = false
-	now, describeErr := c.tasks.Describe(ctx, task.ARN)
-	if describeErr != nil {
-		return err
-	}
-	return &awsrun.StoppedError{Task: *now}
+	c.note("%v", err)
+	return c.ended(ctx, task.ARN, err)
 }
 
 // leave stops the task when that was asked for, and otherwise says that it runs on and what that costs.

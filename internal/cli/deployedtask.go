@@ -356,7 +356,9 @@ func (r *deployedRun) inTask(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if way, err = r.openTunnel(ctx, task, r.flags.port, nil); err != nil {
+	if way, err = r.openTunnel(ctx, task, r.flags.port, nil); errors.Is(err, tunnel.ErrTaskStopped) {
+		return r.ended(ctx, arn, err)
+	} else if err != nil {
 		return err
 	}
 	master, err := newRemoteMaster(way.Port())
@@ -415,13 +417,23 @@ func (d *deployment) openTunnel(ctx context.Context, task *awsrun.Task, port int
 			if err != nil {
 				return true, "" // not known: the next attempt tells
 			}
-			if now.Stopped() {
+			if now.Ending() {
 				return false, (&awsrun.StoppedError{Task: *now}).Error()
 			}
 			return true, ""
 		},
 		Progress: more,
 	})
+}
+
+// ended is what ECS says about a task that has ended, or else err. A task that is about to end is waited for:
+// the exit codes of its containers come last.
+func (d *deployment) ended(ctx context.Context, arn string, err error) error {
+	task, awaitErr := d.tasks.AwaitStopped(ctx, arn)
+	if awaitErr != nil {
+		return err
+	}
+	return &awsrun.StoppedError{Task: *task}
 }
 
 // awaitWorkers waits until all workers of the benchmark are there.
@@ -586,7 +598,7 @@ func (r *deployedRun) interruptions() string {
 // whyLost finds out whether the task is gone.
 func (r *deployedRun) whyLost(ctx context.Context, way *tunnel.Tunnel, err error) error {
 	task, describeErr := r.tasks.Describe(ctx, r.part.arn)
-	if describeErr == nil && (task.Stopped() || task.StopCode != "") {
+	if describeErr == nil && task.Ending() {
 		return &awsrun.StoppedError{Task: *task}
 	}
 	select {

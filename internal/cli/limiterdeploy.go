@@ -327,7 +327,7 @@ being one. No change is made that would replace or remove a resource.`,
 func (s *stacker) upgradeLimiter(ctx context.Context, name, role string, dryRun bool) error {
 	before, err := s.stacks.Settled(ctx, name, s.event)
 	if errors.Is(err, stack.ErrNotFound) {
-		return fmt.Errorf("%w: there is no stack %s", awsdeploy.ErrNoTarget, name)
+		return &awsdeploy.NoTargetError{Name: name}
 	}
 	if err != nil {
 		return err

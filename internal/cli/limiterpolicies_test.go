@@ -41,11 +41,11 @@ func TestWhatTheLimitersPoliciesAllow(t *testing.T) {
 		}
 		namespaces[name] = id
 		l := limiterOf(t, table, id)
-		if err := l.SetSystemDefaults(t.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1000)}, ""); err != nil {
+		if err := l.Admin().SetSystemDefaults(t.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1000)}, ""); err != nil {
 			t.Fatal(err)
 		}
 		for _, entity := range append(slices.Clone(policies), "known") {
-			if _, err := l.CreateEntity(t.Context(), limiter.Entity{ID: entity}); err != nil {
+			if _, err := l.Admin().CreateEntity(t.Context(), limiter.Entity{ID: entity}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -74,15 +74,15 @@ func TestWhatTheLimitersPoliciesAllow(t *testing.T) {
 		{"acquire and adjust", func(c *clientOf) error { return acquires(c.own, c) }, set(acq, full, nsAcq, nsFull)},
 		{"acquire in another namespace", func(c *clientOf) error { return acquires(c.other, c) }, set(acq, full)},
 		{"create an entity", func(c *clientOf) error {
-			_, err := c.own.CreateEntity(t.Context(), limiter.Entity{ID: "by-" + c.policy})
+			_, err := c.own.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "by-" + c.policy})
 			return err
 		}, set(full, nsFull)},
 		{"set limits", func(c *clientOf) error {
-			return c.own.SetLimits(t.Context(), "known", "api", []limiter.Limit{limiter.PerMinute("rpm", 500)})
+			return c.own.Admin().SetLimits(t.Context(), "known", "api", []limiter.Limit{limiter.PerMinute("rpm", 500)})
 		}, set(full, nsFull)},
-		{"delete an entity", func(c *clientOf) error { return c.own.DeleteEntity(t.Context(), c.policy) }, set(full, nsFull)},
+		{"delete an entity", func(c *clientOf) error { return c.own.Admin().DeleteEntity(t.Context(), c.policy) }, set(full, nsFull)},
 		{"create an entity in another namespace", func(c *clientOf) error {
-			_, err := c.other.CreateEntity(t.Context(), limiter.Entity{ID: "by-" + c.policy})
+			_, err := c.other.Admin().CreateEntity(t.Context(), limiter.Entity{ID: "by-" + c.policy})
 			return err
 		}, set(full)},
 		{"find a namespace", func(c *clientOf) error {

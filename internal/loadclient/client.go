@@ -204,82 +204,82 @@ func (c Caller) IsAvailable(ctx context.Context, timeout time.Duration, row stri
 // CreateEntity records an entity.
 func (c Caller) CreateEntity(ctx context.Context, e limiter.Entity, row string) (limiter.Entity, error) {
 	return timed(ctx, c, "CREATE_ENTITY", rowOr(row, entityRow), func() (limiter.Entity, error) {
-		return c.Client.limiter.CreateEntity(ctx, e)
+		return c.Client.limiter.Admin().CreateEntity(ctx, e)
 	})
 }
 
 // Entity returns an entity, nil when there is none.
 func (c Caller) Entity(ctx context.Context, id, row string) (*limiter.Entity, error) {
 	return timed(ctx, c, "GET_ENTITY", rowOr(row, entityRow), func() (*limiter.Entity, error) {
-		return c.Client.limiter.Entity(ctx, id)
+		return c.Client.limiter.Admin().Entity(ctx, id)
 	})
 }
 
 // DeleteEntity deletes an entity with its buckets and limits.
 func (c Caller) DeleteEntity(ctx context.Context, id, row string) error {
-	return done(ctx, c, "DELETE_ENTITY", rowOr(row, entityRow), func() error { return c.Client.limiter.DeleteEntity(ctx, id) })
+	return done(ctx, c, "DELETE_ENTITY", rowOr(row, entityRow), func() error { return c.Client.limiter.Admin().DeleteEntity(ctx, id) })
 }
 
 // Children lists the entities below one.
 func (c Caller) Children(ctx context.Context, id, row string) ([]limiter.Entity, error) {
 	return timed(ctx, c, "GET_CHILDREN", rowOr(row, entityRow), func() ([]limiter.Entity, error) {
-		return c.Client.limiter.Children(ctx, id)
+		return c.Client.limiter.Admin().Children(ctx, id)
 	})
 }
 
 // SetLimits sets the limits of an entity.
 func (c Caller) SetLimits(ctx context.Context, entity, resource string, limits []limiter.Limit, row string) error {
 	return done(ctx, c, "SET_LIMITS", rowOr(row, rowOr(resource, limiter.DefaultResource)), func() error {
-		return c.Client.limiter.SetLimits(ctx, entity, resource, limits)
+		return c.Client.limiter.Admin().SetLimits(ctx, entity, resource, limits)
 	})
 }
 
 // Limits returns the limits of an entity.
 func (c Caller) Limits(ctx context.Context, entity, resource, row string) ([]limiter.Limit, error) {
 	return timed(ctx, c, "GET_LIMITS", rowOr(row, rowOr(resource, limiter.DefaultResource)), func() ([]limiter.Limit, error) {
-		return c.Client.limiter.Limits(ctx, entity, resource)
+		return c.Client.limiter.Admin().Limits(ctx, entity, resource)
 	})
 }
 
 // DeleteLimits deletes the limits of an entity.
 func (c Caller) DeleteLimits(ctx context.Context, entity, resource, row string) error {
 	return done(ctx, c, "DELETE_LIMITS", rowOr(row, rowOr(resource, limiter.DefaultResource)), func() error {
-		return c.Client.limiter.DeleteLimits(ctx, entity, resource)
+		return c.Client.limiter.Admin().DeleteLimits(ctx, entity, resource)
 	})
 }
 
 // SetResourceDefaults sets the limits of a resource.
 func (c Caller) SetResourceDefaults(ctx context.Context, resource string, limits []limiter.Limit, row string) error {
 	return done(ctx, c, "SET_RESOURCE_DEFAULTS", rowOr(row, resource), func() error {
-		return c.Client.limiter.SetResourceDefaults(ctx, resource, limits)
+		return c.Client.limiter.Admin().SetResourceDefaults(ctx, resource, limits)
 	})
 }
 
 // ResourceDefaults returns the limits of a resource.
 func (c Caller) ResourceDefaults(ctx context.Context, resource, row string) ([]limiter.Limit, error) {
 	return timed(ctx, c, "GET_RESOURCE_DEFAULTS", rowOr(row, resource), func() ([]limiter.Limit, error) {
-		return c.Client.limiter.ResourceDefaults(ctx, resource)
+		return c.Client.limiter.Admin().ResourceDefaults(ctx, resource)
 	})
 }
 
 // DeleteResourceDefaults deletes the limits of a resource.
 func (c Caller) DeleteResourceDefaults(ctx context.Context, resource, row string) error {
 	return done(ctx, c, "DELETE_RESOURCE_DEFAULTS", rowOr(row, resource), func() error {
-		return c.Client.limiter.DeleteResourceDefaults(ctx, resource)
+		return c.Client.limiter.Admin().DeleteResourceDefaults(ctx, resource)
 	})
 }
 
 // ResourcesWithDefaults lists the resources that have limits.
 func (c Caller) ResourcesWithDefaults(ctx context.Context, row string) ([]string, error) {
 	return timed(ctx, c, "LIST_RESOURCES_WITH_DEFAULTS", rowOr(row, systemRow), func() ([]string, error) {
-		return c.Client.limiter.ResourcesWithDefaults(ctx)
+		return c.Client.limiter.Admin().ResourcesWithDefaults(ctx)
 	})
 }
 
 // SetSystemDefaults sets the limits of everything.
 func (c Caller) SetSystemDefaults(ctx context.Context, limits []limiter.Limit, mode limiter.OnUnavailable, row string) error {
 	return done(ctx, c, "SET_SYSTEM_DEFAULTS", rowOr(row, systemRow), func() error {
-		return c.Client.limiter.SetSystemDefaults(ctx, limits, mode)
+		return c.Client.limiter.Admin().SetSystemDefaults(ctx, limits, mode)
 	})
 }
 
@@ -292,7 +292,7 @@ type SystemDefaults struct {
 // SystemDefaults returns the limits of everything.
 func (c Caller) SystemDefaults(ctx context.Context, row string) (SystemDefaults, error) {
 	return timed(ctx, c, "GET_SYSTEM_DEFAULTS", rowOr(row, systemRow), func() (SystemDefaults, error) {
-		limits, mode, err := c.Client.limiter.SystemDefaults(ctx)
+		limits, mode, err := c.Client.limiter.Admin().SystemDefaults(ctx)
 		return SystemDefaults{limits, mode}, err
 	})
 }
@@ -300,6 +300,6 @@ func (c Caller) SystemDefaults(ctx context.Context, row string) (SystemDefaults,
 // DeleteSystemDefaults deletes the limits of everything.
 func (c Caller) DeleteSystemDefaults(ctx context.Context, row string) error {
 	return done(ctx, c, "DELETE_SYSTEM_DEFAULTS", rowOr(row, systemRow), func() error {
-		return c.Client.limiter.DeleteSystemDefaults(ctx)
+		return c.Client.limiter.Admin().DeleteSystemDefaults(ctx)
 	})
 }

@@ -154,7 +154,7 @@ func (r *run) tell(n *node, users map[string]int, indexes map[string][]int64) {
 	if n.part == nil && total(counts) > 0 {
 		r.join(n)
 	}
-	r.m.accounted(n, func() { n.knowsRun, n.told, n.awaiting = r.run.ID, counts, true })
+	r.m.accounted(n, func() { n.knowsRun, n.told, n.awaiting, n.settled = r.run.ID, counts, true, false })
 }
 
 // join makes a worker take part in the run. The lock is held.
@@ -321,7 +321,7 @@ func (r *run) sync() {
 	}
 	// One that came back after its users were dealt to others, or that heard late of them, has none.
 	for id, n := range m.nodes {
-		if r.assigned[id] == nil && n.active() && n.told == nil && (n.part != nil || total(n.users) > 0) {
+		if r.assigned[id] == nil && n.active() && n.told == nil && (n.part != nil || n.running > 0) {
 			r.tell(n, map[string]int{}, nil)
 		}
 	}
@@ -429,7 +429,7 @@ func (r *run) reckon(n *node) {
 			now.told = n.endedUsers
 		}
 		if n.active() && !n.own {
-			now.counted = min(total(n.users), total(n.told))
+			now.counted = min(n.running, total(n.told))
 		}
 	}
 	r.accounts.all.add(n.share, -1)
@@ -444,7 +444,7 @@ func (r *run) takeBack(n *node) {
 	if n.own || n.part == nil || r.ledger == nil {
 		return
 	}
-	a, users := &r.accounts, min(total(n.users), total(n.told))
+	a, users := &r.accounts, min(n.running, total(n.told))
 	since := max(n.heard.Sub(r.started), 0)
 	a.deliveredSeconds -= min(float64(users)*(time.Since(r.started)-since).Seconds(), a.deliveredSeconds)
 	for i := int(since / time.Second); i < len(a.atEnd); i++ {
@@ -464,7 +464,7 @@ func (r *run) cover(s *stats.Snapshot, now time.Time) {
 				since = now
 			}
 			unreported := max(now.Sub(since).Seconds(), 0)
-			delivered += float64(min(total(n.users), total(n.told))) * unreported
+			delivered += float64(min(n.running, total(n.told))) * unreported
 			planned -= float64(n.endedUsers) * unreported
 		}
 	}

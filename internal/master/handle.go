@@ -3,6 +3,7 @@ package master
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/internal/wire"
@@ -127,10 +128,11 @@ func (m *Master) from(n *node, message *wire.Message) {
 	case wire.TypeHeartbeat:
 		if beat, ok := message.Data.(wire.Heartbeat); ok {
 			m.heartbeat(n, beat)
+			m.answer(n)
 		}
 	case wire.TypeStats:
 		if s, ok := message.Data.(*received); ok {
-			m.stats(n, s)
+			m.statsAndHeartbeat(n, s)
 		}
 	case wire.TypeSpawning:
 		if n.state != StateMissing {
@@ -248,7 +250,7 @@ func (m *Master) register(e *wire.Event, ready wire.ClientReady) {
 		n = m.add(e.Identity)
 		// One of this program tells its version in its hello, which comes later.
 		m.log.Info("a worker has joined", "worker", n.id, "index", n.index, "from", e.Remote)
-	case !n.own && (total(n.told) > 0 || total(n.users) > 0):
+	case !n.own && (total(n.told) > 0 || n.running > 0):
 		// One of this program that is another process says so in its hello.
 		m.log.Warn("a worker begins anew", "worker", n.id)
 		m.alive(n)
@@ -323,7 +325,20 @@ func (m *Master) learn(n *node) {
 	}
 }
 
-// heartbeat answers a sign of life. The lock is held.
+// statsAndHeartbeat takes a report and the heartbeat that may be in it, whose answer confirms the
+// report. The lock is held.
+func (m *Master) statsAndHeartbeat(n *node, s *received) {
+	beats := s.Report != nil && s.Report.Heartbeat.State != ""
+	if beats {
+		m.heartbeat(n, s.Report.Heartbeat)
+	}
+	m.stats(n, s)
+	if beats {
+		m.answer(n)
+	}
+}
+
+// heartbeat takes a sign of life. The lock is held.
 func (m *Master) heartbeat(n *node, beat wire.Heartbeat) {
 	n.cpu, n.memory = beat.CPU, beat.Memory
 	switch {
@@ -336,6 +351,11 @@ func (m *Master) heartbeat(n *node, beat wire.Heartbeat) {
 			m.workersChanged()
 		}
 	}
+}
+
+// answer answers a heartbeat; one of this program learns which reports it need not keep. The lock is
+// held.
+func (m *Master) answer(n *node) {
 	if !n.own {
 		m.send(n.id, wire.TypeHeartbeat, nil)
 		return
@@ -391,13 +411,15 @@ func (m *Master) runs(n *node, users map[string]int) {
 	if n.state == StateMissing {
 		return
 	}
-	m.accounted(n, func() {
-		n.users = users
-		if !n.awaiting {
-			n.endedUsers = max(total(n.told)-total(users), 0)
-		}
-	})
-	if n.told == nil && total(users) > 0 && m.active != nil {
+	if !n.settled || !maps.Equal(n.users, users) {
+		m.accounted(n, func() {
+			m.setUsers(n, users)
+			if !n.awaiting {
+				n.endedUsers, n.settled = max(total(n.told)-n.running, 0), true
+			}
+		})
+	}
+	if n.told == nil && n.running > 0 && m.active != nil {
 		m.active.wake()
 	}
 }

@@ -193,6 +193,7 @@ type Master struct {
 	leaving   map[string]time.Time // ids that stopped their users, until when they may be back
 	retired   map[string]bool      // processes whose id another one has taken over
 	logs      map[string][]string
+	running   map[string]classUsers
 	learned   map[string]bool // classes that workers told of
 	weights   map[string]*loadtest.UserClass
 	updates   map[string]wire.UpdateUserClass // by class, for workers that come later
@@ -226,14 +227,14 @@ func New(config Config) (*Master, error) {
 		ended:    make(chan struct{}),
 		state:    StateReady,
 		nodes:    map[string]*node{},
-		memories: map[string]memory{},
-		leaving:  map[string]time.Time{},
-		retired:  map[string]bool{},
-		logs:     map[string][]string{},
-		learned:  map[string]bool{},
-		weights:  map[string]*loadtest.UserClass{},
-		updates:  map[string]wire.UpdateUserClass{},
-		changed:  make(chan struct{}),
+		memories: map[string]memory{}, running: map[string]classUsers{},
+		leaving: map[string]time.Time{},
+		retired: map[string]bool{},
+		logs:    map[string][]string{},
+		learned: map[string]bool{},
+		weights: map[string]*loadtest.UserClass{},
+		updates: map[string]wire.UpdateUserClass{},
+		changed: make(chan struct{}),
 	}
 	for _, c := range config.Classes {
 		if !c.Abstract {

@@ -29,7 +29,8 @@ type node struct {
 	remote   net.Addr
 	secure   bool
 
-	users      map[string]int // that run, as it says
+	users      map[string]int // that run, as it says; set by setUsers, never changed in place
+	running    int            // their sum
 	cpu        float64
 	memory     int64
 	classes    map[string]bool // those it can run; nil = not known
@@ -39,6 +40,7 @@ type node struct {
 	told       map[string]int  // the users that it was told to run
 	awaiting   bool            // the answer to what it was told
 	endedUsers int             // users that ended themselves
+	settled    bool            // endedUsers is what follows from users and told
 	part       *part           // in the run that goes on
 	share      share           // in its account
 }
@@ -75,7 +77,7 @@ type Worker struct {
 	ID, State string
 	Index     int
 	Users     int
-	// UsersByClass is what the worker says that it runs.
+	// UsersByClass is what the worker says that it runs. It must not be changed.
 	UsersByClass map[string]int
 	// CPUPercent is of one core and may exceed 100; MemoryBytes is what the process holds.
 	CPUPercent  float64
@@ -98,7 +100,7 @@ func (m *Master) Workers() []Worker {
 	workers := make([]Worker, 0, len(m.nodes))
 	for _, n := range m.nodes {
 		w := Worker{
-			ID: n.id, State: n.state, Index: n.index, Users: total(n.users), UsersByClass: maps.Clone(n.users),
+			ID: n.id, State: n.state, Index: n.index, Users: n.running, UsersByClass: n.users,
 			CPUPercent: n.cpu, MemoryBytes: n.memory, Heard: n.heard,
 			Own: n.own, Version: n.hello.Version, Cores: n.hello.Cores, Secure: n.secure,
 		}
@@ -133,13 +135,32 @@ func (m *Master) Users() map[string]int {
 }
 
 func (m *Master) users() map[string]int {
-	users := map[string]int{}
-	for _, n := range m.nodes {
-		for class, count := range n.users {
-			users[class] += count
-		}
+	users := make(map[string]int, len(m.running))
+	for class, all := range m.running {
+		users[class] = all.users
 	}
 	return users
+}
+
+// classUsers are the users of a class on all workers, and how many workers name it.
+type classUsers struct{ users, workers int }
+
+// setUsers takes over what a worker says that it runs. The sums are kept, for they are asked for more
+// often than they change. The lock is held.
+func (m *Master) setUsers(n *node, users map[string]int) {
+	for class, count := range n.users {
+		all := m.running[class]
+		if all.workers == 1 {
+			delete(m.running, class)
+			continue
+		}
+		m.running[class] = classUsers{all.users - count, all.workers - 1}
+	}
+	for class, count := range users {
+		all := m.running[class]
+		m.running[class] = classUsers{all.users + count, all.workers + 1}
+	}
+	n.users, n.running, n.settled = users, total(users), false
 }
 
 // Logs returns the last log lines of each worker that sent some.
@@ -179,6 +200,7 @@ func (m *Master) add(id string) *node {
 // remove forgets a worker. The lock is held.
 func (m *Master) remove(n *node) {
 	m.accounted(n, func() { n.state = stateForgotten })
+	m.setUsers(n, nil)
 	kept := memory{index: n.index}
 	if !n.own {
 		kept.classes = n.classes
@@ -219,7 +241,8 @@ func (m *Master) lose(n *node, why string, args ...any) {
 		if r := m.active; r != nil {
 			r.takeBack(n)
 		}
-		n.state, n.users = StateMissing, nil
+		n.state = StateMissing
+		m.setUsers(n, nil)
 	})
 	m.workersChanged()
 }
@@ -235,7 +258,7 @@ func (m *Master) heal(n *node, state string) {
 	m.log.Info("a missing worker is back", "worker", n.id)
 	m.accounted(n, func() {
 		// Whether it heard what it was told is not known.
-		n.state, n.told = state, nil
+		n.state, n.told, n.settled = state, nil, false
 	})
 	m.workersChanged()
 }
@@ -243,7 +266,8 @@ func (m *Master) heal(n *node, state string) {
 // renew begins a worker anew that is another process, or lost what it was told. The lock is held.
 func (m *Master) renew(n *node) {
 	m.accounted(n, func() {
-		n.users, n.told, n.part, n.knowsRun = nil, nil, nil, ""
+		m.setUsers(n, nil)
+		n.told, n.part, n.knowsRun = nil, nil, ""
 		n.state, n.awaiting, n.endedUsers, n.discarded = StateReady, false, 0, 0
 	})
 	m.workersChanged()

@@ -402,13 +402,13 @@ func Leftover(ctx context.Context, c Config, before time.Time) ([]string, error)
 		return nil, err
 	}
 	defer t.shutDown()
-	names, err := t.table.Namespaces(ctx, namespacePrefix)
+	namespaces, err := t.table.Namespaces(ctx, namespacePrefix)
 	if err != nil {
 		return nil, err
 	}
 	var ids []string
-	for _, name := range names {
-		id := strings.TrimPrefix(name, namespacePrefix)
+	for _, ns := range namespaces {
+		id := strings.TrimPrefix(ns.Name, namespacePrefix)
 		if made, ok := runIDTime(id); ok && made.Before(before) {
 			ids = append(ids, id)
 		}

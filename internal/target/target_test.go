@@ -123,32 +123,32 @@ func TestAnExistingNamespaceIsLeftAsItWas(t *testing.T) {
 	owner := open(t, config)
 	defer closeTarget(t, owner)
 	ctx := t.Context()
-	if err := owner.Limiter().SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 7)}, ""); err != nil {
+	if err := owner.Limiter().Admin().SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 7)}, ""); err != nil {
 		t.Fatal(err)
 	}
 
 	config.RunID, config.Namespace, config.KeepData = "guest", "load-owner", false
 	guest := open(t, config)
 	l := guest.Limiter()
-	if err := l.SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 1000)}, ""); err != nil {
+	if err := l.Admin().SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 1000)}, ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.SetResourceDefaults(ctx, "api", []limiter.Limit{limiter.PerMinute("rpm", 5)}); err != nil {
+	if err := l.Admin().SetResourceDefaults(ctx, "api", []limiter.Limit{limiter.PerMinute("rpm", 5)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.CreateEntity(ctx, limiter.Entity{ID: "org-1"}); err != nil {
+	if _, err := l.Admin().CreateEntity(ctx, limiter.Entity{ID: "org-1"}); err != nil {
 		t.Fatal(err)
 	}
 	closeTarget(t, guest)
 
-	defaults, _, err := owner.Limiter().SystemDefaults(ctx)
+	defaults, _, err := owner.Limiter().Admin().SystemDefaults(ctx)
 	if err != nil || len(defaults) != 1 || defaults[0].Capacity != 7 {
 		t.Errorf("system defaults %v, %v; want the 7 of before", defaults, err)
 	}
-	if limits, err := owner.Limiter().ResourceDefaults(ctx, "api"); err != nil || len(limits) != 0 {
+	if limits, err := owner.Limiter().Admin().ResourceDefaults(ctx, "api"); err != nil || len(limits) != 0 {
 		t.Errorf("resource defaults %v, %v; there were none", limits, err)
 	}
-	if e, err := owner.Limiter().Entity(ctx, "org-1"); err != nil || e != nil {
+	if e, err := owner.Limiter().Admin().Entity(ctx, "org-1"); err != nil || e != nil {
 		t.Errorf("entity %v, %v; the guest's entity is still there", e, err)
 	}
 }

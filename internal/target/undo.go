@@ -37,11 +37,11 @@ func (u *undoStore) PutEntity(ctx context.Context, m limiter.Meta) error {
 }
 
 // PutConfig implements limiter.AdminStore.
-func (u *undoStore) PutConfig(ctx context.Context, key limiter.ConfigKey, limits []limiter.Limit, mode limiter.OnUnavailable) error {
+func (u *undoStore) PutConfig(ctx context.Context, key limiter.ConfigKey, change limiter.ConfigChange) (limiter.Config, error) {
 	if err := u.remember(ctx, key); err != nil {
-		return err
+		return limiter.Config{}, err
 	}
-	return u.Store.PutConfig(ctx, key, limits, mode)
+	return u.Store.PutConfig(ctx, key, change)
 }
 
 // DeleteConfig implements limiter.AdminStore.
@@ -59,7 +59,7 @@ func (u *undoStore) remember(ctx context.Context, key limiter.ConfigKey) error {
 	if known {
 		return nil
 	}
-	before, err := u.Store.Config(ctx, key)
+	before, err := u.Store.Config(ctx, key, false)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (u *undoStore) restore(ctx context.Context, l *limiter.Limiter) error {
 	u.mu.Unlock()
 	var errs []error
 	for _, id := range entities {
-		errs = append(errs, l.DeleteEntity(ctx, id))
+		errs = append(errs, l.Admin().DeleteEntity(ctx, id))
 	}
 	for _, key := range slices.Backward(order) {
 		if slices.Contains(entities, key.EntityID) {
@@ -95,15 +95,15 @@ func restoreConfig(ctx context.Context, l *limiter.Limiter, key limiter.ConfigKe
 	had := before.Exists && len(before.Limits) > 0
 	switch {
 	case key.EntityID != "" && had:
-		return l.SetLimits(ctx, key.EntityID, key.Resource, before.Limits)
+		return l.Admin().SetLimits(ctx, key.EntityID, key.Resource, before.Limits)
 	case key.EntityID != "":
-		return l.DeleteLimits(ctx, key.EntityID, key.Resource)
+		return l.Admin().DeleteLimits(ctx, key.EntityID, key.Resource)
 	case key.Resource != "" && had:
-		return l.SetResourceDefaults(ctx, key.Resource, before.Limits)
+		return l.Admin().SetResourceDefaults(ctx, key.Resource, before.Limits)
 	case key.Resource != "":
-		return l.DeleteResourceDefaults(ctx, key.Resource)
+		return l.Admin().DeleteResourceDefaults(ctx, key.Resource)
 	case had:
-		return l.SetSystemDefaults(ctx, before.Limits, before.OnUnavailable)
+		return l.Admin().SetSystemDefaults(ctx, before.Limits, before.OnUnavailable)
 	}
-	return l.DeleteSystemDefaults(ctx)
+	return l.Admin().DeleteSystemDefaults(ctx)
 }

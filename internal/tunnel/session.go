@@ -25,7 +25,8 @@ const (
 // terminateWithin bounds the call that ends a session for good.
 const terminateWithin = 10 * time.Second
 
-// startSession starts a session, and waits for an agent that has not registered itself yet.
+// startSession starts a session, and waits for an agent that has not registered itself yet; that of a task
+// that ends never will.
 func (t *Tunnel) startSession(ctx context.Context) (*ssm.StartSessionInput, *ssm.StartSessionOutput, error) {
 	waited, cancel := context.WithTimeout(ctx, t.config.ConnectWithin)
 	defer cancel()
@@ -33,6 +34,9 @@ func (t *Tunnel) startSession(ctx context.Context) (*ssm.StartSessionInput, *ssm
 		request, response, err := t.startOnce(ctx)
 		if _, not := errors.AsType[*types.TargetNotConnected](err); !not {
 			return request, response, err
+		}
+		if running, reason := t.config.StillRunning(ctx); !running && ctx.Err() == nil {
+			return nil, nil, fmt.Errorf("%w: %s", ErrTaskStopped, reason)
 		}
 		t.tell(NotConnected, "the task's agent has not registered itself yet")
 		if sleep(waited, t.config.RetryEvery) != nil {

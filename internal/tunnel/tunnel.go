@@ -30,8 +30,8 @@ type Config struct {
 	LocalPort int
 	// Path is asked for by GET to learn whether the tunnel carries; the default is /stats/requests.
 	Path string
-	// StillRunning is asked after the tunnel was lost. It says whether the task still runs and, when it
-	// does not, why.
+	// StillRunning is asked after the tunnel was lost and while the agent is waited for. It says whether the
+	// task still runs and, when it does not, why.
 	StillRunning func(ctx context.Context) (running bool, reason string)
 	// Progress is told what happens; may be nil. It is called by one goroutine at a time and must not
 	// call the tunnel.

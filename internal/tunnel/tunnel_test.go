@@ -369,6 +369,20 @@ func TestAnAgentThatNeverRegistersIsGivenUp(t *testing.T) {
 	}
 }
 
+func TestTheAgentOfATaskThatEndsIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	w.refusals = -1
+	asked := 0
+	w.config.StillRunning = func(context.Context) (bool, string) {
+		asked++
+		return asked < 3, "UserInitiated"
+	}
+	_, err := Open(t.Context(), w.config)
+	if !errors.Is(err, ErrTaskStopped) || !strings.Contains(err.Error(), "UserInitiated") || asked != 3 {
+		t.Errorf("got %v after %d questions, want the reason after 3", err, asked)
+	}
+}
+
 func TestALostSessionIsReplacedAtTheSamePortWithFreshCredentials(t *testing.T) {
 	w := newWorld(t)
 	var retrieved atomic.Int32

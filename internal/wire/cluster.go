@@ -8,8 +8,8 @@ import (
 )
 
 // Protocol is the version of what masters and workers of this program tell each other beside
-// Locust's messages.
-const Protocol = 1
+// Locust's messages. Masters of version 2 take a heartbeat in a [Report].
+const Protocol = 2
 
 // Messages between a master and a worker of this program, which Locust calls custom.
 const (

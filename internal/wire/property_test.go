@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -210,7 +211,16 @@ func (d drawer) message() Message {
 var equal = cmp.Options{
 	cmpopts.EquateEmpty(),
 	cmpopts.EquateNaNs(),
-	cmp.AllowUnexported(stats.Histogram{}),
+	cmp.Comparer(func(a, b *stats.Histogram) bool { return bytes.Equal(hist(a), hist(b)) }),
+}
+
+// hist returns what is in a histogram, in whatever form it is kept.
+func hist(h *stats.Histogram) []byte {
+	if h == nil {
+		return nil
+	}
+	b, _ := h.MarshalBinary()
+	return b
 }
 
 func TestWhatIsSentIsReceived(t *testing.T) {
@@ -343,6 +353,35 @@ func FuzzHandshake(f *testing.F) {
 	})
 }
 
+// sentOverTCP returns a link on which a stream comes in pieces, and then ends.
+func sentOverTCP(t *rapid.T, stream []byte, piece int) *link {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		for part := range slices.Chunk(stream, piece) {
+			if _, err := conn.Write(part); err != nil {
+				return
+			}
+		}
+	}()
+	conn, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	l := newLink(conn, DefaultMaxMessage, testTimeout)
+	l.pong = func([]byte) error { return nil }
+	return l
+}
+
 // A message comes out as it went in, however it is cut into frames and commands stand between.
 func TestFramesInAnyPieces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -355,7 +394,7 @@ func TestFramesInAnyPieces(t *testing.T) {
 			if rapid.Bool().Draw(t, "empty frame before") {
 				stream = appendFrame(stream, flagMore, nil)
 			}
-			body := bytes.Repeat([]byte{'x'}, rapid.SampledFrom([]int{1, 255, 256, readBuffer, readBuffer + 1, firstChunk + 1, 300_000}).Draw(t, "size"))
+			body := bytes.Repeat([]byte{'x'}, rapid.SampledFrom([]int{1, 255, 256, readBuffer, readBuffer + 1, sharedBuffer - 9, sharedBuffer, sharedBuffer + 1, firstChunk + 1, 300_000}).Draw(t, "size"))
 			want = append(want, body)
 			more := rapid.IntRange(0, 2).Draw(t, "further frames")
 			if more == 0 {
@@ -372,6 +411,9 @@ func TestFramesInAnyPieces(t *testing.T) {
 			}
 		}
 		l := linkOf(stream, DefaultMaxMessage)
+		if rapid.Bool().Draw(t, "over TCP") {
+			l = sentOverTCP(t, stream, rapid.IntRange(1, 20_000).Draw(t, "bytes at once"))
+		}
 		for i := range want {
 			got, err := l.receive()
 			if err != nil || !bytes.Equal(got, want[i]) {

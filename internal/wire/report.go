@@ -34,6 +34,9 @@ type Report struct {
 	// EndedUserSeconds is for how long, since the report before, users were in the worker's share of the
 	// plan that had ended themselves: a master plans them until it hears of it.
 	EndedUserSeconds float64
+	// Heartbeat says how the worker is, in place of a message of its own, and is answered as one; without
+	// a State there is none.
+	Heartbeat Heartbeat
 	// Delta holds what is new: calls, errors, finished seconds, user seconds and warnings since the
 	// last report, while users, peaks and the use of the processor are as of now. Its Total is not
 	// sent: it is the sum of the rows. It is never nil after decoding.
@@ -55,6 +58,10 @@ func (r *reader) report() *Report {
 			report.Samples = inner.count()
 		case "ended":
 			report.EndedUserSeconds = max(inner.float(), 0)
+		case "beat":
+			more := inner.tuple(3)
+			report.Heartbeat = Heartbeat{State: inner.text(), CPU: inner.float(), Memory: inner.count()}
+			inner.skipMore(more)
 		default:
 			inner.snapshotField(string(key), report.Delta)
 		}
@@ -259,7 +266,15 @@ func (r *reader) generator() stats.Generator {
 }
 
 func (p *Report) append(b []byte) ([]byte, error) {
-	inner := appendMap(make([]byte, 0, 1024), 5+14)
+	fields := 5 + 14
+	if p.Heartbeat.State != "" {
+		fields++
+	}
+	inner := appendMap(make([]byte, 0, 1024), fields)
+	if beat := &p.Heartbeat; beat.State != "" {
+		inner = appendText(appendArray(appendText(inner, "beat"), 3), beat.State)
+		inner = appendInt(appendFloat(inner, beat.CPU), beat.Memory)
+	}
 	inner = appendText(appendText(inner, "run"), p.Run)
 	inner = appendUint(appendText(inner, "seq"), p.Sequence)
 	inner = appendBool(appendText(inner, "final"), p.Final)

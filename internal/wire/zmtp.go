@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -37,9 +36,6 @@ const (
 const (
 	// DefaultMaxMessage is the longest message that is read: 100 MB.
 	DefaultMaxMessage = 100_000_000
-	// readBuffer is what a connection keeps; longer frames are read into memory of their own. It holds
-	// a command, and a heartbeat many times: thousands of idle workers should not take much memory.
-	readBuffer = 512
 	// firstChunk is what is reserved for a long frame before any of it has come.
 	firstChunk = 64 << 10
 	// keptFrame is the largest memory of a frame that is kept for the next one.
@@ -56,7 +52,7 @@ func protocolError(format string, arguments ...any) error {
 // link is a ZMTP connection. One goroutine reads; writes are up to the owner.
 type link struct {
 	conn net.Conn
-	in   *bufio.Reader
+	in   *input
 	// maxMessage bounds all frames of a message together.
 	maxMessage uint64
 	// stall is how long a peer may pause in the middle of a frame.
@@ -68,7 +64,7 @@ type link struct {
 }
 
 func newLink(conn net.Conn, maxMessage int64, stall time.Duration) *link {
-	return &link{conn: conn, in: bufio.NewReaderSize(conn, readBuffer), maxMessage: uint64(maxMessage), stall: stall}
+	return &link{conn: conn, in: newInput(conn), maxMessage: uint64(maxMessage), stall: stall}
 }
 
 // handshake exchanges greetings and READY with the other side and returns what it is. Ours goes out
@@ -248,7 +244,7 @@ func (l *link) deadline() (end func()) {
 
 // frameBody reads the body of a frame, which is valid until the next frame is read.
 func (l *link) frameBody(size uint64) ([]byte, error) {
-	if size <= readBuffer {
+	if size <= uint64(l.in.limit()) {
 		if uint64(l.in.Buffered()) < size {
 			defer l.deadline()()
 		}
@@ -307,7 +303,7 @@ func (l *link) skipBody(size uint64) error {
 	return nil
 }
 
-// frames of up to keptFrame bytes share their memory between connections.
+// Frames of up to keptFrame bytes share their memory between connections.
 var framePool = sync.Pool{New: func() any { b := make([]byte, 0, 8192); return &b }}
 
 func takeBuffer() []byte { return (*framePool.Get().(*[]byte))[:0] }
@@ -353,7 +349,7 @@ func (l *link) receive() ([]byte, error) {
 		if flags&flagMore == 0 {
 			return found, nil
 		}
-		if size <= readBuffer {
+		if l.long == nil {
 			found = bytes.Clone(found) // the frames that follow overwrite the buffer
 		}
 	}

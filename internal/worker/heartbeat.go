@@ -32,7 +32,7 @@ func (w *Worker) beat(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		// While there is no connection, old heartbeats would only pile up.
-		if w.connected.Load() {
+		if w.connected.Load() && !w.covered() {
 			w.send(wire.TypeHeartbeat, w.heartbeat())
 		}
 		select {
@@ -41,6 +41,32 @@ func (w *Worker) beat(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// withHeartbeat returns a report to be sent now, with a heartbeat for masters that take it there: half
+// the messages are half the work of a master. What is kept to be sent again has none, for it will be
+// old by then.
+func (w *Worker) withHeartbeat(s *wire.Stats, now time.Time) *wire.Stats {
+	w.mu.Lock()
+	takes := w.master != nil && w.master.Protocol >= 2 && w.connected.Load()
+	if takes {
+		w.beaten = now
+	}
+	w.mu.Unlock()
+	if !takes {
+		return s
+	}
+	sent, report := *s, *s.Report
+	report.Heartbeat = w.heartbeat()
+	sent.Report = &report
+	return &sent
+}
+
+// covered says that a report had a heartbeat not long ago.
+func (w *Worker) covered() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Since(w.beaten) < coveredFor
 }
 
 func (w *Worker) heartbeat() wire.Heartbeat {

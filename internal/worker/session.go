@@ -520,7 +520,7 @@ func (s *session) send(report *wire.Report, now time.Time) {
 	message := &wire.Stats{Report: report}
 	message.UsersByClass, message.Users = w.counts(s)
 	s.reports.add(message, now)
-	w.sendReports([]*wire.Stats{message})
+	w.sendReports([]*wire.Stats{w.withHeartbeat(message, now)})
 }
 
 // shifted returns seconds with their numbers on the run's clock.

@@ -27,6 +27,9 @@ const (
 	locustReports  = 3 * time.Second
 	logsEvery      = 10 * time.Second
 	tickEvery      = time.Second
+	// coveredFor is how long a heartbeat in a report stands for those of its own: longer than it takes to
+	// the next report, so that reports a little late need no others.
+	coveredFor = 1200 * time.Millisecond
 )
 
 // Status says why a worker ended.
@@ -137,6 +140,7 @@ type Worker struct {
 	changes map[string]classChange
 	reports *reports  // of the latest run under a master of this program; it may be over
 	heard   time.Time // when the master last said anything
+	beaten  time.Time // when a report last had a heartbeat
 
 	// The rest belongs to control.
 	lastSpawn float64

@@ -1,8 +1,10 @@
 package worker_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"slices"
@@ -26,6 +28,7 @@ type scripted struct {
 	listener *wiretest.Listener
 	router   *wire.Router
 	own      bool // as a master of this program
+	protocol int  // of such a one; 0 = the latest
 	mute     atomic.Bool
 
 	mu       sync.Mutex
@@ -65,11 +68,15 @@ func (s *scripted) handle(e wire.Event) {
 	case wire.TypeClientReady:
 		ack := wire.Ack{Index: 3}
 		if s.own {
-			ack.Extra = wire.MasterInfo{Protocol: wire.Protocol, ReportEvery: time.Second}.Extra()
+			ack.Extra = wire.MasterInfo{Protocol: cmp.Or(s.protocol, wire.Protocol), ReportEvery: time.Second}.Extra()
 		}
 		s.send(wire.TypeAck, ack)
 	case wire.TypeHeartbeat:
 		s.send(wire.TypeHeartbeat, nil)
+	case wire.TypeStats:
+		if r := e.Message.Data.(*wire.Stats).Report; r != nil && r.Heartbeat.State != "" {
+			s.send(wire.TypeHeartbeat, nil)
+		}
 	}
 }
 
@@ -347,6 +354,58 @@ func TestReportsAreSentUntilTheyAreConfirmed(t *testing.T) {
 			t.Errorf("events %s", got)
 		}
 	})
+}
+
+// Each second a master hears that a worker is well: with its reports while there are some, but not if
+// it would not look for it there, nor with one that is sent again.
+func TestHeartbeatsGoWithReports(t *testing.T) {
+	for protocol, separate := range map[int]bool{1: true, 2: false} {
+		t.Run(fmt.Sprint("protocol ", protocol), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newScripted(t, true)
+				m.protocol = protocol
+				start(t, m.listener.Dial)
+				beats := func() (own, inReports int) {
+					m.mu.Lock()
+					defer m.mu.Unlock()
+					seen := map[uint64]bool{}
+					for _, message := range m.received {
+						switch data := message.Data.(type) {
+						case wire.Heartbeat:
+							own++
+						case *wire.Stats:
+							if data.Report.Heartbeat.State != "" {
+								inReports++
+								if seen[data.Report.Sequence] {
+									t.Errorf("report %d has a heartbeat though it came before", data.Report.Sequence)
+								}
+							}
+							seen[data.Report.Sequence] = true
+						}
+					}
+					return own, inReports
+				}
+				time.Sleep(10500 * time.Millisecond)
+				if own, inReports := beats(); own != 11 || inReports != 0 {
+					t.Errorf("without users %d heartbeats and %d in reports, want 11 and none", own, inReports)
+				}
+				m.said()
+				run := wire.RunInfo{ID: "r1", Complete: true, WorkerCount: 1}
+				m.spawn(map[string]int{"A": 2}, run.Extra())
+				time.Sleep(10 * time.Second) // nothing is confirmed: reports come again
+				own, inReports := beats()
+				if separate && (own != 10 || inReports != 0) || !separate && (own > 1 || inReports < 9) {
+					t.Errorf("with users %d heartbeats and %d in reports", own, inReports)
+				}
+				m.said()
+				m.send(wire.TypeStop, nil)
+				time.Sleep(5 * time.Second)
+				if own, inReports := beats(); own < 3 || inReports > 1 {
+					t.Errorf("after the stop %d heartbeats and %d in reports", own, inReports)
+				}
+			})
+		})
+	}
 }
 
 // A worker without a master gives up after its time, in either case.

@@ -123,10 +123,10 @@ func TestParametersReadBackFromABucket(t *testing.T) {
 		name      string
 		got, want Params
 	}{
-		{"V32", Rebuilt(1500, 2999, 1999), Params{1, 2, 1}},
-		{"V32 below one", Rebuilt(500, 2, 3), Params{1, 1, 1}},
-		{"100 a minute on 4 shards", PerShard(100000, 100000, 60000, 4), Params{25, 25, 60}},
-		{"3 a minute on 8 shards", PerShard(3000, 3000, 60000, 8), Params{1, 1, 60}},
+		{"V32", (&State{Capacity: 1500, Refill: 2999, Period: 1999}).Rebuilt(), Params{1, 2, 1}},
+		{"V32 below one", (&State{Capacity: 500, Refill: 2, Period: 3}).Rebuilt(), Params{1, 1, 1}},
+		{"100 a minute on 4 shards", (&State{Capacity: 100000, Refill: 100000, Period: 60000, Shards: 4}).Share(0), Params{25, 25, 60}},
+		{"3 a minute on 8 shards", (&State{Capacity: 3000, Refill: 3000, Period: 60000, Shards: 8}).Share(0), Params{1, 1, 60}},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%s: got %v, want %v", tt.name, tt.got, tt.want)
@@ -137,19 +137,19 @@ func TestParametersReadBackFromABucket(t *testing.T) {
 func TestTTLVectors(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
-		limits     []Params
+		limits     []Limit
 		multiplier float64
 		want       int64
 		keep       bool
 	}{
-		{"V33", []Params{{100, 100, 60}}, 7, 420, true},
-		{"V34", []Params{{1000, 10, 60}}, 7, 42000, true},
-		{"V35", []Params{{100, 100, 60}, {10, 10, 86400}}, 7, 604800, true},
-		{"V36", []Params{{10, 3, 1}}, 7, 23, true},
-		{"V37", []Params{{1000, 7, 60}}, 7, 60000, true},
-		{"V38", []Params{{100, 3, 7}}, 7, 1633, true},
-		{"V39 clamped to one second", []Params{{1, 100, 1}}, 7, 1, true},
-		{"V40 no multiplier", []Params{{1, 1, 1}}, 0, 0, false},
+		{"V33", []Limit{{Params: Params{100, 100, 60}}}, 7, 420, true},
+		{"V34", []Limit{{Params: Params{1000, 10, 60}}}, 7, 42000, true},
+		{"V35", []Limit{{Params: Params{100, 100, 60}}, {Params: Params{10, 10, 86400}}}, 7, 604800, true},
+		{"V36", []Limit{{Params: Params{10, 3, 1}}}, 7, 23, true},
+		{"V37", []Limit{{Params: Params{1000, 7, 60}}}, 7, 60000, true},
+		{"V38", []Limit{{Params: Params{100, 3, 7}}}, 7, 1633, true},
+		{"V39 clamped to one second", []Limit{{Params: Params{1, 100, 1}}}, 7, 1, true},
+		{"V40 no multiplier", []Limit{{Params: Params{1, 1, 1}}}, 0, 0, false},
 		{"V40 no limits", nil, 7, 0, false},
 	} {
 		got, keep := TTLSeconds(tt.limits, tt.multiplier)
@@ -203,7 +203,7 @@ func TestConsumptionNeverExceedsCapacityAndRefill(t *testing.T) {
 			Period:   1000 * rapid.Int64Range(1, 100).Draw(t, "period"),
 			Shards:   rapid.Int64Range(1, 32).Draw(t, "shards"),
 		}
-		s.Tokens = s.Ceiling()
+		s.Tokens = s.Ceiling(0)
 		now, admitted := int64(0), int64(0)
 		for range rapid.IntRange(1, 50).Draw(t, "steps") {
 			now += rapid.Int64Range(0, 5000).Draw(t, "wait")
@@ -216,7 +216,7 @@ func TestConsumptionNeverExceedsCapacityAndRefill(t *testing.T) {
 				s = after
 			}
 		}
-		if bound := s.Ceiling() + now*s.Rate()/s.Period; admitted > bound {
+		if bound := s.Ceiling(0) + now*(s.Refill/s.Shards)/s.Period; admitted > bound {
 			t.Fatalf("admitted %d, at most %d were there", admitted, bound)
 		}
 	})

@@ -3,6 +3,7 @@ package dynamostore
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -38,9 +39,9 @@ func configSubject(k limiter.ConfigKey) string {
 }
 
 // Config implements limiter.AdminStore.
-func (s *Store) Config(ctx context.Context, k limiter.ConfigKey) (limiter.Config, error) {
+func (s *Store) Config(ctx context.Context, k limiter.ConfigKey, consistent bool) (limiter.Config, error) {
 	pk, sk := s.configKeys(k)
-	it, err := s.t.getItem(ctx, pk, sk, false)
+	it, err := s.t.getItem(ctx, pk, sk, consistent)
 	if err != nil {
 		return limiter.Config{}, wrap("config of", configSubject(k), err)
 	}
@@ -49,62 +50,124 @@ func (s *Store) Config(ctx context.Context, k limiter.ConfigKey) (limiter.Config
 }
 
 // PutConfig implements limiter.AdminStore. The item is read first and written whole, with what this
-// client does not know carried over.
-func (s *Store) PutConfig(ctx context.Context, k limiter.ConfigKey, limits []limiter.Limit, mode limiter.OnUnavailable) error {
+// client does not know carried over, on the condition that nobody changed a flag in between.
+func (s *Store) PutConfig(ctx context.Context, k limiter.ConfigKey, change limiter.ConfigChange) (limiter.Config, error) {
 	pk, sk := s.configKeys(k)
+	var before limiter.Config
 	err := retryRaces(ctx, func() error {
 		it, err := s.t.getItem(ctx, pk, sk, true)
 		if err != nil {
 			return err
 		}
-		existed := len(it) > 0
-		_, listed := it["GSI3PK"]
-		if !existed {
+		before = decodeLeniently(it)
+		if len(it) == 0 {
 			it = item{attrPK: str(pk), attrSK: str(sk)}
 		}
-		s.stampConfig(it, k)
-		putConfigLimits(it, limits)
-		if k == (limiter.ConfigKey{}) && mode != "" {
-			it["on_unavailable"] = str(string(mode))
+		put := configPut{existed: before.Exists}
+		_, put.listed = it["GSI3PK"]
+		put.keep(it, string(limiter.FlagDisabled), change.Disabled == limiter.Unset)
+		put.keep(it, string(limiter.FlagCascade), change.Cascade == limiter.Unset)
+		put.keep(it, "on_unavailable", change.OnUnavailable == "")
+		s.identifyConfig(it, k)
+		it["config_version"] = number(1)
+		putConfigLimits(it, change.Limits)
+		setFlagAttr(it, limiter.FlagDisabled, change.Disabled)
+		setFlagAttr(it, limiter.FlagCascade, change.Cascade)
+		if change.OnUnavailable != "" {
+			it["on_unavailable"] = str(string(change.OnUnavailable))
 		}
-		return s.writeConfig(ctx, k, it, existed, listed)
+		return s.writeConfig(ctx, k, it, &put)
 	})
-	return wrap("store limits of", configSubject(k), err)
+	return before, wrap("store limits of", configSubject(k), err)
 }
 
-// stampConfig gives a config item its identity and index attributes.
-func (s *Store) stampConfig(it item, k limiter.ConfigKey) {
-	it["config_version"] = number(1)
-	it["GSI4PK"], it["GSI4SK"] = str(s.ns), it[attrPK]
+// decodeLeniently reads a config that is to be replaced or deleted, which must be possible also when it
+// cannot be understood.
+func decodeLeniently(it item) limiter.Config {
+	var decoded limiter.Config
+	if decodeConfig(it, &decoded) != nil {
+		return limiter.Config{Exists: true}
+	}
+	return decoded
+}
+
+// identifyConfig gives a config item its identity and index attributes.
+func (s *Store) identifyConfig(it item, k limiter.ConfigKey) {
+	maps.Copy(it, s.configIdentity(k))
+}
+
+func (s *Store) configIdentity(k limiter.ConfigKey) item {
+	pk, _ := s.configKeys(k)
+	identity := item{"GSI4PK": str(s.ns), "GSI4SK": str(pk)}
 	if k.Resource != "" {
-		it["resource"] = str(k.Resource)
+		identity["resource"] = str(k.Resource)
 	}
 	if k.EntityID != "" {
-		it["entity_id"] = str(k.EntityID)
-		it["GSI3PK"], it["GSI3SK"] = str(entityConfigPK(s.ns, k.Resource)), str(k.EntityID)
+		identity["entity_id"] = str(k.EntityID)
+		identity["GSI3PK"], identity["GSI3SK"] = str(entityConfigPK(s.ns, k.Resource)), str(k.EntityID)
+	}
+	return identity
+}
+
+// flagAttr is a flag as config items hold it, nil when it is not set.
+func flagAttr(value limiter.Flag) types.AttributeValue {
+	switch value {
+	case limiter.Off, limiter.On:
+		return boolean(value == limiter.On)
+	case limiter.Bypassed:
+		return str(disabledBypass)
+	}
+	return nil
+}
+
+func setFlagAttr(it item, name limiter.FlagName, value limiter.Flag) {
+	if v := flagAttr(value); v != nil {
+		it[string(name)] = v
+	}
+}
+
+// configPut is what a whole config item may replace: an item as it was read.
+type configPut struct {
+	existed, listed bool
+	guard           expression
+}
+
+// keep makes the write fail when somebody else changed an attribute that it carries over.
+func (p *configPut) keep(it item, attr string, carried bool) {
+	if !carried {
+		return
+	}
+	name := p.guard.name(attr)
+	if v, ok := it[attr]; ok {
+		p.guard.require(name + " = " + p.guard.value(v))
+	} else {
+		p.guard.require("attribute_not_exists(" + name + ")")
 	}
 }
 
 // writeConfig stores the item together with its registry entry. An entity's config is counted once:
 // when it is new, or was written by somebody who does not list configs.
-func (s *Store) writeConfig(ctx context.Context, k limiter.ConfigKey, it item, existed, listed bool) error {
-	put := &types.Put{TableName: s.t.tableN, Item: it}
+func (s *Store) writeConfig(ctx context.Context, k limiter.ConfigKey, it item, p *configPut) error {
 	var registry *types.Update
 	switch {
-	case k.EntityID != "" && listed:
-		put.ConditionExpression = aws.String("attribute_exists(PK)")
+	case k.EntityID != "" && p.listed:
+		p.guard.require("attribute_exists(PK)")
 	case k.EntityID != "":
-		put.ConditionExpression = aws.String(conditionAbsent)
-		if existed {
-			put.ConditionExpression = aws.String("attribute_exists(PK) AND attribute_not_exists(GSI3PK)")
+		if p.existed {
+			p.guard.require("attribute_exists(PK)", "attribute_not_exists(GSI3PK)")
+		} else {
+			p.guard.require(conditionAbsent)
 		}
 		registry = s.countEntityConfig(k.Resource, 1)
 	case k.Resource != "":
 		registry = s.listResource(k.Resource)
 	}
+	put := &types.Put{TableName: s.t.tableN, Item: it, ConditionExpression: p.guard.condition(),
+		ExpressionAttributeNames: p.guard.namesOrNil(), ExpressionAttributeValues: p.guard.valuesOrNil()}
 	if registry == nil {
 		_, err := s.t.api.PutItem(ctx, &dynamodb.PutItemInput{
 			TableName: put.TableName, Item: put.Item, ConditionExpression: put.ConditionExpression,
+			ExpressionAttributeNames: put.ExpressionAttributeNames, ExpressionAttributeValues: put.ExpressionAttributeValues,
 		})
 		return err
 	}
@@ -112,6 +175,81 @@ func (s *Store) writeConfig(ctx context.Context, k limiter.ConfigKey, it item, e
 		TransactItems: []types.TransactWriteItem{{Put: put}, {Update: registry}},
 	})
 	return err
+}
+
+// SetFlag implements limiter.AdminStore.
+func (s *Store) SetFlag(ctx context.Context, k limiter.ConfigKey, name limiter.FlagName, value limiter.Flag) error {
+	pk, sk := s.configKeys(k)
+	err := retryRaces(ctx, func() error {
+		it, err := s.t.getItem(ctx, pk, sk, true)
+		if err != nil {
+			return err
+		}
+		if len(it) == 0 && value == limiter.Unset {
+			return nil
+		}
+		_, listed := it["GSI3PK"]
+		return s.writeFlag(ctx, k, name, value, len(it) > 0, listed)
+	})
+	return wrap("set "+string(name)+" of", configSubject(k), err)
+}
+
+// writeFlag changes one attribute of a level, so that it loses to nobody who changes another. A level that
+// it creates is registered in the same transaction.
+func (s *Store) writeFlag(ctx context.Context, k limiter.ConfigKey, name limiter.FlagName, value limiter.Flag, existed, listed bool) error {
+	pk, sk := s.configKeys(k)
+	var e expression
+	attr := e.name(string(name))
+	var registry *types.Update
+	if v := flagAttr(value); v == nil {
+		e.remove(attr)
+		e.require("attribute_exists(PK)")
+	} else {
+		e.set(attr, v)
+		for _, id := range sortedAttrs(s.configIdentity(k)) {
+			e.setIfAbsent(e.name(id.name), id.value)
+		}
+		switch {
+		case k.EntityID == "":
+			registry = s.listResource(k.Resource)
+		case !listed:
+			e.require("attribute_not_exists(GSI3PK)")
+			registry = s.countEntityConfig(k.Resource, 1)
+		default:
+			e.require("attribute_exists(GSI3PK)")
+		}
+	}
+	in := s.update(key(pk, sk), &e)
+	if registry == nil {
+		in.ReturnValuesOnConditionCheckFailure = ""
+		_, err := s.t.api.UpdateItem(ctx, in)
+		if isConditionFailed(err) && value == limiter.Unset {
+			return nil // the level was deleted, and the flag with it
+		}
+		return err
+	}
+	_, err := s.t.api.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{
+		TransactItems: []types.TransactWriteItem{
+			{Update: &types.Update{TableName: in.TableName, Key: in.Key, UpdateExpression: in.UpdateExpression,
+				ConditionExpression: in.ConditionExpression, ExpressionAttributeNames: in.ExpressionAttributeNames,
+				ExpressionAttributeValues: in.ExpressionAttributeValues}},
+			{Update: registry},
+		},
+	})
+	return err
+}
+
+type namedValue struct {
+	name  string
+	value types.AttributeValue
+}
+
+func sortedAttrs(it item) []namedValue {
+	attrs := make([]namedValue, 0, len(it))
+	for _, name := range slices.Sorted(maps.Keys(it)) {
+		attrs = append(attrs, namedValue{name, it[name]})
+	}
+	return attrs
 }
 
 // DeleteConfig implements limiter.AdminStore.
@@ -123,13 +261,7 @@ func (s *Store) DeleteConfig(ctx context.Context, k limiter.ConfigKey) (limiter.
 		if err != nil {
 			return err
 		}
-		// A config that cannot be read must still be deletable.
-		held = limiter.Config{Exists: len(it) > 0}
-		var decoded limiter.Config
-		if decodeConfig(it, &decoded) == nil {
-			held = decoded
-		}
-		if len(it) == 0 {
+		if held = decodeLeniently(it); !held.Exists {
 			return nil
 		}
 		_, listed := it["GSI3PK"]
@@ -259,4 +391,30 @@ func (s *Store) EntityConfigResources(ctx context.Context) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// EntitiesWithConfig implements limiter.AdminStore. Cursors are those of the other clients of the table.
+func (s *Store) EntitiesWithConfig(ctx context.Context, resource string, limit int, cursor string) (ids []string, next string, err error) {
+	in := &dynamodb.QueryInput{
+		TableName:                 s.t.tableN,
+		IndexName:                 aws.String(indexEntities),
+		KeyConditionExpression:    aws.String("GSI3PK = :p"),
+		ExpressionAttributeValues: item{":p": str(entityConfigPK(s.ns, resource))},
+	}
+	if limit > 0 {
+		in.Limit = aws.Int32(int32(limit))
+	}
+	if in.ExclusiveStartKey, err = decodeCursor(cursor); err != nil {
+		return nil, "", err
+	}
+	out, err := s.t.api.Query(ctx, in)
+	if err != nil {
+		return nil, "", wrap("list entities with limits on", resource, err)
+	}
+	for _, it := range out.Items {
+		if id := stringOf(it, "GSI3SK"); id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids, encodeCursor(out.LastEvaluatedKey), nil
 }

@@ -3,7 +3,6 @@ package dynamostore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -20,9 +19,12 @@ func (s *Store) PutEntity(ctx context.Context, m limiter.Meta) error {
 	if err != nil {
 		return wrap("create entity", m.EntityID, err)
 	}
-	_, err = s.t.api.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName: s.t.tableN, Item: it, ConditionExpression: aws.String(conditionAbsent),
-		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	err = retryConflicts(ctx, func() error {
+		_, err := s.t.api.PutItem(ctx, &dynamodb.PutItemInput{
+			TableName: s.t.tableN, Item: it, ConditionExpression: aws.String(conditionAbsent),
+			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		})
+		return err
 	})
 	if old, refused := failedImage(err); refused {
 		// The SDK repeats a request whose reply was lost: the entity that is there may be this one.
@@ -35,12 +37,41 @@ func (s *Store) PutEntity(ctx context.Context, m limiter.Meta) error {
 }
 
 // Entity implements limiter.AdminStore.
-func (s *Store) Entity(ctx context.Context, id string) (limiter.Meta, error) {
-	it, err := s.t.getItem(ctx, entityPK(s.ns, id), skMeta, false)
+func (s *Store) Entity(ctx context.Context, id string, consistent bool) (limiter.Meta, error) {
+	it, err := s.t.getItem(ctx, entityPK(s.ns, id), skMeta, consistent)
 	if err != nil {
 		return limiter.Meta{}, wrap("entity", id, err)
 	}
 	return metaWithMetadata(it)
+}
+
+// SetParent implements limiter.AdminStore.
+func (s *Store) SetParent(ctx context.Context, id, parentID string) (limiter.Meta, error) {
+	var e expression
+	e.require("attribute_exists(PK)")
+	if parentID == "" {
+		e.set("parent_id", null())
+		e.remove("GSI1PK", "GSI1SK")
+	} else {
+		e.set("parent_id", str(parentID))
+		e.set("GSI1PK", str(parentPK(s.ns, parentID)))
+		e.set("GSI1SK", str("CHILD#"+id))
+	}
+	e.add("pgen", number(1))
+	in := s.update(key(entityPK(s.ns, id), skMeta), &e)
+	in.ReturnValues = types.ReturnValueAllOld
+	var out *dynamodb.UpdateItemOutput
+	err := retryConflicts(ctx, func() (err error) {
+		out, err = s.t.api.UpdateItem(ctx, in)
+		return err
+	})
+	if isConditionFailed(err) {
+		return limiter.Meta{}, limiter.ErrEntityNotFound
+	}
+	if err != nil {
+		return limiter.Meta{}, wrap("move", id, err)
+	}
+	return metaWithMetadata(out.Attributes)
 }
 
 func metaWithMetadata(it item) (limiter.Meta, error) {
@@ -78,38 +109,39 @@ func (s *Store) Children(ctx context.Context, id string) ([]limiter.Meta, error)
 
 // DeleteEntity implements limiter.AdminStore. The entity goes last: interrupted, the call can be
 // repeated, and nothing is left that an entity of the same name would find.
-func (s *Store) DeleteEntity(ctx context.Context, id string) error {
+func (s *Store) DeleteEntity(ctx context.Context, id string) (deleted int, err error) {
 	owned, err := s.t.queryAll(ctx, &dynamodb.QueryInput{
 		KeyConditionExpression:    aws.String("PK = :p"),
 		ExpressionAttributeValues: item{":p": str(entityPK(s.ns, id))},
 	})
 	if err != nil {
-		return wrap("delete entity", id, err)
+		return 0, wrap("delete entity", id, err)
 	}
 	buckets, err := s.BucketKeys(ctx, id, "")
 	if err != nil {
-		return wrap("delete entity", id, err)
+		return 0, wrap("delete entity", id, err)
 	}
 	operations, err := s.operationRecords(ctx, id, buckets)
 	if err != nil {
-		return wrap("delete entity", id, err)
-	}
-	if err := s.t.deleteAll(ctx, operations); err != nil {
-		return wrap("delete entity", id, err)
+		return 0, wrap("delete entity", id, err)
 	}
 	bucketItems := make([]item, len(buckets))
 	for i, k := range buckets {
 		bucketItems[i] = s.bucketKey(k)
 	}
-	if err := s.t.deleteAll(ctx, bucketItems); err != nil {
-		return wrap("delete entity", id, err)
+	for _, items := range [...][]item{operations, bucketItems} {
+		if err := s.t.deleteAll(ctx, items); err != nil {
+			return deleted, wrap("delete entity", id, err)
+		}
+		deleted += len(items)
 	}
-	return wrap("delete entity", id, s.deleteOwned(ctx, id, owned))
+	more, err := s.deleteOwned(ctx, id, owned)
+	return deleted + more, wrap("delete entity", id, err)
 }
 
 // deleteOwned deletes what stands under the entity's own key: configs with their registry entries,
 // then the rest, then META.
-func (s *Store) deleteOwned(ctx context.Context, id string, owned []item) error {
+func (s *Store) deleteOwned(ctx context.Context, id string, owned []item) (deleted int, err error) {
 	var rest, meta []item
 	for _, it := range owned {
 		sk := stringOf(it, attrSK)
@@ -117,18 +149,22 @@ func (s *Store) deleteOwned(ctx context.Context, id string, owned []item) error 
 		switch {
 		case isConfig:
 			if _, err := s.DeleteConfig(ctx, limiter.ConfigKey{EntityID: id, Resource: resource}); err != nil {
-				return err
+				return deleted, err
 			}
+			deleted++
 		case sk == skMeta:
 			meta = append(meta, it)
 		default:
 			rest = append(rest, it)
 		}
 	}
-	if err := s.t.deleteAll(ctx, rest); err != nil {
-		return err
+	for _, items := range [...][]item{rest, meta} {
+		if err := s.t.deleteAll(ctx, items); err != nil {
+			return deleted, err
+		}
+		deleted += len(items)
 	}
-	return s.t.deleteAll(ctx, meta)
+	return deleted, nil
 }
 
 // operationRecords finds the records of resets and top-ups, which lie beside the buckets of shard 0.
@@ -152,30 +188,6 @@ func (s *Store) operationRecords(ctx context.Context, id string, buckets []limit
 		records = append(records, found...)
 	}
 	return records, nil
-}
-
-// BucketKeys implements limiter.AdminStore.
-func (s *Store) BucketKeys(ctx context.Context, entityID, resource string) ([]limiter.BucketKey, error) {
-	prefix := "BUCKET#"
-	if resource != "" {
-		prefix += resource + "#"
-	}
-	items, err := s.t.queryAll(ctx, &dynamodb.QueryInput{
-		IndexName:                 aws.String(indexEntities),
-		KeyConditionExpression:    aws.String("GSI3PK = :p AND begins_with(GSI3SK, :s)"),
-		ExpressionAttributeValues: item{":p": str(entityPK(s.ns, entityID)), ":s": str(prefix)},
-	})
-	if err != nil {
-		return nil, wrap("buckets of", entityID, err)
-	}
-	keys := make([]limiter.BucketKey, 0, len(items))
-	for _, it := range items {
-		// Keys of another shape are not this client's to touch.
-		if k, ok := parseBucketPK(s.ns, stringOf(it, attrPK)); ok && stringOf(it, attrSK) == skState {
-			keys = append(keys, k)
-		}
-	}
-	return keys, nil
 }
 
 // Buckets implements limiter.AdminStore.
@@ -206,41 +218,4 @@ func (s *Store) Buckets(ctx context.Context, entityID, resource string) ([]limit
 	}
 	slices.SortFunc(buckets, func(a, b limiter.Bucket) int { return a.Shard - b.Shard })
 	return buckets, nil
-}
-
-// SyncParameters implements limiter.AdminStore.
-func (s *Store) SyncParameters(ctx context.Context, in limiter.SyncInput) error {
-	var e expression
-	e.require("attribute_exists(PK)")
-	for _, l := range in.Limits {
-		e.set(e.name(bucketAttr(l.Name, "cp")), number(l.Capacity*1000))
-		e.set(e.name(bucketAttr(l.Name, "ra")), number(l.RefillAmount*1000))
-		e.set(e.name(bucketAttr(l.Name, "rp")), number(l.RefillPeriod.Milliseconds()))
-		for _, field := range [...]string{"sched", "rsched", "rsa", "soft"} {
-			e.remove(e.name(bucketAttr(l.Name, field)))
-		}
-	}
-	for _, name := range in.Stale {
-		for _, field := range [...]string{"tk", "cp", "ra", "rp", "tc", "sched", "rsched", "soft"} {
-			e.remove(e.name(bucketAttr(name, field)))
-		}
-	}
-	e.remove("sched", "rsched", "sched_tz")
-	e.set("vu", number(0))
-	switch in.TTL {
-	case limiter.TTLSet:
-		e.set(e.name(ttlAttribute), number(in.TTLValue))
-	case limiter.TTLRemove:
-		e.remove(e.name(ttlAttribute))
-	}
-	update := s.update(s.bucketKey(in.Key), &e)
-	update.ReturnValuesOnConditionCheckFailure = ""
-	err := retryConflicts(ctx, func() error {
-		_, err := s.t.api.UpdateItem(ctx, update)
-		return err
-	})
-	if isConditionFailed(err) {
-		return nil
-	}
-	return wrap("synchronise", fmt.Sprintf("%s/%s shard %d", in.Key.EntityID, in.Key.Resource, in.Key.Shard), err)
 }

@@ -17,6 +17,9 @@ func conformance(t *testing.T, api dynamostore.API) {
 	if err := table.Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if err := table.DeclareReaders(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
 	var opened atomic.Int64
 	storetest.Run(t, func(t *testing.T) storetest.Store {
 		ns, err := table.RegisterNamespace(t.Context(), fmt.Sprintf("test-%d", opened.Add(1)))

@@ -30,32 +30,57 @@ const (
 	valueMillis     = ":m"
 )
 
-func newConsumeShape(charges []limiter.Charge) *consumeShape {
+func newConsumeShape(charges []limiter.Charge, bypassed bool) *consumeShape {
 	shape := &consumeShape{names: map[string]string{
 		"#wtk": bucketAttr(limiter.WCU, "tk"), "#wtc": bucketAttr(limiter.WCU, "tc"), "#ttl": ttlAttribute,
 	}}
+	if bypassed {
+		shape.bypassed(charges)
+		return shape
+	}
 	var update, condition strings.Builder
 	update.WriteString("ADD ")
 	condition.WriteString("attribute_exists(PK)")
 	for i, c := range charges {
 		n := strconv.Itoa(i)
-		tk, tc, soft, minus, plus := "#k"+n, "#c"+n, "#s"+n, ":m"+n, ":v"+n
+		tk, tc, cp, soft, minus, plus := "#k"+n, "#c"+n, "#p"+n, "#s"+n, ":m"+n, ":v"+n
 		shape.names[tk] = bucketAttr(c.Limit, "tk")
 		shape.names[tc] = bucketAttr(c.Limit, "tc")
+		shape.names[cp] = bucketAttr(c.Limit, "cp")
 		shape.names[soft] = bucketAttr(c.Limit, "soft")
 		shape.minus = append(shape.minus, minus)
 		shape.plus = append(shape.plus, plus)
 		update.WriteString(tk + " " + minus + ", " + tc + " " + plus + ", ")
-		condition.WriteString(" AND " + tk + " >= " + plus + " AND attribute_not_exists(" + soft + ")")
+		condition.WriteString(" AND (" + tk + " >= " + plus +
+			" OR (" + soft + " > " + valueMillis + " AND attribute_exists(" + cp + ") AND attribute_exists(" + tk + "))" +
+			" OR bypass > " + valueMillis + ")" +
+			" AND (attribute_not_exists(" + soft + ") OR " + soft + " > " + valueMillis + ")")
 	}
 	update.WriteString("#wtk " + valueMinusWrite + ", #wtc " + valueWrite)
 	condition.WriteString(" AND #wtk >= " + valueWrite +
-		" AND attribute_not_exists(bypass)" +
+		" AND (attribute_not_exists(bypass) OR bypass > " + valueMillis + ")" +
 		" AND (attribute_not_exists(#ttl) OR #ttl > " + valueSeconds + ")" +
 		" AND attribute_not_exists(disabled)" +
-		" AND (attribute_not_exists(vu) OR vu > " + valueMillis + ")")
+		" AND (attribute_not_exists(vu) OR vu > " + valueMillis + " OR bypass > " + valueMillis + ")")
 	shape.update, shape.condition = aws.String(update.String()), aws.String(condition.String())
 	return shape
+}
+
+// bypassed shapes the write that counts what an operator waived, and takes nothing.
+func (shape *consumeShape) bypassed(charges []limiter.Charge) {
+	var update strings.Builder
+	update.WriteString("ADD ")
+	for i, c := range charges {
+		n := strconv.Itoa(i)
+		tc, plus := "#c"+n, ":v"+n
+		shape.names[tc] = bucketAttr(c.Limit, "tc")
+		shape.plus = append(shape.plus, plus)
+		update.WriteString(tc + " " + plus + ", ")
+	}
+	update.WriteString("#wtk " + valueMinusWrite + ", #wtc " + valueWrite)
+	shape.update = aws.String(update.String())
+	shape.condition = aws.String("attribute_exists(PK) AND bypass > " + valueMillis + " AND #wtk >= " + valueWrite +
+		" AND (attribute_not_exists(#ttl) OR #ttl > " + valueSeconds + ") AND attribute_not_exists(disabled)")
 }
 
 // maxShapes bounds the cache. An application uses a handful of combinations of limits; one that
@@ -68,9 +93,12 @@ type shapeCache struct {
 	mu     sync.Mutex // serialises writers, which replace the map
 }
 
-func (c *shapeCache) get(charges []limiter.Charge) *consumeShape {
+func (c *shapeCache) get(charges []limiter.Charge, bypassed bool) *consumeShape {
 	var buffer [256]byte
 	names := buffer[:0]
+	if bypassed {
+		names = append(names, '!') // no limit's name holds it
+	}
 	for _, charge := range charges {
 		names = append(append(names, charge.Limit...), '#')
 	}
@@ -79,7 +107,7 @@ func (c *shapeCache) get(charges []limiter.Charge) *consumeShape {
 			return shape
 		}
 	}
-	return c.insert(string(names), newConsumeShape(charges))
+	return c.insert(string(names), newConsumeShape(charges, bypassed))
 }
 
 func (c *shapeCache) insert(names string, shape *consumeShape) *consumeShape {
@@ -119,7 +147,7 @@ func (s *Store) Consume(ctx context.Context, in *limiter.ConsumeInput, out *limi
 }
 
 func (s *Store) consumeInput(in *limiter.ConsumeInput) *dynamodb.UpdateItemInput {
-	shape := s.shapes.get(in.Charges)
+	shape := s.shapes.get(in.Charges, in.Bypassed)
 	values := make(item, 2*len(in.Charges)+4)
 	// One allocation for the text of all numbers and one for their values.
 	var buffer [320]byte
@@ -143,7 +171,9 @@ func (s *Store) consumeInput(in *limiter.ConsumeInput) *dynamodb.UpdateItemInput
 		from = to
 	}
 	for i := range in.Charges {
-		values[shape.minus[i]] = &members[2*i]
+		if !in.Bypassed {
+			values[shape.minus[i]] = &members[2*i]
+		}
 		values[shape.plus[i]] = &members[2*i+1]
 	}
 	values[valueSeconds] = &members[len(members)-2]

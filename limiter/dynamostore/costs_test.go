@@ -87,7 +87,7 @@ func (m *meter) acquire(l *limiter.Limiter, entity string, n int64) func() int {
 func TestCostsOfThePaths(t *testing.T) {
 	m := newMeter(t)
 	setup := m.process(nil)
-	m.must(setup.SetResourceDefaults(t.Context(), "api", []limiter.Limit{limiter.PerMinute("rpm", 60)}))
+	m.must(setup.Admin().SetResourceDefaults(t.Context(), "api", []limiter.Limit{limiter.PerMinute("rpm", 60)}))
 
 	cold := m.process(nil)
 	m.expect("first acquire of an entity, config cold", cost{4, 4, 3, 1 + 4, 3}, m.acquire(cold, "u", 40))
@@ -127,9 +127,9 @@ func (m *meter) costsOfLeases(l *limiter.Limiter) {
 func TestCostsOfCascades(t *testing.T) {
 	m := newMeter(t)
 	l := m.process(nil)
-	m.must(l.SetSystemDefaults(t.Context(), []limiter.Limit{limiter.PerMinute("rpm", 60)}, limiter.Block))
+	m.must(l.Admin().SetSystemDefaults(t.Context(), []limiter.Limit{limiter.PerMinute("rpm", 60)}, limiter.Block))
 	for _, e := range []limiter.Entity{{ID: "org"}, {ID: "kid", ParentID: "org", Cascade: true}} {
-		_, err := l.CreateEntity(t.Context(), e)
+		_, err := l.Admin().CreateEntity(t.Context(), e)
 		m.must(err)
 	}
 	m.acquire(l, "somebody", 1)() // reads the system level
@@ -141,7 +141,7 @@ func TestCostsOfCascades(t *testing.T) {
 	m.expect("read then write, cold", cost{4, 4, 0.5 + 2.5 + 2, 4, 2}, m.acquire(reading, "kid", 1))
 	m.expect("read then write, the parent known: one read of both, one write", cost{2, 2, 4.5, 4, 2}, m.acquire(reading, "kid", 1))
 
-	m.must(l.SetLimits(t.Context(), "kid", "api", []limiter.Limit{limiter.PerMinute("rpm", 600)}))
+	m.must(l.Admin().SetLimits(t.Context(), "kid", "api", []limiter.Limit{limiter.PerMinute("rpm", 600)}))
 	m.acquire(l, "kid", 1)()
 	m.acquire(l, "org", 54)()
 	m.expect("a short parent, the child refunded", cost{2, 3, 0, 3, 2}, m.acquire(l, "kid", 1))
@@ -156,7 +156,7 @@ func TestCostsOfCascades(t *testing.T) {
 func TestCostsOfShards(t *testing.T) {
 	m := newMeter(t)
 	l := m.process(nil)
-	m.must(l.SetResourceDefaults(t.Context(), "api", []limiter.Limit{limiter.PerMinute("rpm", 6_000)}))
+	m.must(l.Admin().SetResourceDefaults(t.Context(), "api", []limiter.Limit{limiter.PerMinute("rpm", 6_000)}))
 	m.acquire(l, "u", 1)()
 	for range 1000 {
 		m.acquire(l, "u", 1)()
@@ -178,16 +178,16 @@ func TestCostsOfAdministration(t *testing.T) {
 	m := newMeter(t)
 	l := m.process(nil)
 	limits := []limiter.Limit{limiter.PerMinute("rpm", 60)}
-	m.must(l.SetResourceDefaults(t.Context(), "api", limits))
+	m.must(l.Admin().SetResourceDefaults(t.Context(), "api", limits))
 	m.acquire(l, "u", 1)()
 	_, err := l.Available(t.Context(), "u", "api", nil)
 	m.must(err)
 	m.expect("availability, config warm", cost{0, 2, 1, 0, 0}, func() int { _, err := l.Available(t.Context(), "u", "api", nil); m.must(err); return 0 })
 	for _, path := range []string{"new", "existing"} {
-		got := m.measure(func() int { m.must(l.SetLimits(t.Context(), "u", "api", limits)); return 0 })
-		// Read, config with its registry, discovery, all levels, one bucket, discovery.
-		if got.requests != 6 {
-			t.Errorf("set limits, %s: %+v, want 6 requests", path, got)
+		got := m.measure(func() int { m.must(l.Admin().SetLimits(t.Context(), "u", "api", limits)); return 0 })
+		// Read, config with its registry, discovery, all levels, one bucket, discovery, audit.
+		if got.requests != 7 {
+			t.Errorf("set limits, %s: %+v, want 7 requests", path, got)
 		}
 	}
 }

@@ -83,7 +83,7 @@ func TestLostRepliesAreOneRequestEach(t *testing.T) {
 	}
 	f := &fixture{api: api, table: table, store: table.Store("ns"), ns: "ns", now: 1800000000000}
 	l := f.limiter(t, limiter.Options{OnUnavailable: limiter.Block})
-	if err := l.SetResourceDefaults(t.Context(), "r", []limiter.Limit{limiter.PerHour("n", 1_000_000)}); err != nil {
+	if err := l.Admin().SetResourceDefaults(t.Context(), "r", []limiter.Limit{limiter.PerHour("n", 1_000_000)}); err != nil {
 		t.Fatal(err)
 	}
 	acquire := func() error {

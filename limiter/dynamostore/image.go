@@ -68,13 +68,37 @@ func decodeBucketAttr(out *limiter.Bucket, name string, v types.AttributeValue) 
 			out.PInc = strings.Clone(s.Value)
 		}
 	case "sched":
-		out.Features |= limiter.FeatureSchedule
+		out.Schedule = textOf(v)
 	case "rsched":
-		out.Features |= limiter.FeatureQuota
+		out.ResetSchedule = textOf(v)
+	case "sched_tz":
+		if out.Zone = textOf(v); out.Zone == utc {
+			out.Zone = ""
+		}
 	case "bypass":
-		out.Features |= limiter.FeatureBypass
+		out.HasBypass = true
+		out.Bypass = deadlineOf(v)
 	}
 	return err
+}
+
+// textOf is the text of an attribute that an image keeps, without the reply that it is a part of. A
+// schedule of another type cannot be decoded, and must not read as none.
+func textOf(v types.AttributeValue) string {
+	if s, ok := v.(*types.AttributeValueMemberS); ok {
+		return strings.Clone(s.Value)
+	}
+	return "?"
+}
+
+// deadlineOf is the deadline of a stamp. What is no number, such as the true of older stamps, has
+// passed: the fast path's comparison with it is false.
+func deadlineOf(v types.AttributeValue) int64 {
+	n, err := parseInt(v)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // decodeLimitAttr reads an attribute b_{name}_{field}; the field follows the last underscore, since
@@ -98,9 +122,6 @@ func decodeLimitAttr(out *limiter.Bucket, rest string, v types.AttributeValue) (
 		l := limitState(out, name)
 		l.Has |= limiter.FieldRefill
 		l.Refill, err = parseInt(v)
-		if err == nil && l.Refill == 0 {
-			l.Features |= limiter.FeatureQuota
-		}
 	case "rp":
 		l := limitState(out, name)
 		l.Has |= limiter.FieldPeriod
@@ -109,37 +130,39 @@ func decodeLimitAttr(out *limiter.Bucket, rest string, v types.AttributeValue) (
 		l := limitState(out, name)
 		l.Has |= limiter.FieldCounter
 		l.Counter, err = parseInt(v)
-	default:
-		if f := limitFeature(field, v); f != 0 {
-			limitState(out, name).Features |= f
-		}
+	case "sched":
+		rare(out, name, limiter.FieldSchedule).Schedule = textOf(v)
+	case "rsched":
+		rare(out, name, limiter.FieldResetSchedule).ResetSchedule = textOf(v)
+	case "gc":
+		rare(out, name, limiter.FieldGrants).Grants, err = parseInt(v)
+	case "rsa":
+		rare(out, name, limiter.FieldWindow).Window, err = parseInt(v)
+	case "ws":
+		rare(out, name, limiter.FieldWindowStart).WindowStart, err = parseInt(v)
+	case "wa":
+		rare(out, name, limiter.FieldWindowApplied).WindowApplied, err = parseInt(v)
+	case "wtc":
+		rare(out, name, limiter.FieldWindowCounter).WindowCounter, err = parseInt(v)
+	case "soft":
+		rare(out, name, limiter.FieldSoft).Soft = deadlineOf(v)
+	case "tu":
+		rare(out, name, limiter.FieldTopUp).TopUp, err = parseInt(v)
+	case "rn":
+		rare(out, name, limiter.FieldResets).Resets, err = parseInt(v)
 	}
 	return err
 }
 
-// limitFeature says which feature a limit's attribute shows. A schedule of "-" means explicitly none.
-func limitFeature(field string, v types.AttributeValue) limiter.Features {
-	switch field {
-	case "sched", "rsched":
-		if s, ok := v.(*types.AttributeValueMemberS); ok && s.Value == noSchedule {
-			return 0
-		}
-		if field == "sched" {
-			return limiter.FeatureSchedule
-		}
-		return limiter.FeatureQuota
-	case "gc", "tu", "rn":
-		return limiter.FeatureQuota
-	case "rsa", "ws", "wa", "wtc":
-		return limiter.FeatureSessionQuota
-	case "soft":
-		return limiter.FeatureSoft
+// rare notes that a limit has an attribute that plain limits have not, and returns where it goes.
+func rare(out *limiter.Bucket, name string, field limiter.Fields) *limiter.Extra {
+	l := limitState(out, name)
+	l.Has |= field
+	if l.Extra == nil {
+		l.Extra = &limiter.Extra{}
 	}
-	return 0
+	return l.Extra
 }
-
-// noSchedule is the own schedule of a limit that explicitly has none.
-const noSchedule = "-"
 
 // limitState finds or inserts the state of a limit, in the order of names. The pointer is valid
 // until the next call.
@@ -161,13 +184,11 @@ func limitState(out *limiter.Bucket, name string) *limiter.LimitState {
 	return &out.Limits[at]
 }
 
-// dropUnbacked collects the features of all limits on the item, and removes limits of which nothing
-// but a feature's attribute is there.
+// dropUnbacked removes limits of which nothing but a stamp or a mark is there.
 func dropUnbacked(out *limiter.Bucket) {
 	kept := out.Limits[:0]
 	for _, l := range out.Limits {
-		out.Features |= l.Features
-		if l.Has != 0 {
+		if l.Has&limiter.FieldsPlain != 0 {
 			kept = append(kept, l)
 		}
 	}

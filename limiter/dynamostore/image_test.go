@@ -2,6 +2,7 @@ package dynamostore
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/zeroae/zae-limiter-go/limiter"
+	"github.com/zeroae/zae-limiter-go/limiter/schedule"
 )
 
 var anyKey = limiter.BucketKey{EntityID: "u", Resource: "r/a:b", Shard: 3}
@@ -101,30 +103,48 @@ func TestImagesOfUnusualItems(t *testing.T) {
 			}},
 		{"a name with underscores", plain(func(it item) { it["b_a_tk_b_tk"] = number(9) }),
 			func(b limiter.Bucket) bool { return b.Limit("a_tk_b").Tokens == 9 }},
-		{"explicitly no schedule", plain(func(it item) { it["b_rpm_sched"], it["b_rpm_rsched"] = str("-"), str("-") }),
-			func(b limiter.Bucket) bool { return b.Features == 0 }},
-		{"an own schedule", plain(func(it item) { it["b_rpm_sched"] = str("1h9s500") }),
+		{"explicitly no schedule", plain(func(it item) { it["sched"], it["b_rpm_sched"], it["b_rpm_rsched"] = str("1h9s500"), str("-"), str("-") }),
 			func(b limiter.Bucket) bool {
-				return b.Features == limiter.FeatureSchedule && b.Limit("rpm").Features == limiter.FeatureSchedule
+				parameters, resets := b.Schedules(b.Limit("rpm"))
+				return parameters == "" && resets == ""
 			}},
-		{"an item schedule", plain(func(it item) { it["sched"] = str("1h9s500") }),
+		{"an own schedule", plain(func(it item) { it["b_rpm_sched"], it["sched_tz"] = str("1h9s500"), str("Europe/Berlin") }),
 			func(b limiter.Bucket) bool {
-				return b.Features == limiter.FeatureSchedule && b.Limit("rpm").Features == 0
+				parameters, _ := b.Schedules(b.Limit("rpm"))
+				return parameters == "1h9s500" && b.Schedule == "" && b.Zone == "Europe/Berlin"
 			}},
-		{"a quota", plain(func(it item) { it["b_rpm_ra"], it["b_rpm_gc"] = number(0), number(1) }),
-			func(b limiter.Bucket) bool { return b.Limit("rpm").Features == limiter.FeatureQuota }},
-		{"a session quota", plain(func(it item) { it["b_rpm_ws"] = number(1) }),
-			func(b limiter.Bucket) bool { return b.Features == limiter.FeatureSessionQuota }},
-		{"a soft stamp alone", plain(func(it item) { it["b_x_soft"] = boolean(true) }),
+		{"an item schedule", plain(func(it item) { it["sched"], it["sched_tz"] = str("1h9s500"), str("UTC") }),
 			func(b limiter.Bucket) bool {
-				return b.Features == limiter.FeatureSoft && b.Limit("x") == nil && len(b.Limits) == 1
+				parameters, _ := b.Schedules(b.Limit("rpm"))
+				return parameters == "1h9s500" && b.Limit("rpm").Extra == nil && b.Zone == ""
+			}},
+		{"a schedule that is no text", plain(func(it item) { it["sched"] = number(1) }),
+			func(b limiter.Bucket) bool { return b.Schedule != "" }},
+		{"a calendar quota", plain(func(it item) {
+			it["b_rpm_ra"], it["b_rpm_gc"], it["b_rpm_tu"], it["b_rpm_rn"], it["rsched"] = number(0), number(2), number(7), number(3), str("1m0h0")
+		}),
+			func(b limiter.Bucket) bool {
+				_, resets := b.Schedules(b.Limit("rpm"))
+				return resets == "1m0h0" && *b.Limit("rpm").Extra == limiter.Extra{Grants: 2, TopUp: 7, Resets: 3}
+			}},
+		{"a session quota", plain(func(it item) {
+			it["b_rpm_rsa"], it["b_rpm_ws"], it["b_rpm_wa"], it["b_rpm_wtc"] = number(18000), number(1), number(2), number(3)
+		}),
+			func(b limiter.Bucket) bool {
+				return *b.Limit("rpm").Extra == limiter.Extra{Window: 18000, WindowStart: 1, WindowApplied: 2, WindowCounter: 3}
+			}},
+		{"a soft stamp alone is no limit", plain(func(it item) { it["b_x_soft"] = number(9) }),
+			func(b limiter.Bucket) bool { return b.Limit("x") == nil && len(b.Limits) == 1 }},
+		{"an expired soft stamp", plain(func(it item) { it["b_rpm_soft"] = boolean(true) }),
+			func(b limiter.Bucket) bool {
+				return b.Limit("rpm").Has&limiter.FieldSoft != 0 && b.Limit("rpm").Extra.Soft == 0
 			}},
 		{"bypass", plain(func(it item) { it["bypass"] = number(99) }),
-			func(b limiter.Bucket) bool { return b.Features == limiter.FeatureBypass }},
+			func(b limiter.Bucket) bool { return b.HasBypass && b.Bypass == 99 }},
 		{"disabled", plain(func(it item) { it["disabled"] = boolean(true) }),
 			func(b limiter.Bucket) bool { return b.Disabled }},
 		{"forced to one slow pass", plain(func(it item) { it["vu"] = number(0) }),
-			func(b limiter.Bucket) bool { return b.HasVU && b.VU == 0 && b.Features == 0 }},
+			func(b limiter.Bucket) bool { return b.HasVU && b.VU == 0 }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -144,7 +164,7 @@ func TestNumbersThatAreNoIntegersAreErrors(t *testing.T) {
 		&types.AttributeValueMemberN{Value: "10.5"}, &types.AttributeValueMemberN{Value: "1e3"},
 		&types.AttributeValueMemberN{Value: "99999999999999999999"}, str("10"),
 	} {
-		for _, name := range []string{"rf", "vu", "ttl", "shard_count", "pgen", "b_x_tk", "b_x_cp", "b_x_ra", "b_x_rp", "b_x_tc"} {
+		for _, name := range []string{"rf", "vu", "ttl", "shard_count", "pgen", "b_x_tk", "b_x_cp", "b_x_ra", "b_x_rp", "b_x_tc", "b_x_gc", "b_x_rsa", "b_x_ws", "b_x_wa", "b_x_wtc", "b_x_tu", "b_x_rn"} {
 			var b limiter.Bucket
 			if err := decodeBucket(item{name: bad}, anyKey, &b); err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s = %v: got %v, want an error that names it", name, bad, err)
@@ -159,6 +179,7 @@ func FuzzDecodeBucket(f *testing.F) {
 	f.Add("b_rpm_tk=N:-5\nb_rpm_tc=N:5")
 	f.Add("b__tk=N:1\nb_tk=N:1\nb_=N:\nb_a_=S:x\ndisabled=S:bypass\nvu=N:1.5")
 	f.Add("b_x_soft=B:true\nbypass=N:0\nsched=S:-\nb_x_rsched=S:-")
+	f.Add("b_x_tk=N:1\nb_x_gc=N:2\nb_x_ws=N:3\nb_x_wa=N:3\nb_x_rsa=N:60\nb_x_tu=N:1\nrsched=S:1m0h0\nsched_tz=S:UTC")
 	f.Fuzz(func(t *testing.T, text string) {
 		it := parseItem(text)
 		var b limiter.Bucket
@@ -175,8 +196,8 @@ func FuzzDecodeBucket(f *testing.F) {
 			if l.Has == 0 || l.Name == "" || i > 0 && b.Limits[i-1].Name == l.Name {
 				t.Errorf("limit %+v", l)
 			}
-			if l.Features&^b.Features != 0 {
-				t.Errorf("features of %s are missing on the item", l.Name)
+			if l.Has&^limiter.FieldsPlain != 0 && l.Extra == nil {
+				t.Errorf("the rare attributes of %s are missing", l.Name)
 			}
 		}
 	})
@@ -228,17 +249,18 @@ func TestConfigs(t *testing.T) {
 		{"flags only", item{"disabled": boolean(true), "cascade": boolean(false)},
 			limiter.Config{Exists: true, Disabled: limiter.On, Cascade: limiter.Off}},
 		{"explicitly enforced", item{"disabled": boolean(false)}, limiter.Config{Exists: true, Disabled: limiter.Off}},
-		{"bypass", item{"disabled": str("bypass")}, limiter.Config{Exists: true, Features: limiter.FeatureBypass}},
+		{"bypass", item{"disabled": str("bypass")}, limiter.Config{Exists: true, Disabled: limiter.Bypassed}},
 		{"another text reads as false", item{"disabled": str("yes")}, limiter.Config{Exists: true, Disabled: limiter.Off}},
 		{"on_unavailable", item{"on_unavailable": str("allow")}, limiter.Config{Exists: true, OnUnavailable: limiter.Allow}},
 		{"on_unavailable of another text is not set", item{"on_unavailable": str("ALLOW")}, limiter.Config{Exists: true}},
-		{"a schedule", limit(item{"l_x_sched": str("1h9s500"), "sched_tz": str("UTC")}, "l_x", 1, 1, 1),
-			limiter.Config{Exists: true, Features: limiter.FeatureSchedule, Limits: []limiter.Limit{limiter.PerSecond("x", 1)}}},
-		{"a quota", limit(item{"l_x_rsched": str("1m0h0")}, "l_x", 1, 0, 1),
-			limiter.Config{Exists: true, Features: limiter.FeatureQuota, Limits: []limiter.Limit{limiter.Custom("x", 1, 0, time.Second)}}},
-		{"a session quota", limit(item{"w_x_rsa": number(3600)}, "w_x", 1, 0, 1), limiter.Config{Exists: true, Features: limiter.FeatureSessionQuota}},
+		{"a schedule", limit(item{"l_x_sched": str("1h9s500"), "sched_tz": str("Europe/Berlin")}, "l_x", 1, 1, 1),
+			limiter.Config{Exists: true, Limits: []limiter.Limit{{Name: "x", Capacity: 1, RefillAmount: 1, RefillPeriod: time.Second, Schedule: "1h9s500", Zone: "Europe/Berlin"}}}},
+		{"a calendar quota beside a limit", limit(limit(item{"l_x_rsched": str("1m0h0"), "sched_tz": str("UTC")}, "l_x", 1, 0, 1), "l_y", 1, 1, 1),
+			limiter.Config{Exists: true, Limits: []limiter.Limit{{Name: "x", Capacity: 1, RefillPeriod: time.Second, ResetSchedule: "1m0h0"}, limiter.PerSecond("y", 1)}}},
+		{"a session quota", limit(item{"w_x_rsa": number(3600), "w_x_soft": boolean(true)}, "w_x", 7, 0, 1),
+			limiter.Config{Exists: true, Limits: []limiter.Limit{limiter.SessionQuota("x", 7, time.Hour).WithSoft()}}},
 		{"a soft limit", limit(item{"l_x_soft": boolean(true)}, "l_x", 1, 1, 1),
-			limiter.Config{Exists: true, Features: limiter.FeatureSoft, Limits: []limiter.Limit{limiter.PerSecond("x", 1)}}},
+			limiter.Config{Exists: true, Limits: []limiter.Limit{limiter.PerSecond("x", 1).WithSoft()}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -255,18 +277,46 @@ func TestConfigs(t *testing.T) {
 
 func TestMalformedConfigsAreErrors(t *testing.T) {
 	for name, it := range map[string]item{
-		"no amount":           {"l_x_cp": number(1), "l_x_rp": number(1)},
-		"no period":           {"l_x_cp": number(1), "l_x_ra": number(1)},
-		"capacity of 0":       {"l_x_cp": number(0), "l_x_ra": number(1), "l_x_rp": number(1)},
-		"amount of 0":         {"l_x_cp": number(1), "l_x_ra": number(0), "l_x_rp": number(1)},
-		"period of 0":         {"l_x_cp": number(1), "l_x_ra": number(1), "l_x_rp": number(0)},
-		"fraction":            {"l_x_cp": &types.AttributeValueMemberN{Value: "10.5"}, "l_x_ra": number(1), "l_x_rp": number(1)},
-		"period out of range": {"l_x_cp": number(1), "l_x_ra": number(1), "l_x_rp": number(2e9)},
+		"no amount":            {"l_x_cp": number(1), "l_x_rp": number(1)},
+		"no period":            {"l_x_cp": number(1), "l_x_ra": number(1)},
+		"capacity of 0":        {"l_x_cp": number(0), "l_x_ra": number(1), "l_x_rp": number(1)},
+		"amount of 0":          {"l_x_cp": number(1), "l_x_ra": number(0), "l_x_rp": number(1)},
+		"period of 0":          {"l_x_cp": number(1), "l_x_ra": number(1), "l_x_rp": number(0)},
+		"fraction":             {"l_x_cp": &types.AttributeValueMemberN{Value: "10.5"}, "l_x_ra": number(1), "l_x_rp": number(1)},
+		"twice":                {"l_x_cp": number(1), "l_x_ra": number(1), "l_x_rp": number(1), "w_x_cp": number(1), "w_x_ra": number(0), "w_x_rp": number(1)},
+		"a window without end": {"w_x_cp": number(1), "w_x_ra": number(0), "w_x_rp": number(1)},
+		"a window that drips":  {"w_x_cp": number(1), "w_x_ra": number(1), "w_x_rp": number(1), "w_x_rsa": number(1)},
+		"a quota that drips":   {"l_x_cp": number(1), "l_x_ra": number(1), "l_x_rp": number(1), "l_x_rsched": str("1m0h0")},
+		"period out of range":  {"l_x_cp": number(1), "l_x_ra": number(1), "l_x_rp": number(2e9)},
 	} {
 		var c limiter.Config
 		if err := decodeConfig(it, &c); err == nil || !strings.Contains(err.Error(), "limit x") {
 			t.Errorf("%s: got %v, want an error that names the limit", name, err)
 		}
+	}
+}
+
+func TestLimitsAreReadBackAsTheyWereStored(t *testing.T) {
+	day, err := limiter.Quota("day", 100, schedule.Entry{Cron: "0 0 * * *", TZ: "Europe/Berlin"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rpm, err := limiter.PerMinute("rpm", 10).WithSchedule(schedule.Entry{Cron: "0 9-17 * * MON-FRI", TZ: "Europe/Berlin", Scale: 0.5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []limiter.Limit{day.WithSoft(), rpm, limiter.SessionQuota("ses", 50, 5*time.Hour), limiter.PerSecond("x", 1).WithSoft()}
+	it := item{}
+	putConfigLimits(it, want)
+	if got := stringOf(it, "l_rpm_sched") + " " + stringOf(it, "sched_tz"); got != "1m0h9-17w1-5s500 Europe/Berlin" {
+		t.Errorf("stored %s", got)
+	}
+	var c limiter.Config
+	if err := decodeConfig(it, &c); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, c.Limits); d != "" {
+		t.Errorf("got +, want -:\n%s", d)
 	}
 }
 
@@ -343,6 +393,70 @@ func TestVersionRecordsThatAdmit(t *testing.T) {
 		if _, typed := errors.AsType[*VersionError](err); (err == nil) != tt.admitted || err != nil && !typed {
 			t.Errorf("schema %q, minimum %q: %v, want admitted %v", tt.schema, tt.lowest, err, tt.admitted)
 		}
+	}
+}
+
+func TestMinimumsOfVectors71And72(t *testing.T) {
+	for _, tt := range []struct {
+		stored, own, release, want string
+		higher                     bool
+	}{
+		{"0.0.0", "0.17.0", "0.15.0", "0.15.0", true},
+		{"0.15.0", "0.17.0", "0.17.0", "0.17.0", true},
+		{"0.17.0", "0.17.0", "0.15.0", "0.17.0", false},
+		{"", "0.14.1.dev99+gabc", "0.15.0", "0.14.1.dev99+gabc", true},
+		{"bad", "0.17.0", "0.16.0", "0.16.0", true},
+		{"0.0.0", "junk", "0.15.0", "0.0.0", false},
+	} {
+		if got, higher := raisedMinimum(tt.stored, tt.own, tt.release); got != tt.want || higher != tt.higher {
+			t.Errorf("%+v: got %q, %t", tt, got, higher)
+		}
+	}
+}
+
+func TestReadersOfARelease(t *testing.T) {
+	for _, tt := range []struct {
+		lambda, release string
+		want            bool
+	}{
+		{"", "0.15.0", false}, {"junk", "0.15.0", false}, {"0.14.9", "0.15.0", false}, {"0.15.0", "0.15.0", true},
+		{"0.15.0rc1", "0.15.0", true}, {"0.16.2", "0.17.0", false}, {"0.17.0", "0.17.0", true}, {"1.0.0", "0.17.0", true},
+	} {
+		if got := (&VersionRecord{LambdaVersion: tt.lambda}).readersAt(tt.release); got != tt.want {
+			t.Errorf("%+v: got %t", tt, got)
+		}
+	}
+}
+
+func TestCursorsAreThoseOfOtherClients(t *testing.T) {
+	key := item{"PK": str("ns/ENTITY#e"), "SK": str("#CONFIG#r")}
+	cursor := encodeCursor(key)
+	if cursor != "eyJQSyI6eyJTIjoibnMvRU5USVRZI2UifSwiU0siOnsiUyI6IiNDT05GSUcjciJ9fQ==" {
+		t.Errorf("cursor %s", cursor)
+	}
+	if back, err := decodeCursor(cursor); err != nil || !reflect.DeepEqual(back, key) {
+		t.Errorf("read back: %v, %v", back, err)
+	}
+	if none, err := decodeCursor(""); err != nil || none != nil || encodeCursor(nil) != "" {
+		t.Errorf("no cursor: %v, %v", none, err)
+	}
+	for _, bad := range []string{"x", "bm90IGpzb24=", "e30="} {
+		if _, err := decodeCursor(bad); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+func TestSchedulesOfAnItem(t *testing.T) {
+	limits := []limiter.Limit{{Name: "a"}, {Name: "b", Schedule: "1h9s500", Zone: "Europe/Zurich"}, {Name: "c", Schedule: "1h9s500"}, {Name: "d", Schedule: "1h8s100", ResetSchedule: "1m0h0"}}
+	got := encodeSchedules(limits)
+	want := itemSchedules{zone: "Europe/Zurich", item: schedulePair{"1h9s500", "1m0h0"},
+		own: []schedulePair{{"-", "-"}, {"", "-"}, {"", "-"}, {"1h8s100", ""}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if plain := encodeSchedules(limits[:1]); plain.zone != "" || plain.item != (schedulePair{}) || plain.own[0] != (schedulePair{}) {
+		t.Errorf("without schedules: %+v", plain)
 	}
 }
 

@@ -23,6 +23,8 @@ const (
 	skNamespaceIDPrefix  = "#NSID#"
 	skOperationPrefix    = "#OP#"
 	skEntityConfigPrefix = "#CONFIG#"
+	skAuditPrefix        = "#AUDIT#"
+	skUsagePrefix        = "#USAGE#"
 
 	// systemNamespace holds the records about namespaces and versions.
 	systemNamespace = "_"
@@ -41,6 +43,7 @@ func bucketGSI4SK(entity, resource string, shard int) string {
 func resourcePK(ns, resource string) string     { return ns + "/RESOURCE#" + resource }
 func systemPK(ns string) string                 { return ns + "/SYSTEM#" }
 func parentPK(ns, parent string) string         { return ns + "/PARENT#" + parent }
+func auditPK(ns, subject string) string         { return ns + "/AUDIT#" + subject }
 func entityConfigPK(ns, resource string) string { return ns + "/ENTITY_CONFIG#" + resource }
 
 // parseBucketPK takes a bucket's partition key apart. The entity ends at the first '#', the shard

@@ -1,12 +1,14 @@
 package dynamostore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -32,6 +34,19 @@ type NamespaceStateError struct {
 
 func (e *NamespaceStateError) Error() string {
 	return fmt.Sprintf("namespace %s is %s", e.Namespace, e.State)
+}
+
+// NamespaceNotFoundError says that the table has no such namespace.
+type NamespaceNotFoundError struct {
+	Name string // "" when it was asked for by its id
+	ID   string
+}
+
+func (e *NamespaceNotFoundError) Error() string {
+	if e.Name == "" {
+		return fmt.Sprintf("no namespace has the id %s", e.ID)
+	}
+	return fmt.Sprintf("namespace %s is not registered", e.Name)
 }
 
 // checkNamespaceName accepts what can stand in a key: the names themselves follow no pattern.
@@ -135,22 +150,173 @@ func (t *Table) resolveNamespace(ctx context.Context, name string, consistent bo
 	return id, true, nil
 }
 
-// Namespaces returns the names of the active namespaces that begin with a prefix, sorted.
-func (t *Table) Namespaces(ctx context.Context, prefix string) ([]string, error) {
+// Namespace is what the table's records say about a namespace.
+type Namespace struct {
+	Name, ID  string
+	State     string    // active, deleted or purging
+	CreatedAt time.Time // zero when the record does not say
+	DeletedAt time.Time // zero while active
+}
+
+func namespaceOf(it item) Namespace {
+	created, _ := time.Parse(time.RFC3339, stringOf(it, "created_at"))
+	deleted, _ := time.Parse(time.RFC3339, stringOf(it, "deleted_at"))
+	return Namespace{
+		Name: stringOf(it, "namespace_name"), ID: stringOf(it, "namespace_id"),
+		State: cmp.Or(stringOf(it, "status"), namespaceActive), CreatedAt: created, DeletedAt: deleted,
+	}
+}
+
+// Namespace returns the active namespace of that name, or a *NamespaceNotFoundError.
+func (t *Table) Namespace(ctx context.Context, name string) (Namespace, error) {
+	if err := checkNamespaceName(name); err != nil {
+		return Namespace{}, err
+	}
+	it, err := t.getItem(ctx, systemPK(systemNamespace), skNamespacePrefix+name, false)
+	if err != nil {
+		return Namespace{}, fmt.Errorf("namespace %s: %w", name, mapPermission(err))
+	}
+	if ns := namespaceOf(it); ns.ID != "" && ns.State == namespaceActive {
+		ns.Name = name
+		return ns, nil
+	}
+	return Namespace{}, &NamespaceNotFoundError{Name: name}
+}
+
+// Namespaces lists the active namespaces whose name begins with a prefix, sorted by name.
+func (t *Table) Namespaces(ctx context.Context, prefix string) ([]Namespace, error) {
+	return t.listNamespaces(ctx, skNamespacePrefix, prefix, namespaceActive)
+}
+
+// OrphanedNamespaces lists the deleted namespaces, whose data is still there, sorted by id.
+func (t *Table) OrphanedNamespaces(ctx context.Context) ([]Namespace, error) {
+	return t.listNamespaces(ctx, skNamespaceIDPrefix, "", namespaceDeleted)
+}
+
+func (t *Table) listNamespaces(ctx context.Context, kind, prefix, state string) ([]Namespace, error) {
 	items, err := t.queryAll(ctx, &dynamodb.QueryInput{
 		KeyConditionExpression:    aws.String("PK = :pk AND begins_with(SK, :sk)"),
-		ExpressionAttributeValues: item{":pk": str(systemPK(systemNamespace)), ":sk": str(skNamespacePrefix + prefix)},
+		ExpressionAttributeValues: item{":pk": str(systemPK(systemNamespace)), ":sk": str(kind + prefix)},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list namespaces: %w", mapPermission(err))
 	}
-	var names []string
+	var found []Namespace
 	for _, it := range items {
-		if status := stringOf(it, "status"); status == "" || status == namespaceActive {
-			names = append(names, strings.TrimPrefix(stringOf(it, "SK"), skNamespacePrefix))
+		ns := namespaceOf(it)
+		// The key says what a record is about, also where its attributes are incomplete.
+		switch id := strings.TrimPrefix(stringOf(it, attrSK), kind); kind {
+		case skNamespacePrefix:
+			ns.Name = id
+		default:
+			ns.ID = id
+		}
+		if ns.State == state {
+			found = append(found, ns)
 		}
 	}
-	return names, nil
+	return found, nil
+}
+
+// RecoverNamespace gives a deleted namespace its name back and returns it. Errors:
+// *NamespaceNotFoundError when the table has no record of the id, *NamespaceStateError when it is not
+// deleted (active, purging), or its name belongs to another namespace by now (re-registered).
+func (t *Table) RecoverNamespace(ctx context.Context, id string) (name string, err error) {
+	if err := checkNamespaceID(id); err != nil {
+		return "", err
+	}
+	pk := systemPK(systemNamespace)
+	it, err := t.getItem(ctx, pk, skNamespaceIDPrefix+id, true)
+	if err != nil {
+		return "", fmt.Errorf("recover namespace %s: %w", id, mapPermission(err))
+	}
+	name = stringOf(it, "namespace_name")
+	switch state := stringOf(it, "status"); {
+	case it == nil:
+		return "", &NamespaceNotFoundError{ID: id}
+	case state != namespaceDeleted:
+		return "", &NamespaceStateError{Namespace: name, State: cmp.Or(state, namespaceActive)}
+	}
+	if err := checkNamespaceName(name); err != nil {
+		return "", err
+	}
+	forward := systemItem(skNamespacePrefix + name)
+	forward["namespace_id"], forward["namespace_name"] = str(id), str(name)
+	forward["status"], forward["created_at"] = str(namespaceActive), str(cmp.Or(stringOf(it, "created_at"), isoTime(t.clock())))
+	err = retryConflicts(ctx, func() error {
+		_, err := t.api.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
+			{Put: &types.Put{TableName: t.tableN, Item: forward, ConditionExpression: aws.String(conditionAbsent)}},
+			{Update: &types.Update{
+				TableName: t.tableN, Key: key(pk, skNamespaceIDPrefix+id),
+				UpdateExpression:          aws.String("SET #s = :active REMOVE deleted_at"),
+				ConditionExpression:       aws.String("#s = :deleted"),
+				ExpressionAttributeNames:  map[string]string{"#s": "status"},
+				ExpressionAttributeValues: item{":active": str(namespaceActive), ":deleted": str(namespaceDeleted)},
+			}},
+		}})
+		return err
+	})
+	if cancelled, ok := errors.AsType[*types.TransactionCanceledException](err); ok && hasReason(cancelled, reasonConditionFailed) {
+		return "", t.whyNotRecovered(ctx, id, name)
+	}
+	if err != nil {
+		return "", fmt.Errorf("recover namespace %s: %w", id, mapPermission(err))
+	}
+	return name, nil
+}
+
+func (t *Table) whyNotRecovered(ctx context.Context, id, name string) error {
+	now, taken, err := t.resolveNamespace(ctx, name, true)
+	switch {
+	case err != nil:
+		return err
+	case taken && now != id:
+		return &NamespaceStateError{Namespace: name, State: "re-registered"}
+	case taken:
+		return &NamespaceStateError{Namespace: name, State: namespaceActive}
+	}
+	return &NamespaceStateError{Namespace: name, State: namespacePurging}
+}
+
+// Open returns the store of a namespace, which it registers when the table does not know the name, and
+// writes the version record when there is none. *VersionError says that the table does not admit this
+// client.
+func (t *Table) Open(ctx context.Context, namespace string) (*Store, error) {
+	id, ok, err := t.ResolveNamespace(ctx, namespace)
+	if err == nil && !ok {
+		id, err = t.RegisterNamespace(ctx, namespace)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := t.EnsureVersion(ctx); err != nil {
+		return nil, err
+	}
+	return t.Store(id), nil
+}
+
+// Connect returns the store of a namespace that exists (*NamespaceNotFoundError) in a table that was set
+// up before, and writes nothing. The table must have a version record (ErrNoVersionRecord) which admits
+// this client and names no functions of an earlier release (*VersionError).
+func (t *Table) Connect(ctx context.Context, namespace string) (*Store, error) {
+	ns, err := t.Namespace(ctx, namespace)
+	if err != nil {
+		return nil, err
+	}
+	record, err := t.readVersion(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	if record == nil {
+		return nil, fmt.Errorf("table %s: %w", t.name, ErrNoVersionRecord)
+	}
+	if err := record.Admits(); err != nil {
+		return nil, err
+	}
+	if err := record.admitsFunctions(); err != nil {
+		return nil, err
+	}
+	return t.Store(ns.ID), nil
 }
 
 // DeleteNamespace frees the name and marks the id as deleted. The data stays until the id is purged.

@@ -111,11 +111,11 @@ func TestRefusedConsumeReturnsTheImage(t *testing.T) {
 func TestAdjustmentOfAMissingItemIsSkipped(t *testing.T) {
 	api := &recorder{updateErr: &types.ConditionalCheckFailedException{}}
 	in := &limiter.AdjustInput{Key: example, Changes: []limiter.Change{{Limit: "rpm", Delta: -1}}}
-	if out, err := newStore(api).Adjust(testContext(t), in); err != nil || out.Outcome != limiter.Refused || !out.Missing {
+	if out, err := newStore(api).Adjust(testContext(t), in); err != nil || out.Outcome != limiter.Refused || out.Image.Exists {
 		t.Errorf("missing: %+v, %v", out, err)
 	}
 	api.updateErr = &types.ConditionalCheckFailedException{Item: exampleItem()}
-	if out, err := newStore(api).Adjust(testContext(t), in); err != nil || out.Outcome != limiter.Refused || out.Missing {
+	if out, err := newStore(api).Adjust(testContext(t), in); err != nil || out.Outcome != limiter.Refused || !out.Image.Exists {
 		t.Errorf("over the ceiling: %+v, %v", out, err)
 	}
 }

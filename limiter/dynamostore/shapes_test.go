@@ -131,12 +131,14 @@ func TestSpeculativeWriteHasTheWholeCondition(t *testing.T) {
 			"b_rpm_tc 2000", "b_rpm_tk -2000", "b_t-p.m_tc 0", "b_t-p.m_tk 0", "b_wcu_tc 1000", "b_wcu_tk -1000",
 		},
 		Condition: []string{
+			"(attribute_not_exists(b_rpm_soft) OR b_rpm_soft > 1800000062999)",
+			"(attribute_not_exists(b_t-p.m_soft) OR b_t-p.m_soft > 1800000062999)",
+			"(attribute_not_exists(bypass) OR bypass > 1800000062999)",
 			"(attribute_not_exists(ttl) OR ttl > 1800000062)",
-			"(attribute_not_exists(vu) OR vu > 1800000062999)",
-			"attribute_exists(PK)",
-			"attribute_not_exists(b_rpm_soft)", "attribute_not_exists(b_t-p.m_soft)",
-			"attribute_not_exists(bypass)", "attribute_not_exists(disabled)",
-			"b_rpm_tk >= 2000", "b_t-p.m_tk >= 0", "b_wcu_tk >= 1000",
+			"(attribute_not_exists(vu) OR vu > 1800000062999 OR bypass > 1800000062999)",
+			"(b_rpm_tk >= 2000 OR (b_rpm_soft > 1800000062999 AND attribute_exists(b_rpm_cp) AND attribute_exists(b_rpm_tk)) OR bypass > 1800000062999)",
+			"(b_t-p.m_tk >= 0 OR (b_t-p.m_soft > 1800000062999 AND attribute_exists(b_t-p.m_cp) AND attribute_exists(b_t-p.m_tk)) OR bypass > 1800000062999)",
+			"attribute_exists(PK)", "attribute_not_exists(disabled)", "b_wcu_tk >= 1000",
 		},
 	})
 }
@@ -213,7 +215,7 @@ func TestRetryChargesWhatIsThere(t *testing.T) {
 	})
 	diff(t, expandUpdate(t, api.updates[0]), expanded{
 		Add:       []string{"b_rpm_tc 2000", "b_rpm_tk -2000"},
-		Condition: []string{"attribute_not_exists(b_rpm_soft)", "attribute_not_exists(bypass)", "b_rpm_tk >= 2000"},
+		Condition: []string{"b_rpm_tk >= 2000"},
 	})
 }
 
@@ -227,8 +229,8 @@ func TestAdjustments(t *testing.T) {
 			limiter.AdjustInput{Key: example, Changes: []limiter.Change{{Limit: "tpm", Delta: 20000000}}, Checked: true},
 			expanded{Add: []string{"b_tpm_tc 20000000", "b_tpm_tk -20000000"}, Condition: []string{"attribute_exists(PK)"}}},
 		{"a credit stays below the ceiling and pins what it was computed from",
-			limiter.AdjustInput{Key: example, Checked: true, ShardCount: 1,
-				Changes: []limiter.Change{{Limit: "rpm", Delta: -1000, Ceiling: 100000, Capacity: 100000}}},
+			limiter.AdjustInput{Key: example, Checked: true, Item: &limiter.Bucket{ShardCount: 1},
+				Changes: []limiter.Change{{Limit: "rpm", Delta: -1000, Ceiling: 100000, State: &limiter.LimitState{Name: "rpm", Capacity: 100000}}}},
 			expanded{Add: []string{"b_rpm_tc -1000", "b_rpm_tk 1000"}, Condition: []string{
 				"(shard_count = 1 OR attribute_not_exists(shard_count))", "attribute_exists(PK)",
 				"attribute_not_exists(rsched)", "attribute_not_exists(sched)", "attribute_not_exists(vu)",
@@ -259,7 +261,7 @@ func TestDoublingAndCountStamp(t *testing.T) {
 		Set:       []string{"shard_count = 2"},
 		Condition: []string{"(shard_count = 1 OR attribute_not_exists(shard_count))", "attribute_exists(PK)"},
 	})
-	if err := store.StampShardCount(testContext(t), limiter.BucketKey{EntityID: "u", Resource: "r4", Shard: 1}, 4); err != nil {
+	if err := store.StampShardCount(testContext(t), limiter.BucketKey{EntityID: "u", Resource: "r4", Shard: 1}, 4, nil); err != nil {
 		t.Fatal(err)
 	}
 	diff(t, show(api.updates[1].Key["PK"]), "'ns/BUCKET#u#r4#1'")
@@ -282,7 +284,7 @@ func TestDoublingAndCountStamp(t *testing.T) {
 
 func TestParameterSync(t *testing.T) {
 	api := &recorder{}
-	err := newStore(api).SyncParameters(testContext(t), limiter.SyncInput{
+	_, err := newStore(api).SyncParameters(testContext(t), limiter.SyncInput{
 		Key: example, Limits: []limiter.Limit{limiter.PerMinute("rpm", 100)}, Stale: []string{"tpm"}, TTL: limiter.TTLSet, TTLValue: 77,
 	})
 	if err != nil {
@@ -295,8 +297,8 @@ func TestParameterSync(t *testing.T) {
 		Condition: []string{"attribute_exists(PK)"},
 	})
 	api.updateErr = &types.ConditionalCheckFailedException{}
-	if err := newStore(api).SyncParameters(testContext(t), limiter.SyncInput{Key: example}); err != nil {
-		t.Errorf("a missing item: %v", err)
+	if written, err := newStore(api).SyncParameters(testContext(t), limiter.SyncInput{Key: example}); err != nil || written {
+		t.Errorf("a missing item: %v, %v", written, err)
 	}
 }
 

@@ -99,11 +99,60 @@ func (s *Store) Double(ctx context.Context, entityID, resource string, from int)
 }
 
 // StampShardCount implements limiter.Store.
-func (s *Store) StampShardCount(ctx context.Context, k limiter.BucketKey, count int) error {
+func (s *Store) StampShardCount(ctx context.Context, k limiter.BucketKey, count int, grants []string) error {
 	var e expression
 	e.set("shard_count", number(int64(count)))
-	e.require("attribute_exists(PK)", "(attribute_not_exists(shard_count) OR shard_count < "+e.value(number(int64(count)))+")")
-	in := s.update(s.bucketKey(k), &e)
+	e.require("attribute_exists(PK)")
+	lower := "shard_count < " + e.value(number(int64(count)))
+	if len(grants) == 0 {
+		lower = "(attribute_not_exists(shard_count) OR " + lower + ")"
+	}
+	// With quotas the old count must be there, since it is copied.
+	e.require(lower)
+	for _, limit := range grants {
+		gc := e.name(bucketAttr(limit, "gc"))
+		e.sets = append(e.sets, gc+" = if_not_exists("+gc+", shard_count)")
+	}
+	return s.updateIf(ctx, "stamp shard count of", k, &e)
+}
+
+// OpenWindow implements limiter.Store.
+func (s *Store) OpenWindow(ctx context.Context, in *limiter.OpenWindowInput) error {
+	var e expression
+	e.require("attribute_exists(PK)")
+	for _, w := range in.Windows {
+		attr := func(field string) string { return e.name(bucketAttr(w.Limit, field)) }
+		e.set(attr("ws"), number(w.Start))
+		e.set(attr("rsa"), number(w.Seconds))
+		e.sets = append(e.sets, attr("wtc")+" = if_not_exists("+attr("tc")+", "+e.value(number(0))+")")
+		e.require("(attribute_exists("+attr("wa")+") OR rf < "+e.value(number(w.Start))+")",
+			"(attribute_not_exists("+attr("ws")+") OR "+attr("ws")+" <= "+e.value(number(w.Start-w.Seconds*1000))+")")
+	}
+	e.set("vu", number(0))
+	return s.updateIf(ctx, "open a window of", in.Key, &e)
+}
+
+// Restamp implements limiter.Store.
+func (s *Store) Restamp(ctx context.Context, in *limiter.RestampInput) error {
+	var e expression
+	e.require("attribute_exists(PK)")
+	if in.Bypass != limiter.StampKeep {
+		restamp(&e, "bypass", in.Bypass, in.BypassUntil)
+		e.require(stampAsRead(&e, "bypass", in.ReadBypass))
+	}
+	for _, soft := range in.Soft {
+		attr := e.name(bucketAttr(soft.Limit, "soft"))
+		restamp(&e, attr, soft.Action, soft.Until)
+		e.require(stampAsRead(&e, attr, soft.Read))
+	}
+	return s.updateIf(ctx, "stamp", in.Key, &e)
+}
+
+// updateIf sends an update of a bucket that does no harm when it is applied twice. A failed condition
+// means that there was nothing to do.
+func (s *Store) updateIf(ctx context.Context, operation string, k limiter.BucketKey, e *expression) error {
+	in := s.update(s.bucketKey(k), e)
+	in.ReturnValuesOnConditionCheckFailure = ""
 	err := retryConflicts(ctx, func() error {
 		_, err := s.t.api.UpdateItem(ctx, in)
 		return err
@@ -111,7 +160,7 @@ func (s *Store) StampShardCount(ctx context.Context, k limiter.BucketKey, count 
 	if err == nil || isConditionFailed(err) {
 		return nil
 	}
-	return wrap("stamp shard count of", k.EntityID+"/"+k.Resource, err)
+	return wrap(operation, fmt.Sprintf("%s/%s shard %d", k.EntityID, k.Resource, k.Shard), err)
 }
 
 // Adjust implements limiter.Store.
@@ -119,22 +168,24 @@ func (s *Store) Adjust(ctx context.Context, in *limiter.AdjustInput) (limiter.Ad
 	var e expression
 	e.require("attribute_exists(PK)")
 	credited := false
-	for _, c := range in.Changes {
+	for i := range in.Changes {
+		c := &in.Changes[i]
 		tk := e.name(bucketAttr(c.Limit, "tk"))
-		e.add(tk, number(-c.Delta))
-		e.add(e.name(bucketAttr(c.Limit, "tc")), number(c.Delta))
+		if in.Only != limiter.AdjustCounter {
+			e.add(tk, number(-c.Delta))
+		}
+		if in.Only != limiter.AdjustTokens {
+			e.add(e.name(bucketAttr(c.Limit, "tc")), number(c.Delta))
+		}
 		if in.Checked && c.Delta < 0 {
 			credited = true
-			e.require(tk+" <= "+e.value(number(c.Ceiling+c.Delta)),
-				e.name(bucketAttr(c.Limit, "cp"))+" = "+e.value(number(c.Capacity)))
+			e.require(tk + " <= " + e.value(number(c.Ceiling+c.Delta)))
+			pinCeiling(&e, c.State)
 		}
+		pinPeriod(&e, c)
 	}
 	if credited {
-		count := "shard_count = " + e.value(number(int64(in.ShardCount)))
-		if in.ShardCount <= 1 {
-			count = "(" + count + " OR attribute_not_exists(shard_count))"
-		}
-		e.require(count, "attribute_not_exists(vu)", "attribute_not_exists(sched)", "attribute_not_exists(rsched)")
+		pinItem(&e, in.Item)
 	}
 	if in.ForceSlow {
 		e.set("vu", number(0))
@@ -144,12 +195,60 @@ func (s *Store) Adjust(ctx context.Context, in *limiter.AdjustInput) (limiter.Ad
 		return limiter.AdjustOutput{Outcome: limiter.Done}, nil
 	}
 	if old, refused := failedImage(err); refused {
-		return limiter.AdjustOutput{Outcome: limiter.Refused, Missing: len(old) == 0}, nil
+		out := limiter.AdjustOutput{Outcome: limiter.Refused}
+		return out, wrap("adjust", in.Key.EntityID+"/"+in.Key.Resource, decodeBucket(old, in.Key, &out.Image))
 	}
 	if isConflict(err) {
 		return limiter.AdjustOutput{Outcome: limiter.Conflict}, nil
 	}
 	return limiter.AdjustOutput{}, wrap("adjust", in.Key.EntityID+"/"+in.Key.Resource, err)
+}
+
+// pinCeiling requires what the ceiling of a limit was computed from to be as it was.
+func pinCeiling(e *expression, l *limiter.LimitState) {
+	e.require(e.name(bucketAttr(l.Name, "cp")) + " = " + e.value(number(l.Capacity)))
+	if l.Extra == nil {
+		return
+	}
+	asRead(e, l.Name, "gc", l.Has&limiter.FieldGrants != 0, l.Extra.Grants)
+	asRead(e, l.Name, "tu", l.Has&limiter.FieldTopUp != 0, l.Extra.TopUp)
+	textAsRead(e, e.name(bucketAttr(l.Name, "sched")), l.Has&limiter.FieldSchedule != 0, l.Extra.Schedule)
+	textAsRead(e, e.name(bucketAttr(l.Name, "rsched")), l.Has&limiter.FieldResetSchedule != 0, l.Extra.ResetSchedule)
+}
+
+// pinItem does so for what all limits of an item share.
+func pinItem(e *expression, b *limiter.Bucket) {
+	shardCountAsRead(e, b.ShardCount)
+	if b.HasVU {
+		e.require("vu = " + e.value(number(b.VU)))
+	} else {
+		e.require("attribute_not_exists(vu)")
+	}
+	textAsRead(e, "sched", b.Schedule != "", b.Schedule)
+	textAsRead(e, "rsched", b.ResetSchedule != "", b.ResetSchedule)
+}
+
+// textAsRead requires a text to be what it was; attr is as it stands in the expression.
+func textAsRead(e *expression, attr string, present bool, text string) {
+	if present {
+		e.require(attr + " = " + e.value(str(text)))
+	} else {
+		e.require("attribute_not_exists(" + attr + ")")
+	}
+}
+
+// pinPeriod requires the period of a quota to be the one that was charged.
+func pinPeriod(e *expression, c *limiter.Change) {
+	switch c.Period.Kind {
+	case limiter.CalendarPeriod:
+		if c.Period.Before > 0 {
+			e.require("rf < " + e.value(number(c.Period.Before)))
+		}
+		asRead(e, c.Limit, "rn", c.State.Has&limiter.FieldResets != 0, c.State.Rare().Resets)
+	case limiter.SessionPeriod:
+		asRead(e, c.Limit, "ws", c.State.Has&limiter.FieldWindowStart != 0, c.State.Rare().WindowStart)
+		asRead(e, c.Limit, "wa", c.State.Has&limiter.FieldWindowApplied != 0, c.State.Rare().WindowApplied)
+	}
 }
 
 // conflictRetries is how often a write that another transaction held up is sent again.

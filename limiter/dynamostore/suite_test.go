@@ -48,6 +48,10 @@ func runSuite(t *testing.T, api dynamostore.API) {
 		run  func(*testing.T, *fixture)
 	}{
 		{"namespaces come and go", testNamespaces},
+		{"namespaces are recovered", testRecovery},
+		{"opening and connecting", testOpening},
+		{"audit events and usage snapshots of other clients are read", testRecords},
+		{"a flag is not lost to limits set at the same time", testFlagsOfConfigs},
 		{"a purge takes all of a namespace and nothing of another", testPurge},
 		{"the worked example gives the same items", testWorkedExample},
 		{"a cascading pair is created together and charged side by side", testCascade},
@@ -180,7 +184,7 @@ func testPurge(t *testing.T, f *fixture) {
 	if len(f.item(t, "_/SYSTEM#", "#NSID#"+id)) != 0 {
 		t.Error("the record is left")
 	}
-	keep, err := f.store.Entity(ctx, "keep")
+	keep, err := f.store.Entity(ctx, "keep", false)
 	if err != nil || !keep.Found {
 		t.Errorf("an entity of another namespace: %+v, %v", keep, err)
 	}
@@ -190,7 +194,7 @@ func testPurge(t *testing.T, f *fixture) {
 func testWorkedExample(t *testing.T, f *fixture) {
 	ctx := t.Context()
 	slow, fast := f.limiter(t, limiter.Options{DisableSpeculation: true, ConfigCacheTTL: -1}), f.limiter(t, limiter.Options{})
-	if err := slow.SetResourceDefaults(ctx, "r4", []limiter.Limit{limiter.PerMinute("rpm", 100), limiter.PerMinute("tpm", 10000)}); err != nil {
+	if err := slow.Admin().SetResourceDefaults(ctx, "r4", []limiter.Limit{limiter.PerMinute("rpm", 100), limiter.PerMinute("tpm", 10000)}); err != nil {
 		t.Fatal(err)
 	}
 	acquire := func(l *limiter.Limiter, amounts limiter.Amounts) (*limiter.Lease, error) {
@@ -276,14 +280,14 @@ func testCascade(t *testing.T, f *fixture) {
 	ctx := t.Context()
 	l := f.limiter(t, limiter.Options{})
 	for _, e := range []limiter.Entity{{ID: "org"}, {ID: "c", ParentID: "org", Cascade: true}} {
-		if _, err := l.CreateEntity(ctx, e); err != nil {
+		if _, err := l.Admin().CreateEntity(ctx, e); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := l.SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerMinute("rpm", 100)}); err != nil {
+	if err := l.Admin().SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerMinute("rpm", 100)}); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.SetLimits(ctx, "c", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}); err != nil {
+	if err := l.Admin().SetLimits(ctx, "c", "r", []limiter.Limit{limiter.PerMinute("rpm", 1000)}); err != nil {
 		t.Fatal(err)
 	}
 	f.api.reset()
@@ -363,7 +367,7 @@ func testOwnerPin(t *testing.T, f *fixture) {
 func testConcurrentAcquires(t *testing.T, f *fixture) {
 	ctx := t.Context()
 	l := f.limiter(t, limiter.Options{RejectionCacheTTL: -1})
-	if err := l.SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerHour("n", 50)}); err != nil {
+	if err := l.Admin().SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerHour("n", 50)}); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
@@ -399,7 +403,7 @@ func testConcurrentAcquires(t *testing.T, f *fixture) {
 func testRoundTrips(t *testing.T, f *fixture) {
 	ctx := t.Context()
 	setup := f.limiter(t, limiter.Options{})
-	if err := setup.SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerMinute("n", 100)}); err != nil {
+	if err := setup.Admin().SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerMinute("n", 100)}); err != nil {
 		t.Fatal(err)
 	}
 	acquire := func(l *limiter.Limiter, entity string, amount int64) {
@@ -459,11 +463,11 @@ func testDoubling(t *testing.T, f *fixture) {
 		t.Errorf("second: %d, %v, %v", count, won, err)
 	}
 	for _, count := range []int{4, 2} { // a count never falls
-		if err := f.store.StampShardCount(ctx, create.Key, count); err != nil {
+		if err := f.store.StampShardCount(ctx, create.Key, count, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := f.store.StampShardCount(ctx, limiter.BucketKey{EntityID: "e", Resource: "r", Shard: 1}, 4); err != nil {
+	if err := f.store.StampShardCount(ctx, limiter.BucketKey{EntityID: "e", Resource: "r", Shard: 1}, 4, nil); err != nil {
 		t.Errorf("a shard that is not there: %v", err)
 	}
 	if got := f.bucket(t, "e", "r", 0)["shard_count"]; got != "4" {
@@ -479,7 +483,7 @@ func testRebuild(t *testing.T, f *fixture) {
 	// What an old client leaves behind when it adjusts a bucket that had expired.
 	f.put(t, item{"PK": s(f.ns + "/BUCKET#e#r#0"), "SK": s("#STATE"), "b_n_tk": n("-5000"), "b_n_tc": n("5000"), "vu": n("0")})
 	l := f.limiter(t, limiter.Options{})
-	if err := l.SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerMinute("n", 100)}); err != nil {
+	if err := l.Admin().SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.PerMinute("n", 100)}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -526,14 +530,14 @@ func testConfigs(t *testing.T, f *fixture) {
 	own := limiter.ConfigKey{EntityID: "e", Resource: "r/a:b"}
 	limits := []limiter.Limit{limiter.PerMinute("a_b", 5).WithBurst(10), limiter.PerHour("z", 7)}
 	for range 2 { // counted once
-		if err := f.store.PutConfig(ctx, own, limits, ""); err != nil {
+		if _, err := f.store.PutConfig(ctx, own, limiter.ConfigChange{Limits: limits}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := f.store.PutConfig(ctx, limiter.ConfigKey{EntityID: "e", Resource: limiter.DefaultResource}, limits, ""); err != nil {
+	if _, err := f.store.PutConfig(ctx, limiter.ConfigKey{EntityID: "e", Resource: limiter.DefaultResource}, limiter.ConfigChange{Limits: limits}); err != nil {
 		t.Fatal(err)
 	}
-	got, err := f.store.Config(ctx, own)
+	got, err := f.store.Config(ctx, own, false)
 	if err != nil || !got.Exists || !slices.Equal(got.Limits, limits) {
 		t.Errorf("read back: %+v, %v", got, err)
 	}
@@ -552,7 +556,7 @@ func testConfigs(t *testing.T, f *fixture) {
 	}
 	diff(t, f.item(t, f.ns+"/SYSTEM#", "#ENTITY_CONFIG_RESOURCES"), map[string]string{"_default_": "1", "r/a:b": "1"})
 	f.put(t, foreign)
-	if err := f.store.PutConfig(ctx, p, limits[1:], ""); err != nil {
+	if _, err := f.store.PutConfig(ctx, p, limiter.ConfigChange{Limits: limits[1:]}); err != nil {
 		t.Fatal(err)
 	}
 	stored := f.item(t, f.ns+"/ENTITY#p", "#CONFIG#r/a:b")
@@ -573,7 +577,7 @@ func testConfigs(t *testing.T, f *fixture) {
 func testDefaults(t *testing.T, f *fixture, limits []limiter.Limit) {
 	ctx := t.Context()
 	for _, r := range []string{"b", "a"} {
-		if err := f.store.PutConfig(ctx, limiter.ConfigKey{Resource: r}, limits, ""); err != nil {
+		if _, err := f.store.PutConfig(ctx, limiter.ConfigKey{Resource: r}, limiter.ConfigChange{Limits: limits}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -590,7 +594,7 @@ func testDefaults(t *testing.T, f *fixture, limits []limiter.Limit) {
 	}
 	f.put(t, item{"PK": s(f.ns + "/SYSTEM#"), "SK": s("#CONFIG"), "audit_retention_days": n("30")})
 	for _, mode := range []limiter.OnUnavailable{limiter.Allow, ""} { // kept when not given
-		if err := f.store.PutConfig(ctx, limiter.ConfigKey{}, limits, mode); err != nil {
+		if _, err := f.store.PutConfig(ctx, limiter.ConfigKey{}, limiter.ConfigChange{Limits: limits, OnUnavailable: mode}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -609,7 +613,7 @@ func testEntities(t *testing.T, f *fixture) {
 	for _, e := range []limiter.Entity{
 		{ID: "org"}, {ID: "b", ParentID: "org", Name: "Bee", Metadata: map[string]any{"plan": "gold", "seats": int64(5)}}, {ID: "a", ParentID: "org", Cascade: true},
 	} {
-		if _, err := l.CreateEntity(ctx, e); err != nil {
+		if _, err := l.Admin().CreateEntity(ctx, e); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -617,7 +621,7 @@ func testEntities(t *testing.T, f *fixture) {
 	if err != nil || len(children) != 2 || children[0].EntityID != "a" || !children[0].Cascade || children[1].Name != "Bee" || children[1].Metadata["seats"] != int64(5) {
 		t.Errorf("children: %+v, %v", children, err)
 	}
-	if err := l.SetLimits(ctx, "b", "r", []limiter.Limit{limiter.PerMinute("n", 5)}); err != nil {
+	if err := l.Admin().SetLimits(ctx, "b", "r", []limiter.Limit{limiter.PerMinute("n", 5)}); err != nil {
 		t.Fatal(err)
 	}
 	lease, err := l.Acquire(ctx, limiter.Request{EntityID: "b", Resource: "r", Consume: limiter.Amounts{"n": 1}})
@@ -633,7 +637,7 @@ func testEntities(t *testing.T, f *fixture) {
 		t.Errorf("buckets: %+v, %v", buckets, err)
 	}
 	for range 2 { // the second time there is nothing
-		if err := f.store.DeleteEntity(ctx, "b"); err != nil {
+		if _, err := f.store.DeleteEntity(ctx, "b"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -24,8 +24,12 @@ const (
 type VersionError struct {
 	SchemaVersion    string // of the record; "" when it has none
 	ClientMinVersion string // of the record
+	LambdaVersion    string // of the record
 	Reason           string
 }
+
+// ErrNoVersionRecord says that a table was not set up: it has no version record.
+var ErrNoVersionRecord = errors.New("no version record")
 
 func (e *VersionError) Error() string { return "version of the table: " + e.Reason }
 
@@ -44,15 +48,142 @@ type VersionRecord struct {
 func (r *VersionRecord) Admits() error {
 	schema, err := parseVersion(cmp.Or(r.SchemaVersion, "1.0.0"))
 	if err != nil || schema.major != 0 {
-		return &VersionError{r.SchemaVersion, r.ClientMinVersion, fmt.Sprintf("schema version %q, this client knows %s", r.SchemaVersion, SchemaVersion)}
+		return r.refuse("schema version %q, this client knows %s", r.SchemaVersion, SchemaVersion)
 	}
 	own, _ := parseVersion(WireVersion)
 	lowest, err := parseVersion(r.ClientMinVersion)
 	// A minimum that cannot be read restricts nobody: its writer could not have meant a release.
 	if err == nil && cmp.Or(cmp.Compare(lowest.major, own.major), cmp.Compare(lowest.minor, own.minor)) > 0 {
-		return &VersionError{r.SchemaVersion, r.ClientMinVersion, fmt.Sprintf("clients must be at %s or later, this one is at %s", r.ClientMinVersion, WireVersion)}
+		return r.refuse("clients must be at %s or later, this one is at %s", r.ClientMinVersion, WireVersion)
 	}
 	return nil
+}
+
+func (r *VersionRecord) refuse(format string, args ...any) error {
+	return &VersionError{r.SchemaVersion, r.ClientMinVersion, r.LambdaVersion, fmt.Sprintf(format, args...)}
+}
+
+// admitsFunctions refuses functions of an earlier release than this client.
+func (r *VersionRecord) admitsFunctions() error {
+	if r.LambdaVersion == "" || r.readersAt(WireVersion) {
+		return nil
+	}
+	return r.refuse("the stack's functions are at %s, this client is at %s", r.LambdaVersion, WireVersion)
+}
+
+// readersAt says whether the functions that read the table are known to be at a release or later. What
+// follows a release number does not count, and nor does a version that cannot be read.
+func (r *VersionRecord) readersAt(release string) bool {
+	if r.LambdaVersion == WireVersion {
+		return true
+	}
+	have, err := parseVersion(r.LambdaVersion)
+	want, wantErr := parseVersion(release)
+	return err == nil && wantErr == nil && have.compareRelease(want) >= 0
+}
+
+// RequireReaders fails with a *VersionError unless the version record shows that the functions which
+// read the table are at the release or later: they would misread what is about to be stored. With raise
+// it then keeps clients before the release from opening the table. The minimum is never lowered.
+func (t *Table) RequireReaders(ctx context.Context, release string, raise bool) error {
+	const attempts = 3
+	for attempt := 1; ; attempt++ {
+		record, err := t.readVersion(ctx, true)
+		if err != nil {
+			return err
+		}
+		if record == nil {
+			record = &VersionRecord{}
+			return record.refuse("readers must be at %s or later, and the table has no version record", release)
+		}
+		if !record.readersAt(release) {
+			if record.LambdaVersion == "" {
+				return record.refuse("readers must be at %s or later, and the version record names none", release)
+			}
+			return record.refuse("readers must be at %s or later, the stack's functions are at %s", release, record.LambdaVersion)
+		}
+		lowest, higher := raisedMinimum(record.ClientMinVersion, WireVersion, release)
+		if !raise || !higher {
+			return nil
+		}
+		err = t.replaceMinimum(ctx, record.ClientMinVersion, lowest)
+		if err == nil || !isConditionFailed(err) || attempt == attempts {
+			return wrap("raise the minimum version of", t.name, err)
+		}
+	}
+}
+
+func (t *Table) replaceMinimum(ctx context.Context, read, lowest string) error {
+	var e expression
+	e.set("client_min_version", str(lowest))
+	e.require("attribute_exists(PK)")
+	if read == "" {
+		e.require("attribute_not_exists(client_min_version)")
+	} else {
+		e.require("client_min_version = " + e.value(str(read)))
+	}
+	_, err := t.api.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName: t.tableN, Key: key(systemPK(systemNamespace), skVersion),
+		UpdateExpression: e.update(), ConditionExpression: e.condition(), ExpressionAttributeValues: e.valuesOrNil(),
+	})
+	return err
+}
+
+// raisedMinimum is the minimum for clients after a feature of a release was stored by a client of version
+// own, and whether that is above the stored one. The writer never locks itself out.
+func raisedMinimum(stored, own, release string) (string, bool) {
+	writer, err := parseVersion(own)
+	if err != nil {
+		return stored, false
+	}
+	want, err := parseVersion(release)
+	if err != nil {
+		return stored, false
+	}
+	target := release
+	if writer.compare(want) < 0 {
+		target, want = own, writer
+	}
+	have, err := parseVersion(stored)
+	if err == nil && have.compare(want) >= 0 {
+		return stored, false
+	}
+	return target, true
+}
+
+// DeclareReaders records that nothing of an earlier release than this client reads the table: what an
+// operator states who deployed no functions. Features that depend on their release may then be
+// stored. A record that names functions of an earlier release is only replaced with replace, since nothing
+// shows that they are gone; without, that is a *VersionError.
+func (t *Table) DeclareReaders(ctx context.Context, replace bool) error {
+	if err := t.EnsureVersion(ctx); err != nil {
+		return err
+	}
+	record, err := t.readVersion(ctx, true)
+	if err != nil || record == nil {
+		return err
+	}
+	if record.readersAt(WireVersion) {
+		return nil
+	}
+	if record.LambdaVersion != "" && !replace {
+		return record.admitsFunctions()
+	}
+	var e expression
+	e.set("lambda_version", str(WireVersion))
+	e.set("updated_at", str(isoTime(t.clock())))
+	e.set("updated_by", strOrNull(t.opts.UpdatedBy))
+	e.require("attribute_exists(PK)")
+	_, err = t.api.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName: t.tableN, Key: key(systemPK(systemNamespace), skVersion),
+		UpdateExpression: e.update(), ConditionExpression: e.condition(), ExpressionAttributeValues: e.valuesOrNil(),
+	})
+	return wrap("declare the readers of", t.name, err)
+}
+
+// RequireReaders implements limiter.AdminStore.
+func (s *Store) RequireReaders(ctx context.Context, release string, raise bool) error {
+	return s.t.RequireReaders(ctx, release, raise)
 }
 
 // EnsureVersion writes the version record when there is none, and otherwise checks that it admits
@@ -140,6 +271,24 @@ func systemItem(sk string) item {
 type version struct {
 	major, minor, patch int
 	pre                 string
+}
+
+// compareRelease orders by the numbers alone; compare puts a pre-release before its release.
+func (v version) compareRelease(o version) int {
+	return cmp.Or(cmp.Compare(v.major, o.major), cmp.Compare(v.minor, o.minor), cmp.Compare(v.patch, o.patch))
+}
+
+func (v version) compare(o version) int {
+	if c := v.compareRelease(o); c != 0 || v.pre == o.pre {
+		return c
+	}
+	switch {
+	case v.pre == "":
+		return 1
+	case o.pre == "":
+		return -1
+	}
+	return cmp.Compare(v.pre, o.pre)
 }
 
 var versionPattern = regexp.MustCompile(`^v?(\d+)\.(\d+)(?:\.(\d+)(?:(a|b|rc)(\d+))?)?(?:\.(dev)\d*)?(?:\+.*)?$`)

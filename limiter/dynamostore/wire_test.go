@@ -65,21 +65,21 @@ func TestItemsOfTheWire(t *testing.T) {
 	id, err := f.table.RegisterNamespace(ctx, "blue")
 	for _, step := range []func() error{
 		func() error { return err },
-		func() error { _, err := l.CreateEntity(ctx, limiter.Entity{ID: "org"}); return err },
+		func() error { _, err := l.Admin().CreateEntity(ctx, limiter.Entity{ID: "org"}); return err },
 		func() error {
-			_, err := l.CreateEntity(ctx, limiter.Entity{ID: "u", Name: "You", ParentID: "org", Cascade: true, Metadata: map[string]any{"plan": "gold"}})
+			_, err := l.Admin().CreateEntity(ctx, limiter.Entity{ID: "u", Name: "You", ParentID: "org", Cascade: true, Metadata: map[string]any{"plan": "gold"}})
 			return err
 		},
 		func() error {
-			return l.SetSystemDefaults(ctx, []limiter.Limit{limiter.PerHour("r-p.h", 7)}, limiter.Allow)
+			return l.Admin().SetSystemDefaults(ctx, []limiter.Limit{limiter.PerHour("r-p.h", 7)}, limiter.Allow)
 		},
 		func() error {
-			return l.SetResourceDefaults(ctx, "gpt-4", []limiter.Limit{limiter.PerMinute("rpm", 100).WithBurst(150)})
+			return l.Admin().SetResourceDefaults(ctx, "gpt-4", []limiter.Limit{limiter.PerMinute("rpm", 100).WithBurst(150)})
 		},
 		func() error {
-			return l.SetLimits(ctx, "u", "gpt-4", []limiter.Limit{limiter.PerMinute("rpm", 9)})
+			return l.Admin().SetLimits(ctx, "u", "gpt-4", []limiter.Limit{limiter.PerMinute("rpm", 9)})
 		},
-		func() error { return l.SetLimits(ctx, "u", "", []limiter.Limit{limiter.PerDay("rpd", 50)}) },
+		func() error { return l.Admin().SetLimits(ctx, "u", "", []limiter.Limit{limiter.PerDay("rpd", 50)}) },
 		func() error {
 			_, err := l.Acquire(ctx, limiter.Request{EntityID: "u", Resource: "gpt-4", Consume: limiter.Amounts{"rpm": 2}})
 			return err
@@ -134,31 +134,31 @@ func TestItemsOfTheWire(t *testing.T) {
 func TestListingsReadEveryPage(t *testing.T) {
 	f := newFixture(t, func(api dynamostore.API) dynamostore.API { return onePerPage{api} })
 	ctx, l := t.Context(), f.limiter(t, limiter.Options{})
-	if err := l.SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 10)}, ""); err != nil {
+	if err := l.Admin().SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 10)}, ""); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range []limiter.Entity{{ID: "org"}, {ID: "a", ParentID: "org"}, {ID: "b", ParentID: "org"}, {ID: "c", ParentID: "org"}} {
-		if _, err := l.CreateEntity(ctx, e); err != nil {
+		if _, err := l.Admin().CreateEntity(ctx, e); err != nil {
 			t.Fatal(err)
 		}
 	}
 	resources := []string{"r1", "r2", "r3"}
 	for _, r := range resources {
-		if err := l.SetLimits(ctx, "a", r, []limiter.Limit{limiter.PerMinute("rpm", 5)}); err != nil {
+		if err := l.Admin().SetLimits(ctx, "a", r, []limiter.Limit{limiter.PerMinute("rpm", 5)}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := l.Acquire(ctx, limiter.Request{EntityID: "a", Resource: r, Consume: limiter.Amounts{"rpm": 1}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	children, err := l.Children(ctx, "org")
+	children, err := l.Admin().Children(ctx, "org")
 	if err != nil || len(children) != 3 {
 		t.Errorf("children: %v, %v", children, err)
 	}
 	if keys, err := f.store.BucketKeys(ctx, "a", ""); err != nil || len(keys) != 3 {
 		t.Errorf("buckets: %v, %v", keys, err)
 	}
-	if err := l.DeleteEntity(ctx, "a"); err != nil {
+	if err := l.Admin().DeleteEntity(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range resources {
@@ -169,7 +169,7 @@ func TestListingsReadEveryPage(t *testing.T) {
 			t.Errorf("the limits of %s are left", r)
 		}
 	}
-	if names, err := l.ResourcesWithEntityLimits(ctx); err != nil || len(names) != 0 {
+	if names, err := l.Admin().ResourcesWithEntityLimits(ctx); err != nil || len(names) != 0 {
 		t.Errorf("the registry still counts %v, %v", names, err)
 	}
 }
@@ -179,7 +179,7 @@ func TestListingsReadEveryPage(t *testing.T) {
 func TestBucketsHoldPlainIntegers(t *testing.T) {
 	f := newFixture(t, nil)
 	ctx, l := t.Context(), f.limiter(t, limiter.Options{RejectionCacheTTL: -1})
-	if err := l.SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.Custom("big", 1_000_000_000_000_000, 1_000_000_000_000_000, time.Second), limiter.Custom("odd", 7, 3, 11*time.Second)}); err != nil {
+	if err := l.Admin().SetResourceDefaults(ctx, "r", []limiter.Limit{limiter.Custom("big", 1_000_000_000_000_000, 1_000_000_000_000_000, time.Second), limiter.Custom("odd", 7, 3, 11*time.Second)}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range int64(20) {

@@ -1,9 +1,11 @@
 package dynamostore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 
@@ -136,6 +138,10 @@ func (s *Store) writeExpression(w *limiter.Write) (*expression, error) {
 		return s.refillExpression(w), nil
 	case limiter.WriteRetry:
 		return retryExpression(w), nil
+	case limiter.WriteBypass:
+		return bypassExpression(w), nil
+	case limiter.WriteMove:
+		return moveExpression(w), nil
 	}
 	return nil, fmt.Errorf("write %s: unknown kind %d", writeSubject(w), w.Kind)
 }
@@ -174,12 +180,83 @@ func (s *Store) bucketItem(w *limiter.Write) item {
 	if w.TTL == limiter.TTLSet {
 		it[ttlAttribute] = number(w.TTLValue)
 	}
-	for _, l := range w.Limits {
-		for _, a := range limitAttrs(&l) {
+	if w.HasVU {
+		it["vu"] = number(w.VU)
+	}
+	if w.Bypass == limiter.StampSet {
+		it["bypass"] = number(w.BypassUntil)
+	}
+	for i := range w.Limits {
+		l := &w.Limits[i]
+		for _, a := range limitAttrs(l) {
 			it[a.name] = number(a.value)
 		}
+		for field, v := range extraFields(l) {
+			it[bucketAttr(l.Name, field)] = number(v)
+		}
 	}
+	putSchedules(it, w)
 	return it
+}
+
+// putSchedules gives a new item its schedules: the first of each kind becomes the item's, and a limit
+// that differs from it has its own, or "-" for none.
+func putSchedules(it item, w *limiter.Write) {
+	for _, kind := range [...]struct {
+		attr string
+		of   func(*limiter.LimitWrite) string
+	}{
+		{"sched", func(l *limiter.LimitWrite) string { return l.Schedule }},
+		{"rsched", func(l *limiter.LimitWrite) string { return l.ResetSchedule }},
+	} {
+		first := ""
+		for i := range w.Limits {
+			if first = kind.of(&w.Limits[i]); first != "" {
+				break
+			}
+		}
+		if first == "" {
+			continue
+		}
+		it[kind.attr] = str(first)
+		it["sched_tz"] = str(cmp.Or(w.Zone, utc))
+		for i := range w.Limits {
+			l := &w.Limits[i]
+			if own := kind.of(l); own != first && l.Name != limiter.WCU {
+				it[bucketAttr(l.Name, kind.attr)] = str(cmp.Or(own, limiter.NoSchedule))
+			}
+		}
+	}
+}
+
+// extraFields yields the attributes of Set with their values.
+func extraFields(l *limiter.LimitWrite) iter.Seq2[string, int64] {
+	return func(yield func(string, int64) bool) {
+		if l.Set == 0 {
+			return
+		}
+		for _, f := range numberFields {
+			if l.Set&f.field != 0 && !yield(f.attr, *f.of(&l.Extra)) {
+				return
+			}
+		}
+	}
+}
+
+// numberFields are the attributes of limits that are not plain and hold a number.
+var numberFields = [...]struct {
+	field limiter.Fields
+	attr  string
+	of    func(*limiter.Extra) *int64
+}{
+	{limiter.FieldGrants, "gc", func(e *limiter.Extra) *int64 { return &e.Grants }},
+	{limiter.FieldWindow, "rsa", func(e *limiter.Extra) *int64 { return &e.Window }},
+	{limiter.FieldWindowStart, "ws", func(e *limiter.Extra) *int64 { return &e.WindowStart }},
+	{limiter.FieldWindowApplied, "wa", func(e *limiter.Extra) *int64 { return &e.WindowApplied }},
+	{limiter.FieldWindowCounter, "wtc", func(e *limiter.Extra) *int64 { return &e.WindowCounter }},
+	{limiter.FieldSoft, "soft", func(e *limiter.Extra) *int64 { return &e.Soft }},
+	{limiter.FieldTopUp, "tu", func(e *limiter.Extra) *int64 { return &e.TopUp }},
+	{limiter.FieldResets, "rn", func(e *limiter.Extra) *int64 { return &e.Resets }},
 }
 
 type limitAttr struct {
@@ -240,7 +317,7 @@ func (s *Store) rebuildExpression(w *limiter.Write) *expression {
 	for _, name := range slices.Sorted(maps.Keys(whole)) {
 		e.set(e.name(name), whole[name])
 	}
-	for _, name := range [...]string{"parent_id", "pgen", "pinc", ttlAttribute, "vu"} {
+	for _, name := range [...]string{"parent_id", "pgen", "pinc", ttlAttribute, "vu", "bypass", "sched", "rsched", "sched_tz"} {
 		if _, set := whole[name]; !set {
 			e.remove(e.name(name))
 		}
@@ -261,28 +338,65 @@ func (s *Store) refillExpression(w *limiter.Write) *expression {
 		}
 	}
 	e.set("rf", number(w.RF))
-	e.require("rf = "+e.value(number(w.ReadRF)), "attribute_not_exists(bypass)")
+	e.require("rf = " + e.value(number(w.ReadRF)))
+	restamp(e, "bypass", w.Bypass, w.BypassUntil)
+	e.require(stampAsRead(e, "bypass", limiter.Stamp{Present: w.ReadHasBypass, Until: w.ReadBypass}))
 	switch w.TTL {
 	case limiter.TTLSet:
 		e.set(e.name(ttlAttribute), number(w.TTLValue))
 	case limiter.TTLRemove:
 		e.remove(e.name(ttlAttribute))
 	}
-	e.remove("vu")
+	if w.HasVU {
+		e.set("vu", number(w.VU))
+	} else {
+		e.remove("vu")
+	}
 	if w.ReadHasVU {
 		e.require("vu = " + e.value(number(w.ReadVU)))
 	} else {
 		e.require("attribute_not_exists(vu)")
 	}
 	stampOwner(e, w)
+	granted, scheduled := false, false
 	for i := range w.Limits {
-		if l := &w.Limits[i]; l.Seed {
+		l := &w.Limits[i]
+		granted = granted || l.Set&limiter.FieldGrants != 0
+		if l.Seed {
 			seedLimit(e, l)
+			scheduled = scheduled || l.Schedule != "" || l.ResetSchedule != ""
 		} else {
 			refillLimit(e, l)
 		}
 	}
+	if scheduled {
+		e.set("sched_tz", str(cmp.Or(w.Zone, utc)))
+	}
+	if granted {
+		e.require("(attribute_not_exists(shard_count) OR shard_count <= " + e.value(number(int64(max(1, w.ShardCount)))) + ")")
+	}
 	return e
+}
+
+// restamp sets or removes a stamp.
+func restamp(e *expression, attr string, action limiter.StampAction, until int64) {
+	switch action {
+	case limiter.StampSet:
+		e.set(attr, number(until))
+	case limiter.StampRemove:
+		e.remove(attr)
+	}
+}
+
+// stampAsRead is the condition that a stamp is what it was.
+func stampAsRead(e *expression, attr string, read limiter.Stamp) string {
+	switch {
+	case !read.Present:
+		return "attribute_not_exists(" + attr + ")"
+	case read.Until == 0: // not a number, perhaps
+		return "attribute_exists(" + attr + ")"
+	}
+	return attr + " = " + e.value(number(read.Until))
 }
 
 // stampOwner writes the owner stamp and lets an older generation lose.
@@ -307,8 +421,8 @@ func stampOwner(e *expression, w *limiter.Write) {
 	}
 }
 
-// seedLimit gives an item a limit that it lacks, whole. Its own schedules say explicitly none, so
-// that it does not take the default of an item that has one.
+// seedLimit gives an item a limit that it lacks, whole. Its own schedules say explicitly none where it has
+// none, so that it does not take the default of an item that has one.
 func seedLimit(e *expression, l *limiter.LimitWrite) {
 	var absent string
 	for i, a := range limitAttrs(l) {
@@ -322,39 +436,127 @@ func seedLimit(e *expression, l *limiter.LimitWrite) {
 		}
 		absent += "attribute_not_exists(" + name + ")"
 	}
-	none := e.value(str(noSchedule))
-	for _, field := range [...]string{"sched", "rsched"} {
-		e.sets = append(e.sets, e.name(bucketAttr(l.Name, field))+" = "+none)
-	}
+	e.set(e.name(bucketAttr(l.Name, "sched")), str(cmp.Or(l.Schedule, limiter.NoSchedule)))
+	e.set(e.name(bucketAttr(l.Name, "rsched")), str(cmp.Or(l.ResetSchedule, limiter.NoSchedule)))
+	setExtras(e, l)
 	e.require("(" + absent + ")")
+}
+
+// setExtras sets and removes what a write says of a limit beyond its balance.
+func setExtras(e *expression, l *limiter.LimitWrite) {
+	if l.Set|l.Remove == 0 {
+		return
+	}
+	for field, v := range extraFields(l) {
+		e.set(e.name(bucketAttr(l.Name, field)), number(v))
+	}
+	for _, f := range numberFields {
+		if l.Remove&f.field != 0 {
+			e.remove(e.name(bucketAttr(l.Name, f.attr)))
+		}
+	}
+	if (l.Set|l.Remove)&limiter.FieldSoft != 0 && !l.Seed {
+		e.require(stampAsRead(e, e.name(bucketAttr(l.Name, "soft")), l.ReadSoft))
+	}
 }
 
 func refillLimit(e *expression, l *limiter.LimitWrite) {
 	tk := e.name(bucketAttr(l.Name, "tk"))
-	e.add(tk, number(l.Change-l.Consumed))
+	e.add(tk, number(l.Change-l.Debit()))
 	e.add(e.name(bucketAttr(l.Name, "tc")), number(l.Consumed))
-	if need := l.Consumed - l.Change; need > 0 {
+	if need := l.Debit() - l.Change; need > 0 && !l.Free {
 		e.require(tk + " >= " + e.value(number(need)))
 	}
 	if l.Change > 0 {
 		// A credit that landed since the read would be lifted over the ceiling.
 		e.require(tk + " <= " + e.value(number(l.ReadTokens)))
 	}
+	setExtras(e, l)
 }
 
-// retryExpression charges what is there, without refilling (WriteRetry).
+// retryExpression charges what is there, without refilling (WriteRetry). What the plan reset must have been
+// reset by the winner.
 func retryExpression(w *limiter.Write) *expression {
 	e := &expression{}
-	e.require("attribute_not_exists(bypass)")
-	for _, l := range w.Limits {
+	for i := range w.Limits {
+		l := &w.Limits[i]
 		if l.Consumed <= 0 {
 			continue
 		}
 		tk := e.name(bucketAttr(l.Name, "tk"))
 		e.add(tk, number(-l.Consumed))
 		e.add(e.name(bucketAttr(l.Name, "tc")), number(l.Consumed))
-		e.require(tk+" >= "+e.value(number(l.Consumed)),
-			"attribute_not_exists("+e.name(bucketAttr(l.Name, "soft"))+")")
+		if l.Free {
+			e.require("attribute_exists("+tk+")", "attribute_exists("+e.name(bucketAttr(l.Name, "cp"))+")")
+		} else {
+			e.require(tk + " >= " + e.value(number(l.Consumed)))
+		}
+		requirePeriod(e, l)
 	}
 	return e
+}
+
+// requirePeriod pins a write to the period of a quota that it relies on.
+func requirePeriod(e *expression, l *limiter.LimitWrite) {
+	if l.Edge > 0 {
+		e.require("rf >= " + e.value(number(l.Edge)))
+	}
+	if l.Set&limiter.FieldWindowApplied != 0 {
+		e.require(e.name(bucketAttr(l.Name, "wa")) + " = " + e.value(number(l.Extra.WindowApplied)))
+	}
+}
+
+// bypassExpression counts what an operator waived, and renews the stamp (WriteBypass).
+func bypassExpression(w *limiter.Write) *expression {
+	e := &expression{}
+	e.require("attribute_exists(bypass)")
+	e.set("bypass", number(w.BypassUntil))
+	for i := range w.Limits {
+		if l := &w.Limits[i]; l.Consumed != 0 {
+			e.add(e.name(bucketAttr(l.Name, "tc")), number(l.Consumed))
+		}
+	}
+	return e
+}
+
+// moveExpression takes a part of a quota from the shard that held it (WriteMove).
+func moveExpression(w *limiter.Write) *expression {
+	e := &expression{}
+	e.require("attribute_exists(PK)")
+	for i := range w.Limits {
+		l := &w.Limits[i]
+		tk := e.name(bucketAttr(l.Name, "tk"))
+		e.add(tk, number(l.Change))
+		e.require(tk + " >= " + e.value(number(-l.Change)))
+		asRead(e, l.Name, "gc", l.Has&limiter.FieldGrants != 0, l.Extra.Grants)
+		if l.Has&limiter.FieldGrants == 0 {
+			shardCountAsRead(e, w.ShardCount)
+		}
+		if l.Edge > 0 {
+			e.require("rf >= " + e.value(number(l.Edge)))
+		}
+		if l.Has&limiter.FieldWindow != 0 {
+			asRead(e, l.Name, "wa", l.Has&limiter.FieldWindowApplied != 0, l.Extra.WindowApplied)
+		}
+	}
+	return e
+}
+
+// asRead requires a number of a limit to be what it was, or absent as it was.
+func asRead(e *expression, limit, field string, present bool, value int64) {
+	attr := e.name(bucketAttr(limit, field))
+	if present {
+		e.require(attr + " = " + e.value(number(value)))
+	} else {
+		e.require("attribute_not_exists(" + attr + ")")
+	}
+}
+
+// shardCountAsRead requires the stored count to be what it was; 0 and 1 read as absent too.
+func shardCountAsRead(e *expression, count int) {
+	is := "shard_count = " + e.value(number(int64(max(1, count))))
+	if count <= 1 {
+		is = "(" + is + " OR attribute_not_exists(shard_count))"
+	}
+	e.require(is)
 }

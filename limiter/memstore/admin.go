@@ -1,11 +1,13 @@
 package memstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/zeroae/zae-limiter-go/limiter"
 )
@@ -24,7 +26,7 @@ func (s *Store) PutEntity(ctx context.Context, m limiter.Meta) error {
 }
 
 // Entity implements limiter.AdminStore.
-func (s *Store) Entity(ctx context.Context, id string) (limiter.Meta, error) {
+func (s *Store) Entity(ctx context.Context, id string, _ bool) (limiter.Meta, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	m := s.metas[id]
@@ -32,19 +34,41 @@ func (s *Store) Entity(ctx context.Context, id string) (limiter.Meta, error) {
 	return m, ctx.Err()
 }
 
+// SetParent implements limiter.AdminStore.
+func (s *Store) SetParent(ctx context.Context, id, parentID string) (limiter.Meta, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.metas[id]
+	if !before.Found {
+		return limiter.Meta{}, fmt.Errorf("%w: %s", limiter.ErrEntityNotFound, id)
+	}
+	after := before
+	after.ParentID = parentID
+	after.Generation++
+	s.metas[id] = after
+	return before, ctx.Err()
+}
+
 // DeleteEntity implements limiter.AdminStore.
-func (s *Store) DeleteEntity(ctx context.Context, id string) error {
+func (s *Store) DeleteEntity(ctx context.Context, id string) (deleted int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.stripes {
 		stripe := &s.stripes[i]
 		stripe.mu.Lock()
+		deleted += len(stripe.items)
 		maps.DeleteFunc(stripe.items, func(k limiter.BucketKey, _ *limiter.Bucket) bool { return k.EntityID == id })
+		deleted -= len(stripe.items)
 		stripe.mu.Unlock()
 	}
+	deleted += len(s.configs)
 	maps.DeleteFunc(s.configs, func(k limiter.ConfigKey, _ limiter.Config) bool { return k.EntityID == id })
+	deleted -= len(s.configs)
+	if s.metas[id].Found {
+		deleted++
+	}
 	delete(s.metas, id)
-	return ctx.Err()
+	return deleted, ctx.Err()
 }
 
 // Children implements limiter.AdminStore.
@@ -63,7 +87,7 @@ func (s *Store) Children(ctx context.Context, id string) ([]limiter.Meta, error)
 }
 
 // Config implements limiter.AdminStore.
-func (s *Store) Config(ctx context.Context, key limiter.ConfigKey) (limiter.Config, error) {
+func (s *Store) Config(ctx context.Context, key limiter.ConfigKey, _ bool) (limiter.Config, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	config := s.configs[key]
@@ -72,15 +96,39 @@ func (s *Store) Config(ctx context.Context, key limiter.ConfigKey) (limiter.Conf
 }
 
 // PutConfig implements limiter.AdminStore.
-func (s *Store) PutConfig(ctx context.Context, key limiter.ConfigKey, limits []limiter.Limit, mode limiter.OnUnavailable) error {
+func (s *Store) PutConfig(ctx context.Context, key limiter.ConfigKey, change limiter.ConfigChange) (limiter.Config, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.configs[key]
+	config := before
+	config.Exists = true
+	config.Limits = slices.SortedFunc(slices.Values(change.Limits), func(a, b limiter.Limit) int { return strings.Compare(a.Name, b.Name) })
+	if change.Disabled != limiter.Unset {
+		config.Disabled = change.Disabled
+	}
+	if change.Cascade != limiter.Unset {
+		config.Cascade = change.Cascade
+	}
+	if change.OnUnavailable != "" {
+		config.OnUnavailable = change.OnUnavailable
+	}
+	s.configs[key] = config
+	return before, ctx.Err()
+}
+
+// SetFlag implements limiter.AdminStore.
+func (s *Store) SetFlag(ctx context.Context, key limiter.ConfigKey, name limiter.FlagName, value limiter.Flag) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	config := s.configs[key]
+	if !config.Exists && value == limiter.Unset {
+		return ctx.Err()
+	}
 	config.Exists = true
-	config.Limits = slices.SortedFunc(slices.Values(limits), func(a, b limiter.Limit) int { return strings.Compare(a.Name, b.Name) })
-	config.Features &= limiter.FeatureBypass // a flag; the rest belonged to the limits replaced
-	if mode != "" {
-		config.OnUnavailable = mode
+	if name == limiter.FlagCascade {
+		config.Cascade = value
+	} else {
+		config.Disabled = value
 	}
 	s.configs[key] = config
 	return ctx.Err()
@@ -118,6 +166,23 @@ func (s *Store) resources(include func(limiter.ConfigKey) bool) []string {
 	return slices.Compact(names)
 }
 
+// EntitiesWithConfig implements limiter.AdminStore. A cursor is the last entity of the page before.
+func (s *Store) EntitiesWithConfig(ctx context.Context, resource string, limit int, cursor string) (ids []string, next string, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for key := range s.configs {
+		if key.EntityID > cursor && key.Resource == resource {
+			ids = append(ids, key.EntityID)
+		}
+	}
+	slices.Sort(ids)
+	if limit > 0 && len(ids) > limit {
+		ids = ids[:limit]
+		next = ids[limit-1]
+	}
+	return ids, next, ctx.Err()
+}
+
 // BucketKeys implements limiter.AdminStore.
 func (s *Store) BucketKeys(ctx context.Context, entityID, resource string) ([]limiter.BucketKey, error) {
 	var keys []limiter.BucketKey
@@ -125,61 +190,166 @@ func (s *Store) BucketKeys(ctx context.Context, entityID, resource string) ([]li
 		stripe := &s.stripes[i]
 		stripe.mu.Lock()
 		for key := range stripe.items {
-			if key.EntityID == entityID && (resource == "" || key.Resource == resource) {
+			if (entityID == "" || key.EntityID == entityID) && (resource == "" || key.Resource == resource) {
 				keys = append(keys, key)
 			}
 		}
 		stripe.mu.Unlock()
 	}
 	slices.SortFunc(keys, func(a, b limiter.BucketKey) int {
-		if c := strings.Compare(a.Resource, b.Resource); c != 0 {
-			return c
-		}
-		return a.Shard - b.Shard
+		return cmp.Or(strings.Compare(a.EntityID, b.EntityID), strings.Compare(a.Resource, b.Resource), a.Shard-b.Shard)
 	})
 	return keys, ctx.Err()
 }
 
 // Buckets implements limiter.AdminStore.
 func (s *Store) Buckets(ctx context.Context, entityID, resource string) ([]limiter.Bucket, error) {
-	keys, err := s.BucketKeys(ctx, entityID, resource)
+	owned, err := s.bucketsOf(ctx, entityID, resource)
 	var buckets []limiter.Bucket
+	for _, b := range owned {
+		buckets = append(buckets, b.Bucket)
+	}
+	return buckets, err
+}
+
+// ResourceBuckets implements limiter.AdminStore.
+func (s *Store) ResourceBuckets(ctx context.Context, resource string) ([]limiter.OwnedBucket, error) {
+	return s.bucketsOf(ctx, "", resource)
+}
+
+func (s *Store) bucketsOf(ctx context.Context, entityID, resource string) ([]limiter.OwnedBucket, error) {
+	keys, err := s.BucketKeys(ctx, entityID, resource)
+	var buckets []limiter.OwnedBucket
 	for _, key := range keys {
 		if b, ok := s.Bucket(key); ok {
-			buckets = append(buckets, b)
+			buckets = append(buckets, limiter.OwnedBucket{EntityID: key.EntityID, Bucket: b})
 		}
 	}
 	return buckets, err
 }
 
 // SyncParameters implements limiter.AdminStore.
-func (s *Store) SyncParameters(ctx context.Context, in limiter.SyncInput) error {
+func (s *Store) SyncParameters(ctx context.Context, in limiter.SyncInput) (bool, error) {
 	stripe := s.stripe(&in.Key)
 	stripe.mu.Lock()
 	defer stripe.mu.Unlock()
 	item := stripe.items[in.Key]
 	if item == nil {
-		return ctx.Err()
+		return false, ctx.Err()
 	}
+	item.Schedule, item.ResetSchedule, item.Zone = "", "", ""
 	for _, l := range in.Limits {
-		limit := item.Limit(l.Name)
-		if limit == nil {
-			item.Limits = append(item.Limits, limiter.LimitState{Name: l.Name})
-			sortLimits(item)
-			limit = item.Limit(l.Name)
+		if item.Schedule == "" {
+			item.Schedule = l.Schedule
 		}
-		limit.Capacity, limit.Refill, limit.Period = l.Capacity*1000, l.RefillAmount*1000, l.RefillPeriod.Milliseconds()
-		limit.Has |= limiter.FieldCapacity | limiter.FieldRefill | limiter.FieldPeriod
-		limit.Features = 0
+		if item.ResetSchedule == "" {
+			item.ResetSchedule = l.ResetSchedule
+		}
+		if l.Schedule != "" || l.ResetSchedule != "" {
+			item.Zone = l.Zone
+		}
+	}
+	for i := range in.Limits {
+		syncLimit(item, &in.Limits[i], in.SoftUntil)
 	}
 	item.Limits = slices.DeleteFunc(item.Limits, func(l limiter.LimitState) bool { return slices.Contains(in.Stale, l.Name) })
-	item.Features &= limiter.FeatureBypass
-	for _, l := range item.Limits {
-		item.Features |= l.Features
-	}
 	item.HasVU, item.VU = true, 0
 	setTTL(item, &limiter.Write{TTL: in.TTL, TTLValue: in.TTLValue})
+	return true, ctx.Err()
+}
+
+// Stamp implements limiter.AdminStore.
+func (s *Store) Stamp(ctx context.Context, in limiter.StampInput) (bool, error) {
+	stripe := s.stripe(&in.Key)
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	item := stripe.items[in.Key]
+	if item == nil {
+		return false, ctx.Err()
+	}
+	if o := in.Owner; o != nil {
+		if item.PInc == o.Incarnation() && item.HasPGen && item.PGen > o.Generation {
+			return false, ctx.Err()
+		}
+		item.Cascade, item.ParentID = in.Cascade, in.ParentID
+		item.HasPGen, item.PGen, item.PInc = true, o.Generation, o.Incarnation()
+	}
+	if in.Access != limiter.Unset {
+		item.Disabled = in.Access == limiter.On
+		stampBypass(item, limiter.StampRemove, 0)
+		if in.Access == limiter.Bypassed {
+			stampBypass(item, limiter.StampSet, in.Until)
+		}
+	}
+	for name, soft := range in.Soft {
+		w := limiter.LimitWrite{Remove: limiter.FieldSoft}
+		if soft {
+			w = limiter.LimitWrite{Set: limiter.FieldSoft, Extra: limiter.Extra{Soft: in.Until}}
+		}
+		if limit := item.Limit(name); limit != nil {
+			limit.Apply(&w)
+		}
+	}
+	return true, ctx.Err()
+}
+
+// RequireReaders implements limiter.AdminStore: nobody else reads the store.
+func (s *Store) RequireReaders(ctx context.Context, _ string, _ bool) error { return ctx.Err() }
+
+// PutAudit implements limiter.AdminStore.
+func (s *Store) PutAudit(ctx context.Context, e limiter.AuditEvent) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.audit = append(s.audit, e)
 	return ctx.Err()
+}
+
+// syncLimit gives a limit the parameters of its config; balance and marks stay.
+func syncLimit(item *limiter.Bucket, l *limiter.Limit, softUntil int64) {
+	limit := named(item, l.Name)
+	limit.Capacity, limit.Refill, limit.Period = l.Capacity*1000, l.RefillAmount*1000, l.RefillPeriod.Milliseconds()
+	limit.Has |= limiter.FieldCapacity | limiter.FieldRefill | limiter.FieldPeriod
+	w := limiter.LimitWrite{Remove: limiter.FieldWindow | limiter.FieldSoft}
+	if l.ResetAfter > 0 {
+		w.Set |= limiter.FieldWindow
+		w.Extra.Window = int64(l.ResetAfter / time.Second)
+	}
+	if l.Soft {
+		w.Set |= limiter.FieldSoft
+		w.Extra.Soft = softUntil
+	}
+	w.Remove &^= w.Set
+	extra := w.Set != 0 || limit.Extra != nil
+	if extra {
+		limit.Apply(&w)
+	}
+	limit.Has &^= limiter.FieldSchedule | limiter.FieldResetSchedule
+	if item.Schedule != l.Schedule {
+		own(limit, limiter.FieldSchedule, l.Schedule)
+	}
+	if item.ResetSchedule != l.ResetSchedule {
+		own(limit, limiter.FieldResetSchedule, l.ResetSchedule)
+	}
+}
+
+// AuditEvents implements limiter.AdminStore.
+func (s *Store) AuditEvents(ctx context.Context, subject string, limit int, after string) ([]limiter.AuditEvent, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var events []limiter.AuditEvent
+	for _, e := range s.audit {
+		if e.Subject == subject && (after == "" || e.ID < after) {
+			e.TTL = 0
+			events = append(events, e)
+		}
+	}
+	slices.SortFunc(events, func(a, b limiter.AuditEvent) int { return strings.Compare(b.ID, a.ID) })
+	return events[:min(limit, len(events))], ctx.Err()
+}
+
+// UsageSnapshots implements limiter.AdminStore: nothing makes snapshots of the store.
+func (s *Store) UsageSnapshots(ctx context.Context, _ limiter.UsageQuery) ([]limiter.UsageSnapshot, string, error) {
+	return nil, "", ctx.Err()
 }
 
 // Ping implements limiter.AdminStore.

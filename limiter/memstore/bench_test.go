@@ -20,7 +20,7 @@ func benchLimiter(b *testing.B, opts limiter.Options) (*limiter.Limiter, []limit
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := l.SetSystemDefaults(b.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1_000_000_000)}, ""); err != nil {
+	if err := l.Admin().SetSystemDefaults(b.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1_000_000_000)}, ""); err != nil {
 		b.Fatal(err)
 	}
 	requests := make([]limiter.Request, benchEntities)
@@ -79,7 +79,7 @@ func TestAcquireAllocatesTheLeaseOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.SetSystemDefaults(t.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1_000_000_000)}, ""); err != nil {
+	if err := l.Admin().SetSystemDefaults(t.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1_000_000_000)}, ""); err != nil {
 		t.Fatal(err)
 	}
 	request := limiter.Request{EntityID: "u", Resource: "gpt-4", Consume: limiter.Amounts{"rpm": 1}}

@@ -24,6 +24,7 @@ type Store struct {
 	mu      sync.RWMutex
 	metas   map[string]limiter.Meta
 	configs map[limiter.ConfigKey]limiter.Config
+	audit   []limiter.AuditEvent
 }
 
 const stripeCount = 256
@@ -74,7 +75,12 @@ func (s *Store) Consume(ctx context.Context, in *limiter.ConsumeInput, out *limi
 		return nil
 	}
 	for i := range in.Charges {
-		add(item, in.Charges[i].Limit, -in.Charges[i].Amount, in.Charges[i].Amount)
+		debit := in.Charges[i].Amount
+		if in.Bypassed {
+			count(item, in.Charges[i].Limit, debit)
+			continue
+		}
+		add(item, in.Charges[i].Limit, -debit, debit)
 	}
 	add(item, limiter.WCU, -1000, 1000)
 	out.Outcome = limiter.Done
@@ -83,16 +89,26 @@ func (s *Store) Consume(ctx context.Context, in *limiter.ConsumeInput, out *limi
 }
 
 func admits(item *limiter.Bucket, in *limiter.ConsumeInput) bool {
-	if item.Disabled || item.Features&limiter.FeatureBypass != 0 || item.HasTTL && item.TTL <= in.Now/1000 || item.HasVU && item.VU <= in.Now {
+	bypassed := item.HasBypass && item.Bypass > in.Now
+	if item.Disabled || item.HasTTL && item.TTL <= in.Now/1000 || !holds(item.Limit(limiter.WCU), 1000) {
+		return false
+	}
+	if in.Bypassed {
+		return bypassed
+	}
+	if item.HasBypass && !bypassed || item.HasVU && item.VU <= in.Now && !bypassed {
 		return false
 	}
 	for i := range in.Charges {
 		limit := item.Limit(in.Charges[i].Limit)
-		if !holds(limit, in.Charges[i].Amount) || limit.Features&limiter.FeatureSoft != 0 {
+		soft := limit != nil && limit.Has&limiter.FieldSoft != 0
+		live := soft && limit.Rare().Soft > in.Now
+		free := bypassed || live && limit.Has&limiter.FieldTokens != 0 && limit.Has&limiter.FieldCapacity != 0
+		if soft && !live || !free && !holds(limit, in.Charges[i].Amount) {
 			return false
 		}
 	}
-	return holds(item.Limit(limiter.WCU), 1000)
+	return true
 }
 
 // holds is `tk >= amount`, which is false when there is no tk.
@@ -100,14 +116,26 @@ func holds(limit *limiter.LimitState, amount int64) bool {
 	return limit != nil && limit.Has&limiter.FieldTokens != 0 && limit.Tokens >= amount
 }
 
+// named finds or makes the state of a limit.
+func named(item *limiter.Bucket, name string) *limiter.LimitState {
+	if limit := item.Limit(name); limit != nil {
+		return limit
+	}
+	item.Limits = append(item.Limits, limiter.LimitState{Name: name})
+	sortLimits(item)
+	return item.Limit(name)
+}
+
+// count is ADD on tc alone.
+func count(item *limiter.Bucket, name string, amount int64) {
+	limit := named(item, name)
+	limit.Counter += amount
+	limit.Has |= limiter.FieldCounter
+}
+
 // add is ADD on tk and tc, which creates them when absent.
 func add(item *limiter.Bucket, name string, tokens, counter int64) {
-	limit := item.Limit(name)
-	if limit == nil {
-		item.Limits = append(item.Limits, limiter.LimitState{Name: name})
-		sortLimits(item)
-		limit = item.Limit(name)
-	}
+	limit := named(item, name)
 	limit.Tokens += tokens
 	limit.Counter += counter
 	limit.Has |= limiter.FieldTokens | limiter.FieldCounter
@@ -166,13 +194,24 @@ func (s *Store) Adjust(ctx context.Context, in *limiter.AdjustInput) (limiter.Ad
 	defer stripe.mu.Unlock()
 	item := stripe.items[in.Key]
 	if item == nil {
-		return limiter.AdjustOutput{Outcome: limiter.Refused, Missing: true}, nil
-	}
-	if in.Checked && !fits(item, in) {
 		return limiter.AdjustOutput{Outcome: limiter.Refused}, nil
 	}
+	if !fits(item, in) {
+		out := limiter.AdjustOutput{Outcome: limiter.Refused}
+		copyImage(&out.Image, item)
+		return out, nil
+	}
 	for _, c := range in.Changes {
-		add(item, c.Limit, -c.Delta, c.Delta)
+		switch in.Only {
+		case limiter.AdjustCounter:
+			count(item, c.Limit, c.Delta)
+		case limiter.AdjustTokens:
+			limit := named(item, c.Limit)
+			limit.Tokens -= c.Delta
+			limit.Has |= limiter.FieldTokens
+		default:
+			add(item, c.Limit, -c.Delta, c.Delta)
+		}
 	}
 	if in.ForceSlow {
 		item.HasVU, item.VU = true, 0
@@ -182,17 +221,49 @@ func (s *Store) Adjust(ctx context.Context, in *limiter.AdjustInput) (limiter.Ad
 
 func fits(item *limiter.Bucket, in *limiter.AdjustInput) bool {
 	credit := false
-	for _, c := range in.Changes {
-		if c.Delta >= 0 {
+	for i := range in.Changes {
+		c := &in.Changes[i]
+		limit := item.Limit(c.Limit)
+		if !samePeriod(item, limit, c) {
+			return false
+		}
+		if !in.Checked || c.Delta >= 0 {
 			continue
 		}
 		credit = true
-		limit := item.Limit(c.Limit)
-		if limit == nil || limit.Has&limiter.FieldTokens == 0 || limit.Tokens > c.Ceiling+c.Delta || limit.Capacity != c.Capacity {
+		if limit == nil || limit.Has&limiter.FieldTokens == 0 || limit.Tokens > c.Ceiling+c.Delta || !sameCeiling(limit, c.State) {
 			return false
 		}
 	}
-	return !credit || item.Shards() == in.ShardCount && !item.HasVU && item.Features&limiter.FeatureSchedule == 0
+	return !credit || item.Shards() == in.Item.Shards() && item.HasVU == in.Item.HasVU && item.VU == in.Item.VU &&
+		item.Schedule == in.Item.Schedule && item.ResetSchedule == in.Item.ResetSchedule
+}
+
+func sameCeiling(limit, read *limiter.LimitState) bool {
+	const pins = limiter.FieldGrants | limiter.FieldTopUp | limiter.FieldSchedule | limiter.FieldResetSchedule
+	if limit.Capacity != read.Capacity {
+		return false
+	}
+	if read.Extra == nil {
+		return true
+	}
+	a, b := limit.Rare(), read.Rare()
+	return limit.Has&pins == read.Has&pins && a.Grants == b.Grants && a.TopUp == b.TopUp && a.Schedule == b.Schedule && a.ResetSchedule == b.ResetSchedule
+}
+
+func samePeriod(item *limiter.Bucket, limit *limiter.LimitState, c *limiter.Change) bool {
+	if c.Period.Kind == limiter.NoPeriod {
+		return true
+	}
+	if limit == nil {
+		limit = &limiter.LimitState{}
+	}
+	is := func(fields limiter.Fields) bool { return limit.Has&fields == c.State.Has&fields }
+	a, b := limit.Rare(), c.State.Rare()
+	if c.Period.Kind == limiter.CalendarPeriod {
+		return (c.Period.Before == 0 || item.HasRF && item.RF < c.Period.Before) && is(limiter.FieldResets) && a.Resets == b.Resets
+	}
+	return is(limiter.FieldWindowStart|limiter.FieldWindowApplied) && a.WindowStart == b.WindowStart && a.WindowApplied == b.WindowApplied
 }
 
 // Double implements limiter.Store.
@@ -216,17 +287,95 @@ func (s *Store) Double(ctx context.Context, entityID, resource string, from int)
 }
 
 // StampShardCount implements limiter.Store.
-func (s *Store) StampShardCount(ctx context.Context, key limiter.BucketKey, count int) error {
+func (s *Store) StampShardCount(ctx context.Context, key limiter.BucketKey, count int, grants []string) error {
+	return s.update(ctx, key, func(item *limiter.Bucket) {
+		if item.ShardCount >= count || len(grants) > 0 && item.ShardCount == 0 {
+			return
+		}
+		for _, name := range grants {
+			if limit := named(item, name); limit.Has&limiter.FieldGrants == 0 {
+				limit.Edit().Grants = int64(item.ShardCount)
+				limit.Has |= limiter.FieldGrants
+			}
+		}
+		item.ShardCount = count
+	})
+}
+
+// update changes an item that exists.
+func (s *Store) update(ctx context.Context, key limiter.BucketKey, change func(*limiter.Bucket)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	stripe := s.stripe(&key)
 	stripe.mu.Lock()
 	defer stripe.mu.Unlock()
-	if item := stripe.items[key]; item != nil && item.ShardCount < count {
-		item.ShardCount = count
+	if item := stripe.items[key]; item != nil {
+		change(item)
 	}
 	return nil
+}
+
+// OpenWindow implements limiter.Store.
+func (s *Store) OpenWindow(ctx context.Context, in *limiter.OpenWindowInput) error {
+	return s.update(ctx, in.Key, func(item *limiter.Bucket) {
+		for _, w := range in.Windows {
+			limit := item.Limit(w.Limit)
+			if limit == nil {
+				limit = &limiter.LimitState{}
+			}
+			if limit.Has&limiter.FieldWindowApplied == 0 && (!item.HasRF || item.RF >= w.Start) ||
+				limit.Has&limiter.FieldWindowStart != 0 && limit.Rare().WindowStart > w.Start-w.Seconds*1000 {
+				return
+			}
+		}
+		for _, w := range in.Windows {
+			limit := named(item, w.Limit)
+			extra := limit.Edit()
+			extra.WindowStart, extra.Window, extra.WindowCounter = w.Start, w.Seconds, limit.Counter
+			limit.Has |= limiter.FieldWindowStart | limiter.FieldWindow | limiter.FieldWindowCounter
+		}
+		item.HasVU, item.VU = true, 0
+	})
+}
+
+// Restamp implements limiter.Store.
+func (s *Store) Restamp(ctx context.Context, in *limiter.RestampInput) error {
+	return s.update(ctx, in.Key, func(item *limiter.Bucket) {
+		if in.Bypass != limiter.StampKeep && in.ReadBypass != (limiter.Stamp{Present: item.HasBypass, Until: item.Bypass}) {
+			return
+		}
+		for _, soft := range in.Soft {
+			if limit := item.Limit(soft.Limit); limit == nil || softStamp(limit) != soft.Read {
+				return
+			}
+		}
+		stampBypass(item, in.Bypass, in.BypassUntil)
+		for _, soft := range in.Soft {
+			limit := item.Limit(soft.Limit)
+			switch soft.Action {
+			case limiter.StampSet:
+				limit.Edit().Soft = soft.Until
+				limit.Has |= limiter.FieldSoft
+			case limiter.StampRemove:
+				limit.Has &^= limiter.FieldSoft
+				limit.Edit().Soft = 0
+			}
+		}
+	})
+}
+
+func softStamp(limit *limiter.LimitState) limiter.Stamp {
+	return limiter.Stamp{Present: limit.Has&limiter.FieldSoft != 0, Until: limit.Rare().Soft}
+}
+
+func stampBypass(item *limiter.Bucket, action limiter.StampAction, until int64) {
+	switch action {
+	case limiter.StampSet:
+		item.HasBypass, item.Bypass = true, until
+	case limiter.StampRemove:
+		item.HasBypass, item.Bypass = false, 0
+	}
 }
 
 // Bucket returns a copy of the item as it is stored, false when there is none.

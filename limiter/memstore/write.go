@@ -58,6 +58,10 @@ func (s *Store) check(w *limiter.Write) limiter.WriteResult {
 		result.Failed = item == nil || item.HasRF
 	case limiter.WriteRetry:
 		result.Failed = item == nil || !charges(item, w)
+	case limiter.WriteBypass:
+		result.Failed = item == nil || !item.HasBypass
+	case limiter.WriteMove:
+		result.Failed = item == nil || !moves(item, w)
 	default:
 		result.Failed = item == nil || !refills(item, w)
 	}
@@ -80,12 +84,39 @@ func (s *Store) owned(w *limiter.Write) bool {
 }
 
 func charges(item *limiter.Bucket, w *limiter.Write) bool {
-	if item.Features&limiter.FeatureBypass != 0 {
-		return false
-	}
-	for _, l := range w.Limits {
+	for i := range w.Limits {
+		l := &w.Limits[i]
+		if l.Consumed <= 0 {
+			continue
+		}
 		limit := item.Limit(l.Name)
-		if l.Consumed > 0 && (!holds(limit, l.Consumed) || limit.Features&limiter.FeatureSoft != 0) {
+		free := l.Free && limit != nil && limit.Has&limiter.FieldTokens != 0 && limit.Has&limiter.FieldCapacity != 0
+		if !free && (l.Free || !holds(limit, l.Consumed)) {
+			return false
+		}
+		if l.Edge > 0 && (!item.HasRF || item.RF < l.Edge) {
+			return false
+		}
+		if l.Set&limiter.FieldWindowApplied != 0 && (limit.Has&limiter.FieldWindowApplied == 0 || limit.Rare().WindowApplied != l.Extra.WindowApplied) {
+			return false
+		}
+	}
+	return true
+}
+
+func moves(item *limiter.Bucket, w *limiter.Write) bool {
+	for i := range w.Limits {
+		l := &w.Limits[i]
+		limit := item.Limit(l.Name)
+		if !holds(limit, -l.Change) || l.Edge > 0 && (!item.HasRF || item.RF < l.Edge) {
+			return false
+		}
+		is := func(field limiter.Fields, now, read int64) bool { return limit.Has&field == l.Has&field && now == read }
+		e := limit.Rare()
+		if !is(limiter.FieldGrants, e.Grants, l.Extra.Grants) || l.Has&limiter.FieldGrants == 0 && item.Shards() != max(1, w.ShardCount) {
+			return false
+		}
+		if l.Has&limiter.FieldWindow != 0 && !is(limiter.FieldWindowApplied, e.WindowApplied, l.Extra.WindowApplied) {
 			return false
 		}
 	}
@@ -93,7 +124,8 @@ func charges(item *limiter.Bucket, w *limiter.Write) bool {
 }
 
 func refills(item *limiter.Bucket, w *limiter.Write) bool {
-	if !item.HasRF || item.RF != w.ReadRF || item.HasVU != w.ReadHasVU || item.HasVU && item.VU != w.ReadVU || item.Features&limiter.FeatureBypass != 0 {
+	if !item.HasRF || item.RF != w.ReadRF || item.HasVU != w.ReadHasVU || item.HasVU && item.VU != w.ReadVU ||
+		item.HasBypass != w.ReadHasBypass || item.Bypass != w.ReadBypass {
 		return false
 	}
 	switch {
@@ -113,9 +145,15 @@ func refills(item *limiter.Bucket, w *limiter.Write) bool {
 			if limit != nil && limit.Complete() {
 				return false
 			}
-		case l.Consumed > l.Change && !holds(limit, l.Consumed-l.Change):
+		case l.Debit() > l.Change && !l.Free && !holds(limit, l.Debit()-l.Change):
 			return false
 		case l.Change > 0 && (limit == nil || limit.Tokens > l.ReadTokens):
+			return false
+		}
+		if !l.Seed && (l.Set|l.Remove)&limiter.FieldSoft != 0 && (limit == nil || softStamp(limit) != l.ReadSoft) {
+			return false
+		}
+		if l.Set&limiter.FieldGrants != 0 && item.ShardCount > max(1, w.ShardCount) {
 			return false
 		}
 	}
@@ -137,6 +175,18 @@ func (s *Store) apply(w *limiter.Write) {
 				add(items[w.Key], l.Name, -l.Consumed, l.Consumed)
 			}
 		}
+	case limiter.WriteBypass:
+		item := items[w.Key]
+		item.Bypass = w.BypassUntil
+		for _, l := range w.Limits {
+			if l.Consumed != 0 {
+				count(item, l.Name, l.Consumed)
+			}
+		}
+	case limiter.WriteMove:
+		for _, l := range w.Limits {
+			items[w.Key].Limit(l.Name).Tokens += l.Change
+		}
 	default:
 		refill(items[w.Key], w)
 	}
@@ -151,35 +201,76 @@ func fill(item *limiter.Bucket, w *limiter.Write) {
 	if w.Owner.Found {
 		item.HasPGen, item.PGen, item.PInc = true, w.Owner.Generation, w.Owner.Incarnation()
 	}
-	for _, l := range w.Limits {
+	item.HasVU, item.VU = w.HasVU, w.VU
+	stampBypass(item, w.Bypass, w.BypassUntil)
+	for i := range w.Limits {
+		l := &w.Limits[i]
 		seed(item, l)
+		if item.Schedule == "" && l.Schedule != "" {
+			item.Schedule, item.Zone = l.Schedule, w.Zone
+		}
+		if item.ResetSchedule == "" && l.ResetSchedule != "" {
+			item.ResetSchedule, item.Zone = l.ResetSchedule, w.Zone
+		}
+	}
+	for i := range w.Limits {
+		l := &w.Limits[i]
+		if l.Name == limiter.WCU {
+			continue
+		}
+		if item.Schedule != l.Schedule {
+			own(item.Limit(l.Name), limiter.FieldSchedule, l.Schedule)
+		}
+		if item.ResetSchedule != l.ResetSchedule {
+			own(item.Limit(l.Name), limiter.FieldResetSchedule, l.ResetSchedule)
+		}
 	}
 }
 
-func seed(item *limiter.Bucket, l limiter.LimitWrite) {
-	limit := item.Limit(l.Name)
-	if limit == nil {
-		item.Limits = append(item.Limits, limiter.LimitState{Name: l.Name})
-		sortLimits(item)
-		limit = item.Limit(l.Name)
+// own gives a limit its own schedule, which may be none.
+func own(limit *limiter.LimitState, field limiter.Fields, schedule string) {
+	if schedule == "" {
+		schedule = limiter.NoSchedule
 	}
-	*limit = limiter.LimitState{Name: l.Name, Tokens: l.Tokens, Capacity: l.Capacity, Refill: l.Refill, Period: l.Period,
-		Counter: l.Consumed, Has: limiter.FieldsComplete | limiter.FieldCounter}
+	limit.Has |= field
+	if field == limiter.FieldSchedule {
+		limit.Edit().Schedule = schedule
+	} else {
+		limit.Edit().ResetSchedule = schedule
+	}
+}
+
+func seed(item *limiter.Bucket, l *limiter.LimitWrite) {
+	*named(item, l.Name) = limiter.LimitState{Name: l.Name, Tokens: l.Tokens, Capacity: l.Capacity, Refill: l.Refill, Period: l.Period,
+		Counter: l.Consumed, Has: limiter.FieldsPlain}
+	if l.Set != 0 {
+		item.Limit(l.Name).Apply(l)
+	}
 }
 
 func refill(item *limiter.Bucket, w *limiter.Write) {
-	item.RF, item.HasVU, item.VU = w.RF, false, 0
+	item.RF, item.HasVU, item.VU = w.RF, w.HasVU, w.VU
+	stampBypass(item, w.Bypass, w.BypassUntil)
 	setTTL(item, w)
 	if w.Owner.Found {
 		item.Cascade, item.ParentID = w.Cascade, w.ParentID
 		item.HasPGen, item.PGen, item.PInc = true, w.Owner.Generation, w.Owner.Incarnation()
 	}
-	for _, l := range w.Limits {
+	for i := range w.Limits {
+		l := &w.Limits[i]
 		if l.Seed {
 			seed(item, l)
+			own(item.Limit(l.Name), limiter.FieldSchedule, l.Schedule)
+			own(item.Limit(l.Name), limiter.FieldResetSchedule, l.ResetSchedule)
+			if l.Schedule != "" || l.ResetSchedule != "" {
+				item.Zone = w.Zone
+			}
 			continue
 		}
-		add(item, l.Name, l.Change-l.Consumed, l.Consumed)
+		add(item, l.Name, l.Change-l.Debit(), l.Consumed)
+		if l.Set|l.Remove != 0 {
+			item.Limit(l.Name).Apply(l)
+		}
 	}
 }
 

@@ -63,9 +63,9 @@ func (s *side) run(op operation) string {
 		count, won, err := s.store.Double(s.Context(), op.entity, resource, int(1+op.n%2))
 		outcome = fmt.Sprint(count, won, err)
 	case 1:
-		outcome = s.lim.SetLimits(s.Context(), op.entity, resource, []limiter.Limit{limiter.PerMinute("rpm", 30+op.n), limiter.PerMinute("tpm", 600)})
+		outcome = s.lim.Admin().SetLimits(s.Context(), op.entity, resource, []limiter.Limit{limiter.PerMinute("rpm", 30+op.n), limiter.PerMinute("tpm", 600)})
 	case 2:
-		outcome = s.lim.DeleteLimits(s.Context(), op.entity, resource)
+		outcome = s.lim.Admin().DeleteLimits(s.Context(), op.entity, resource)
 	case 3:
 		available, err := s.lim.Available(s.Context(), op.entity, resource, nil)
 		outcome = fmt.Sprint(available, err)

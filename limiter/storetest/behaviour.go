@@ -15,11 +15,11 @@ import (
 func (f *fixture) family() {
 	f.Helper()
 	f.defaults(limiter.PerMinute("rpm", 100))
-	_, err := f.lim.CreateEntity(f.Context(), limiter.Entity{ID: "org"})
+	_, err := f.lim.Admin().CreateEntity(f.Context(), limiter.Entity{ID: "org"})
 	f.must(err)
-	_, err = f.lim.CreateEntity(f.Context(), limiter.Entity{ID: "member", ParentID: "org", Cascade: true})
+	_, err = f.lim.Admin().CreateEntity(f.Context(), limiter.Entity{ID: "member", ParentID: "org", Cascade: true})
 	f.must(err)
-	f.must(f.lim.SetLimits(f.Context(), "member", resource, []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
+	f.must(f.lim.Admin().SetLimits(f.Context(), "member", resource, []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
 }
 
 func testCascade(f *fixture) {
@@ -59,8 +59,8 @@ func testClaim(f *fixture) {
 	left := f.bucket("member", 0)
 	f.clock.Add(5000)
 	// The bucket outlives its entity when another process creates it again in between.
-	f.must(f.lim.DeleteEntity(f.Context(), "member"))
-	_, err := f.lim.CreateEntity(f.Context(), limiter.Entity{ID: "member"})
+	f.must(f.lim.Admin().DeleteEntity(f.Context(), "member"))
+	_, err := f.lim.Admin().CreateEntity(f.Context(), limiter.Entity{ID: "member"})
 	f.must(err)
 	write := limiter.Write{Kind: limiter.WriteCreate, Key: limiter.BucketKey{EntityID: "member", Resource: resource}, RF: left.RF, ShardCount: 1, Cascade: true, ParentID: "org"}
 	var out limiter.WriteOutput
@@ -76,7 +76,7 @@ func testClaim(f *fixture) {
 
 func testOneLevel(f *fixture) {
 	f.family()
-	_, err := f.lim.CreateEntity(f.Context(), limiter.Entity{ID: "team", ParentID: "member", Cascade: true})
+	_, err := f.lim.Admin().CreateEntity(f.Context(), limiter.Entity{ID: "team", ParentID: "member", Cascade: true})
 	f.must(err)
 	for range 3 {
 		f.admit(f.lim, "team", limiter.Amounts{"rpm": 1})
@@ -189,9 +189,9 @@ func testLevels(f *fixture) {
 	if _, ok := errors.AsType[*limiter.ValidationError](err); !ok {
 		f.Errorf("nothing configured: got %v", err)
 	}
-	f.must(f.lim.SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 1)}, limiter.Allow))
-	f.must(f.lim.SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 10)}, ""))
-	if limits, mode, err := f.lim.SystemDefaults(ctx); err != nil || mode != limiter.Allow || len(limits) != 1 || limits[0] != limiter.PerMinute("rpm", 10) {
+	f.must(f.lim.Admin().SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 1)}, limiter.Allow))
+	f.must(f.lim.Admin().SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 10)}, ""))
+	if limits, mode, err := f.lim.Admin().SystemDefaults(ctx); err != nil || mode != limiter.Allow || len(limits) != 1 || limits[0] != limiter.PerMinute("rpm", 10) {
 		f.Errorf("system defaults: got %v, %q, %v", limits, mode, err)
 	}
 	steps := []struct {
@@ -199,17 +199,19 @@ func testLevels(f *fixture) {
 		remove func() error
 		want   int64
 	}{
-		{nil, func() error { return f.lim.DeleteSystemDefaults(ctx) }, 10},
+		{nil, func() error { return f.lim.Admin().DeleteSystemDefaults(ctx) }, 10},
 		{func() error {
-			return f.lim.SetResourceDefaults(ctx, resource, []limiter.Limit{limiter.PerMinute("rpm", 20)})
+			return f.lim.Admin().SetResourceDefaults(ctx, resource, []limiter.Limit{limiter.PerMinute("rpm", 20)})
 		},
-			func() error { return f.lim.DeleteResourceDefaults(ctx, resource) }, 20},
-		{func() error { return f.lim.SetLimits(ctx, "u", "", []limiter.Limit{limiter.PerMinute("rpm", 30)}) },
-			func() error { return f.lim.DeleteLimits(ctx, "u", "") }, 30},
+			func() error { return f.lim.Admin().DeleteResourceDefaults(ctx, resource) }, 20},
 		{func() error {
-			return f.lim.SetLimits(ctx, "u", resource, []limiter.Limit{limiter.PerMinute("rpm", 40)})
+			return f.lim.Admin().SetLimits(ctx, "u", "", []limiter.Limit{limiter.PerMinute("rpm", 30)})
 		},
-			func() error { return f.lim.DeleteLimits(ctx, "u", resource) }, 40},
+			func() error { return f.lim.Admin().DeleteLimits(ctx, "u", "") }, 30},
+		{func() error {
+			return f.lim.Admin().SetLimits(ctx, "u", resource, []limiter.Limit{limiter.PerMinute("rpm", 40)})
+		},
+			func() error { return f.lim.Admin().DeleteLimits(ctx, "u", resource) }, 40},
 	}
 	for _, s := range steps {
 		if s.set != nil {
@@ -219,10 +221,10 @@ func testLevels(f *fixture) {
 			f.Errorf("got %d, want the level of %d", got, s.want)
 		}
 	}
-	if names, err := f.lim.ResourcesWithDefaults(ctx); err != nil || !slices.Equal(names, []string{resource}) {
+	if names, err := f.lim.Admin().ResourcesWithDefaults(ctx); err != nil || !slices.Equal(names, []string{resource}) {
 		f.Errorf("resources with defaults: %v, %v", names, err)
 	}
-	if names, err := f.lim.ResourcesWithEntityLimits(ctx); err != nil || !slices.Equal(names, []string{limiter.DefaultResource, resource}) {
+	if names, err := f.lim.Admin().ResourcesWithEntityLimits(ctx); err != nil || !slices.Equal(names, []string{limiter.DefaultResource, resource}) {
 		f.Errorf("resources with entity limits: %v, %v", names, err)
 	}
 	for i := len(steps) - 1; i > 0; i-- {
@@ -231,11 +233,11 @@ func testLevels(f *fixture) {
 			f.Errorf("after removing %d: got %d", steps[i].want, got)
 		}
 	}
-	f.must(f.lim.DeleteLimits(ctx, "u", resource)) // nothing there
-	if names, err := f.lim.ResourcesWithDefaults(ctx); err != nil || len(names) != 0 {
+	f.must(f.lim.Admin().DeleteLimits(ctx, "u", resource)) // nothing there
+	if names, err := f.lim.Admin().ResourcesWithDefaults(ctx); err != nil || len(names) != 0 {
 		f.Errorf("resources with defaults after all: %v, %v", names, err)
 	}
-	if names, err := f.lim.ResourcesWithEntityLimits(ctx); err != nil || len(names) != 0 {
+	if names, err := f.lim.Admin().ResourcesWithEntityLimits(ctx); err != nil || len(names) != 0 {
 		f.Errorf("resources with entity limits after all: %v, %v", names, err)
 	}
 }
@@ -243,58 +245,58 @@ func testLevels(f *fixture) {
 func testSync(f *fixture) {
 	f.defaults(limiter.PerMinute("rpm", 60))
 	f.admit(f.lim, "u", limiter.Amounts{"rpm": 1})
-	f.must(f.lim.SetLimits(f.Context(), "u", resource, []limiter.Limit{limiter.PerMinute("rpm", 600), limiter.PerDay("tpd", 5)}))
+	f.must(f.lim.Admin().SetLimits(f.Context(), "u", resource, []limiter.Limit{limiter.PerMinute("rpm", 600), limiter.PerDay("tpd", 5)}))
 	b := f.bucket("u", 0)
 	if b.HasTTL || b.Limit("rpm").Capacity != 600000 || b.Limit("rpm").Tokens != 59000 || !b.HasVU {
 		f.Errorf("after set: %+v", b)
 	}
 	f.admit(f.lim, "u", limiter.Amounts{"rpm": 1, "tpd": 1})
-	f.must(f.lim.DeleteLimits(f.Context(), "u", resource))
+	f.must(f.lim.Admin().DeleteLimits(f.Context(), "u", resource))
 	b = f.bucket("u", 0)
 	if !b.HasTTL || b.TTL != start/1000+420 || b.Limit("rpm").Capacity != 60000 || b.Limit("tpd") != nil {
 		f.Errorf("after delete: %+v", b)
 	}
-	if limits, err := f.lim.Limits(f.Context(), "u", resource); err != nil || len(limits) != 0 {
+	if limits, err := f.lim.Admin().Limits(f.Context(), "u", resource); err != nil || len(limits) != 0 {
 		f.Errorf("limits after delete: %v, %v", limits, err)
 	}
 }
 
 func testEntities(f *fixture) {
 	ctx := f.Context()
-	created, err := f.lim.CreateEntity(ctx, limiter.Entity{ID: "org", Name: "Organisation", Metadata: map[string]any{"tier": "gold", "paid": true}})
+	created, err := f.lim.Admin().CreateEntity(ctx, limiter.Entity{ID: "org", Name: "Organisation", Metadata: map[string]any{"tier": "gold", "paid": true}})
 	f.must(err)
 	if created.CreatedAt != time.UnixMilli(start).UTC() {
 		f.Errorf("created at %v", created.CreatedAt)
 	}
-	if _, err := f.lim.CreateEntity(ctx, limiter.Entity{ID: "org"}); !errors.Is(err, limiter.ErrEntityExists) {
+	if _, err := f.lim.Admin().CreateEntity(ctx, limiter.Entity{ID: "org"}); !errors.Is(err, limiter.ErrEntityExists) {
 		f.Errorf("creating it twice: got %v", err)
 	}
 	for _, id := range []string{"b", "a"} {
-		_, err := f.lim.CreateEntity(ctx, limiter.Entity{ID: id, ParentID: "org", Cascade: id == "a"})
+		_, err := f.lim.Admin().CreateEntity(ctx, limiter.Entity{ID: id, ParentID: "org", Cascade: id == "a"})
 		f.must(err)
 	}
-	e, err := f.lim.Entity(ctx, "org")
+	e, err := f.lim.Admin().Entity(ctx, "org")
 	f.must(err)
 	if e == nil || e.Name != "Organisation" || e.Metadata["tier"] != "gold" || e.Metadata["paid"] != true || e.ParentID != "" {
 		f.Errorf("entity: %+v", e)
 	}
-	children, err := f.lim.Children(ctx, "org")
+	children, err := f.lim.Admin().Children(ctx, "org")
 	f.must(err)
 	if len(children) != 2 || children[0].ID != "a" || !children[0].Cascade || children[1].Name != "b" {
 		f.Errorf("children: %+v", children)
 	}
-	f.must(f.lim.SetLimits(ctx, "a", resource, []limiter.Limit{limiter.PerMinute("rpm", 5)}))
-	f.must(f.lim.SetLimits(ctx, "org", "", []limiter.Limit{limiter.PerMinute("rpm", 5)}))
+	f.must(f.lim.Admin().SetLimits(ctx, "a", resource, []limiter.Limit{limiter.PerMinute("rpm", 5)}))
+	f.must(f.lim.Admin().SetLimits(ctx, "org", "", []limiter.Limit{limiter.PerMinute("rpm", 5)}))
 	f.admit(f.lim, "a", limiter.Amounts{"rpm": 1})
-	f.must(f.lim.DeleteEntity(ctx, "a"))
-	f.must(f.lim.DeleteEntity(ctx, "a"))
-	if e, err := f.lim.Entity(ctx, "a"); err != nil || e != nil {
+	f.must(f.lim.Admin().DeleteEntity(ctx, "a"))
+	f.must(f.lim.Admin().DeleteEntity(ctx, "a"))
+	if e, err := f.lim.Admin().Entity(ctx, "a"); err != nil || e != nil {
 		f.Errorf("after delete: %+v, %v", e, err)
 	}
 	if b := f.bucket("a", 0); b.Exists {
 		f.Error("its bucket stays")
 	}
-	if names, err := f.lim.ResourcesWithEntityLimits(ctx); err != nil || !slices.Equal(names, []string{limiter.DefaultResource}) {
+	if names, err := f.lim.Admin().ResourcesWithEntityLimits(ctx); err != nil || !slices.Equal(names, []string{limiter.DefaultResource}) {
 		f.Errorf("registry after delete: %v, %v", names, err)
 	}
 }
@@ -331,7 +333,7 @@ func testAvailability(f *fixture) {
 	}
 	// Shard 0 regained 5 by its halved rate; shard 1 is created with its full share of 50.
 	l := f.limiter(limiter.Options{Rand: func(int) int { return 1 }})
-	f.must(l.SetLimits(ctx, "u", resource, []limiter.Limit{limiter.PerMinute("rpm", 100)}))
+	f.must(l.Admin().SetLimits(ctx, "u", resource, []limiter.Limit{limiter.PerMinute("rpm", 100)}))
 	f.admit(l, "u", limiter.Amounts{"rpm": 1})
 	f.admit(l, "u", limiter.Amounts{"rpm": 1})
 	if available, err := f.lim.Available(ctx, "u", resource, nil); err != nil || available["rpm"] != 5-1+50-1 {
@@ -343,7 +345,7 @@ func testAvailability(f *fixture) {
 }
 
 func testConcurrency(f *fixture) {
-	f.must(f.lim.SetSystemDefaults(f.Context(), []limiter.Limit{limiter.PerMinute("rpm", 100)}, ""))
+	f.must(f.lim.Admin().SetSystemDefaults(f.Context(), []limiter.Limit{limiter.PerMinute("rpm", 100)}, ""))
 	other := f.limiter(limiter.Options{DisableSpeculation: true, RejectionCacheTTL: -1})
 	var admitted atomic.Int64
 	var wg sync.WaitGroup
@@ -374,13 +376,13 @@ func testConcurrency(f *fixture) {
 }
 
 func testConcurrentCascades(f *fixture) {
-	f.must(f.lim.SetSystemDefaults(f.Context(), []limiter.Limit{limiter.PerMinute("rpm", 100000)}, ""))
-	_, err := f.lim.CreateEntity(f.Context(), limiter.Entity{ID: "org"})
+	f.must(f.lim.Admin().SetSystemDefaults(f.Context(), []limiter.Limit{limiter.PerMinute("rpm", 100000)}, ""))
+	_, err := f.lim.Admin().CreateEntity(f.Context(), limiter.Entity{ID: "org"})
 	f.must(err)
 	var wg sync.WaitGroup
 	var admitted atomic.Int64
 	for _, id := range []string{"a", "b", "c", "d"} {
-		_, err := f.lim.CreateEntity(f.Context(), limiter.Entity{ID: id, ParentID: "org", Cascade: true})
+		_, err := f.lim.Admin().CreateEntity(f.Context(), limiter.Entity{ID: id, ParentID: "org", Cascade: true})
 		f.must(err)
 		l := f.limiter(limiter.Options{RejectionCacheTTL: -1})
 		wg.Go(func() {
@@ -408,7 +410,7 @@ func testOutcomes(f *fixture) {
 	if out.Outcome != limiter.Refused || out.Image.Exists {
 		f.Errorf("no item: %+v", out)
 	}
-	if adjusted, err := f.store.Adjust(ctx, &limiter.AdjustInput{Key: key, Changes: []limiter.Change{{Limit: "rpm", Delta: 1000}}}); err != nil || adjusted.Outcome != limiter.Refused || !adjusted.Missing {
+	if adjusted, err := f.store.Adjust(ctx, &limiter.AdjustInput{Key: key, Changes: []limiter.Change{{Limit: "rpm", Delta: 1000}}}); err != nil || adjusted.Outcome != limiter.Refused || adjusted.Image.Exists {
 		f.Errorf("adjust without an item: %+v, %v", adjusted, err)
 	}
 	if b := f.bucket("u", 0); b.Exists {
@@ -431,8 +433,8 @@ func testOutcomes(f *fixture) {
 	if count, won, err := f.store.Double(ctx, "u", resource, 4); err != nil || won || count != 1 {
 		f.Errorf("double from a count that is not stored: %d, %v, %v", count, won, err)
 	}
-	f.must(f.store.StampShardCount(ctx, key, 8))
-	f.must(f.store.StampShardCount(ctx, key, 4))
+	f.must(f.store.StampShardCount(ctx, key, 8, nil))
+	f.must(f.store.StampShardCount(ctx, key, 4, nil))
 	if b := f.bucket("u", 0); b.ShardCount != 8 {
 		f.Errorf("stamped count: got %d, want 8", b.ShardCount)
 	}

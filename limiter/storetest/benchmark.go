@@ -26,7 +26,7 @@ func benchmarkAcquire(b *testing.B, store Store, opts limiter.Options) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := l.SetSystemDefaults(b.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1_000_000_000)}, ""); err != nil {
+	if err := l.Admin().SetSystemDefaults(b.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1_000_000_000)}, ""); err != nil {
 		b.Fatal(err)
 	}
 	requests := make([]limiter.Request, 4096)

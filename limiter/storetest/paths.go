@@ -66,9 +66,9 @@ func testWorkedExample(f *fixture) {
 // its paths take one trip less than peers that read them apart.
 func testRoundTrips(f *fixture) {
 	f.defaults(limiter.PerMinute("rpm", 10))
-	_, err := f.lim.CreateEntity(f.Context(), limiter.Entity{ID: "org"})
+	_, err := f.lim.Admin().CreateEntity(f.Context(), limiter.Entity{ID: "org"})
 	f.must(err)
-	_, err = f.lim.CreateEntity(f.Context(), limiter.Entity{ID: "member", ParentID: "org", Cascade: true})
+	_, err = f.lim.Admin().CreateEntity(f.Context(), limiter.Entity{ID: "member", ParentID: "org", Cascade: true})
 	f.must(err)
 	one := limiter.Amounts{"rpm": 1}
 	expect := func(path string, trips int, calls int64, run func() int) {
@@ -107,7 +107,7 @@ func testRoundTrips(f *fixture) {
 	expect("slow rejection", 1, 1, refuse(slow, "u", limiter.Amounts{"rpm": 10}))
 
 	// The parent is drained by itself; the child stays charged while the parent is refilled.
-	f.must(f.lim.SetLimits(f.Context(), "member", resource, []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
+	f.must(f.lim.Admin().SetLimits(f.Context(), "member", resource, []limiter.Limit{limiter.PerMinute("rpm", 1000)}))
 	f.admit(f.lim, "member", one)
 	b := f.bucket("org", 0)
 	f.admit(f.lim, "org", limiter.Amounts{"rpm": b.Limit("rpm").Tokens / 1000})
@@ -146,7 +146,7 @@ func testRemaindersAreKept(f *fixture) {
 }
 
 func testDoubling(f *fixture) {
-	f.must(f.lim.SetSystemDefaults(f.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1_000_000)}, ""))
+	f.must(f.lim.Admin().SetSystemDefaults(f.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1_000_000)}, ""))
 	one := limiter.Amounts{"rpm": 1}
 	f.admit(f.lim, "u", one)
 	for range 1000 {
@@ -165,7 +165,7 @@ func testDoubling(f *fixture) {
 		f.Errorf("shard 1: %+v", b)
 	}
 	// A request larger than its share of twice as many shards keeps the count where it is.
-	f.must(f.lim.SetLimits(f.Context(), "small", resource, []limiter.Limit{limiter.PerMinute("rpm", 10000)}))
+	f.must(f.lim.Admin().SetLimits(f.Context(), "small", resource, []limiter.Limit{limiter.PerMinute("rpm", 10000)}))
 	f.admit(f.lim, "small", limiter.Amounts{"rpm": 6000})
 	for range 1001 {
 		f.admit(f.lim, "small", one)
@@ -176,7 +176,7 @@ func testDoubling(f *fixture) {
 }
 
 func testWCURefill(f *fixture) {
-	f.must(f.lim.SetSystemDefaults(f.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1_000_000)}, ""))
+	f.must(f.lim.Admin().SetSystemDefaults(f.Context(), []limiter.Limit{limiter.PerMinute("rpm", 1_000_000)}, ""))
 	one := limiter.Amounts{"rpm": 1}
 	exhaust := func() int {
 		for n := 0; ; n++ {

@@ -22,7 +22,8 @@ type Store interface {
 // start is the instant at which the clocks of the suite stand: far from any real ttl.
 const start = 1_800_000_000_000
 
-// Run runs the suite. open returns a store on an empty namespace; it is called once a test.
+// Run runs the suite. open returns a store on an empty namespace, whose readers are at this release (see
+// limiter.AdminStore.RequireReaders); it is called once a test.
 func Run(t *testing.T, open func(t *testing.T) Store) {
 	for _, test := range []struct {
 		name string
@@ -44,9 +45,18 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"config levels and their order", testLevels},
 		{"stored limits reach existing buckets", testSync},
 		{"entities and their children", testEntities},
+		{"entities move under other parents", testSetParent},
+		{"flags reach existing buckets, and leave the exceptions of entities", testFlags},
+		{"cascade policies reach existing buckets", testCascadePolicy},
+		{"limits and flags of a level are written together", testConfigure},
+		{"entities with limits of their own, page by page", testEntitiesWithLimits},
+		{"every change is audited", testAudit},
+		{"the capacity of a resource over its entities", testResourceCapacity},
 		{"availability over all shards", testAvailability},
 		{"concurrent acquires never exceed the capacity", testConcurrency},
 		{"concurrent cascades lose no update", testConcurrentCascades},
+		{"quotas and schedules, to the digit", testQuotas},
+		{"a schedule changes the parameters at its boundaries", testScheduleBoundary},
 		{"outcomes of single calls", testOutcomes},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -175,5 +185,5 @@ func (f *fixture) holds(entity string, shard int, limit string, tokens, counter 
 
 func (f *fixture) defaults(limits ...limiter.Limit) {
 	f.Helper()
-	f.must(f.lim.SetResourceDefaults(f.Context(), resource, limits))
+	f.must(f.lim.Admin().SetResourceDefaults(f.Context(), resource, limits))
 }

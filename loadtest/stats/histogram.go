@@ -33,7 +33,18 @@ type Histogram struct {
 	sum      int64
 	min, max int64
 	blocks   [blockCount]*[blockSize]uint64
+	// sparse holds the buckets in place of blocks, in ascending order, after decoding a few: most of what
+	// is decoded is merged once and forgotten. No block is there while it holds something.
+	sparse []bucketCount
 }
+
+type bucketCount struct {
+	index uint
+	n     uint64
+}
+
+// maxSparse is the longest encoding, in bytes, whose buckets are kept in a list.
+const maxSparse = 1024
 
 // Record counts one duration; a negative one counts as zero.
 func (h *Histogram) Record(d time.Duration) {
@@ -98,10 +109,28 @@ func (h *Histogram) record(v int64, index uint) {
 	block[index&(blockSize-1)]++
 }
 
+// addBlock returns the block of a bucket whose block is not there.
 func (h *Histogram) addBlock(index uint) *[blockSize]uint64 {
-	block := new([blockSize]uint64)
-	h.blocks[index>>subBits] = block
+	h.addSparse(h.sparse)
+	h.sparse = h.sparse[:0]
+	return h.blockOf(index)
+}
+
+// blockOf returns the block of a bucket, a new one if it is not there.
+func (h *Histogram) blockOf(index uint) *[blockSize]uint64 {
+	block := h.blocks[index>>subBits]
+	if block == nil {
+		block = new([blockSize]uint64)
+		h.blocks[index>>subBits] = block
+	}
 	return block
+}
+
+// addSparse adds buckets to the blocks.
+func (h *Histogram) addSparse(list []bucketCount) {
+	for _, b := range list {
+		h.blockOf(b.index)[b.index&(blockSize-1)] += b.n
+	}
 }
 
 func bucketOf(v int64) uint {
@@ -169,6 +198,14 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 
 // buckets yields the buckets that hold something, in ascending order.
 func (h *Histogram) buckets(yield func(index uint, n uint64) bool) {
+	for _, b := range h.sparse {
+		if !yield(b.index, b.n) {
+			return
+		}
+	}
+	if len(h.sparse) > 0 {
+		return
+	}
 	for b, block := range h.blocks {
 		if block == nil {
 			continue
@@ -200,6 +237,14 @@ func (h *Histogram) Merge(other *Histogram) {
 	}
 	h.count += other.count
 	h.sum += other.sum
+	if len(h.sparse) > 0 {
+		h.addSparse(h.sparse)
+		h.sparse = h.sparse[:0]
+	}
+	if len(other.sparse) > 0 {
+		h.addSparse(other.sparse)
+		return
+	}
 	for b, theirs := range &other.blocks {
 		if theirs == nil {
 			continue
@@ -231,6 +276,9 @@ func (h *Histogram) Since(earlier *Histogram) *Histogram {
 	if earlier == nil {
 		difference.Merge(h)
 		return difference
+	}
+	if len(earlier.sparse) > 0 {
+		earlier = earlier.Clone() // in blocks
 	}
 	difference.sum = h.sum - earlier.sum
 	for index, n := range h.buckets {
@@ -265,6 +313,7 @@ func (h *Histogram) Since(earlier *Histogram) *Histogram {
 // Reset forgets everything and keeps the memory for what comes.
 func (h *Histogram) Reset() {
 	h.count, h.sum, h.min, h.max = 0, 0, 0, 0
+	h.sparse = h.sparse[:0]
 	for _, block := range h.blocks {
 		if block != nil {
 			clear(block[:])
@@ -344,6 +393,9 @@ func (h *Histogram) decode(data []byte) error {
 		return fmt.Errorf("%w: impossible sum, minimum or maximum", ErrBadHistogram)
 	}
 	h.count, h.sum, h.min, h.max = header[0], int64(header[1]), int64(header[2]), int64(header[3])
+	if len(data) <= maxSparse {
+		clear(h.blocks[:])
+	}
 	if err := h.decodeBuckets(data); err != nil {
 		return err
 	}
@@ -354,17 +406,21 @@ func (h *Histogram) decode(data []byte) error {
 }
 
 func (h *Histogram) decodeBuckets(data []byte) error {
+	sparse := len(data) <= maxSparse
 	var total, index uint64
 	for first := true; len(data) > 0; first = false {
-		distance, rest, err := uvarint(data)
-		if err != nil {
-			return err
+		var distance, n uint64
+		if len(data) >= 2 && data[0] < 0x80 && data[1] < 0x80 { // as most are
+			distance, n, data = uint64(data[0]), uint64(data[1]), data[2:]
+		} else {
+			var err error
+			if distance, data, err = uvarint(data); err != nil {
+				return err
+			}
+			if n, data, err = uvarint(data); err != nil {
+				return err
+			}
 		}
-		n, rest, err := uvarint(rest)
-		if err != nil {
-			return err
-		}
-		data = rest
 		if distance == 0 && !first || distance >= blockCount*blockSize || n == 0 || n > h.count-total {
 			return fmt.Errorf("%w: impossible bucket", ErrBadHistogram)
 		}
@@ -373,10 +429,11 @@ func (h *Histogram) decodeBuckets(data []byte) error {
 		if index >= blockCount*blockSize {
 			return fmt.Errorf("%w: bucket out of range", ErrBadHistogram)
 		}
-		if h.blocks[index>>subBits] == nil {
-			h.blocks[index>>subBits] = new([blockSize]uint64)
+		if sparse {
+			h.sparse = append(h.sparse, bucketCount{uint(index), n})
+		} else {
+			h.blockOf(uint(index))[index&(blockSize-1)] = n
 		}
-		h.blocks[index>>subBits][index&(blockSize-1)] = n
 	}
 	if total != h.count {
 		return fmt.Errorf("%w: %d values in buckets, %d counted", ErrBadHistogram, total, h.count)
@@ -385,9 +442,6 @@ func (h *Histogram) decodeBuckets(data []byte) error {
 }
 
 func uvarint(data []byte) (uint64, []byte, error) {
-	if len(data) > 0 && data[0] < 0x80 {
-		return uint64(data[0]), data[1:], nil // most are short
-	}
 	v, n := binary.Uvarint(data)
 	if n <= 0 {
 		return 0, nil, fmt.Errorf("%w: truncated", ErrBadHistogram)

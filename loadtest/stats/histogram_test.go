@@ -90,6 +90,52 @@ func TestEncodingKeepsEverything(t *testing.T) {
 	})
 }
 
+// What was decoded, few buckets or many, is a histogram as any other, whatever is done with it.
+func TestWhatWasDecodedIsAHistogramLikeOthers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(label string) (recorded, decoded *Histogram) {
+			recorded, decoded = new(Histogram), latencies(100) // its memory is used again
+			for range rapid.IntRange(0, 1).Draw(t, label+" many") {
+				recorded.Merge(latencies(100_000))
+			}
+			for _, d := range rapid.SliceOf(durations()).Draw(t, label) {
+				recorded.Record(d)
+			}
+			data, _ := recorded.MarshalBinary()
+			if err := decoded.UnmarshalBinary(data); err != nil {
+				t.Fatal(err)
+			}
+			return recorded, decoded
+		}
+		same := func(what string, a, b *Histogram) {
+			t.Helper()
+			left, _ := a.MarshalBinary()
+			right, _ := b.MarshalBinary()
+			if !bytes.Equal(left, right) || a.Quantile(0.9) != b.Quantile(0.9) {
+				t.Fatalf("%s: %x recorded, %x decoded", what, left, right)
+			}
+		}
+		a, aDecoded := draw("a")
+		b, bDecoded := draw("b")
+		same("read", a, aDecoded)
+		same("copied", a, aDecoded.Clone())
+		both, bothDecoded := a.Clone(), aDecoded.Clone()
+		both.Merge(b)
+		bothDecoded.Merge(bDecoded)
+		same("merged", both, bothDecoded)
+		same("difference", both.Since(a), bothDecoded.Since(aDecoded))
+		aDecoded.Merge(bDecoded)
+		same("merged into what was decoded", both, aDecoded)
+		b.Record(time.Minute)
+		bDecoded.Record(time.Minute)
+		b.RecordN(time.Hour, 3)
+		bDecoded.RecordN(time.Hour, 3)
+		same("recorded more", b, bDecoded)
+		bDecoded.Reset()
+		same("reset", new(Histogram), bDecoded)
+	})
+}
+
 // latencies draws from a mixture like that of a DynamoDB write.
 func latencies(n int) *Histogram {
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -160,6 +206,23 @@ func BenchmarkHistogramRecord(b *testing.B) {
 	d := 3 * time.Millisecond
 	for b.Loop() {
 		h.Record(d)
+	}
+}
+
+// A report has a few dozen response times a row, which the master decodes and merges.
+func BenchmarkHistogramDecodeAndMerge(b *testing.B) {
+	h, all := new(Histogram), new(Histogram)
+	for i := range 60 {
+		h.RecordN(time.Duration(i)*10*time.Millisecond, 7)
+	}
+	data, _ := h.MarshalBinary()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := h.UnmarshalBinary(data); err != nil {
+			b.Fatal(err)
+		}
+		all.Merge(h)
+		h.Reset()
 	}
 }
 

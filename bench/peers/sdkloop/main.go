@@ -64,7 +64,7 @@ func prepareTable(ctx context.Context, client *dynamodb.Client, name string, ent
 	if err != nil {
 		return err
 	}
-	if err := l.SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 1_000_000_000)}, ""); err != nil {
+	if err := l.Admin().SetSystemDefaults(ctx, []limiter.Limit{limiter.PerMinute("rpm", 1_000_000_000)}, ""); err != nil {
 		return err
 	}
 	for i := range entities {
