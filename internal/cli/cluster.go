@@ -304,6 +304,8 @@ func (c *cluster) result() (*report.Result, *stats.Snapshot) {
 	switch {
 	case overspent.runID == outcome.Run.ID:
 		meta.Aborted = "stopped: " + overspent.reason
+	case strings.HasPrefix(outcome.Reason, loadclient.Denied):
+		meta.Aborted = "stopped: " + outcome.Reason
 	case errors.Is(outcome.Err, master.ErrUnreachable):
 		meta.Aborted = fmt.Sprintf("the target could not be reached for %s: %v", unreachableAfter, outcome.Err)
 	case errors.Is(outcome.Err, master.ErrNoWorkers):
@@ -355,6 +357,9 @@ func (c *cluster) finished() *finishedRun {
 	done := &finishedRun{result: result, snapshot: snapshot, release: func() error { return nil }}
 	if _, ok := errors.AsType[*loadtest.EventError](outcome.Err); ok {
 		done.err = outcome.Err
+	}
+	if strings.HasPrefix(outcome.Reason, loadclient.Denied) {
+		done.err = errors.Join(done.err, deniedError(outcome.Reason))
 	}
 	done.interrupted = errors.Is(outcome.Err, errInterrupted)
 	return done

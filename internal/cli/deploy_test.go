@@ -480,6 +480,27 @@ func TestUpgradeOfOldReleases(t *testing.T) {
 	}
 }
 
+// A bucket that is not empty would end the deletion of a stack in the middle.
+func TestALimiterIsNotDeletedUnderItsArchive(t *testing.T) {
+	w := newAWSWorld(t)
+	template, err := awsdeploy.LimiterTemplate(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template = strings.Replace(template, "Resources:\n", "Resources:\n  AuditArchiveBucket: {Type: AWS::S3::Bucket}\n", 1)
+	w.create("my-limiter", template+"  AuditArchiveBucketName: {Value: !Ref AuditArchiveBucket}\n")
+	w.archived = "<Contents><Key>2026/01/01/a.json</Key></Contents>"
+	w.refused(1, "its audit archive, bucket my-limiter-AuditArchiveBucket, is not empty", "delete", "--name", "my-limiter", "--yes")
+	w.refused(1, "aws s3 rm s3://my-limiter-AuditArchiveBucket --recursive", "delete", "--name", "my-limiter", "--yes")
+	if got := w.status("my-limiter"); got != "CREATE_COMPLETE" {
+		t.Errorf("the stack is %s", got)
+	}
+	w.archived = ""
+	if gone := w.must("delete", "--name", "my-limiter", "--yes"); gone.doc["action"] != "deleted" {
+		t.Errorf("delete: %s", gone.stdout)
+	}
+}
+
 // makeOldLimiter makes the stack of a limiter as a release before 0.17 does, with its version record.
 func (w *awsWorld) makeOldLimiter(indexes, functions bool) {
 	w.t.Helper()

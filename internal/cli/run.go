@@ -9,6 +9,7 @@ import (
 	"maps"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/internal/cost"
@@ -140,6 +141,8 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 		aborted = "stopped: " + overspent
 	case gone:
 		aborted = "stopped: " + namespaceRemoved
+	case strings.HasPrefix(reason, loadclient.Denied):
+		aborted, done.err = "stopped: "+reason, errors.Join(err, deniedError(reason))
 	}
 	if errors.Is(ended, loadtest.ErrUnreachable) {
 		// What cannot be reached cannot be cleaned up either: that is no failure of its own.
@@ -158,6 +161,11 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	meta.Run.EndedAt, meta.Aborted = report.At(time.Now()), aborted
 	done.result = report.Build(snapshot, meta)
 	return done, nil
+}
+
+// deniedError is the error of a run that ended because a call was denied.
+func deniedError(reason string) error {
+	return withHint(errors.New(reason), "give the right back, or see what the roles and callers of a limiter need: zae-limiter cfn-template, load iam-policy")
 }
 
 // namespacePoll is the time between looks at the namespace of a run in a function.

@@ -153,6 +153,10 @@ func TestFailuresHaveStableTexts(t *testing.T) {
 		{err: unavailable(io.ErrUnexpectedEOF), want: "Unavailable: connection closed without a reply", unreachable: true},
 		{err: unavailable(timeout{errors.New("127.0.0.1:8000: slow")}), want: "Unavailable: timeout"},
 		{err: &limiter.PermissionError{Err: &smithy.GenericAPIError{Code: "AccessDeniedException"}}, want: "PermissionDenied: AccessDeniedException"},
+		{
+			err:  &limiter.PermissionError{Err: &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "User: arn:x is not authorized to perform: dynamodb:UpdateItem on resource: arn:y because no identity-based policy allows the dynamodb:UpdateItem action"}},
+			want: "PermissionDenied: AccessDeniedException (dynamodb:UpdateItem)",
+		},
 		{err: &limiter.UnsupportedFeatureError{Feature: "quotas", Where: "limit x"}, want: "UnsupportedFeature: quotas"},
 		{ctx: cancelled, err: unavailable(context.Canceled), want: Interrupted},
 	} {
