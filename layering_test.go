@@ -16,25 +16,27 @@ const module = "github.com/zeroae/zae-limiter-go"
 // allowedImports is the table of ARCHITECTURE.md: what a package may import inside the module.
 // A trailing "/..." allows a whole subtree.
 var allowedImports = map[string][]string{
-	"cmd/zae-limiter":     {"internal/cli", "internal/tunnel"},
-	"limiter":             {"limiter/bucket", "limiter/schedule"},
-	"limiter/bucket":      {"limiter/schedule"},
-	"limiter/dynamostore": {"limiter", "limiter/bucket", "limiter/schedule"},
-	"limiter/memstore":    {"limiter", "limiter/bucket", "limiter/schedule"},
-	"limiter/schedule":    {},
-	"limiter/storetest":   {"limiter", "limiter/bucket", "limiter/schedule"},
-	"loadtest":            {"loadtest/stats"},
-	"loadtest/stats":      {},
-	"dynamolocal":         {"dynamolocal/internal/..."},
-	"internal/loadclient": {"limiter", "loadtest", "loadtest/stats"},
-	"internal/locustfile": {"loadtest", "loadtest/stats", "limiter", "limiter/memstore", "internal/loadclient"},
-	"internal/target":     {"dynamolocal", "internal/account", "limiter", "limiter/dynamostore", "loadtest/stats"},
-	"internal/report":     {"loadtest/stats"},
-	"internal/term":       {},
-	"internal/webapi":     {"loadtest/stats"},
-	"internal/settings":   {},
-	"internal/webui":      {},
-	"internal/wire":       {"loadtest/stats"},
+	"cmd/zae-limiter":                   {"internal/cli", "internal/tunnel"},
+	"limiter":                           {"limiter/bucket", "limiter/schedule"},
+	"limiter/bucket":                    {"limiter/schedule"},
+	"limiter/dynamostore":               {"limiter", "limiter/bucket", "limiter/schedule", "limiter/dynamostore/internal/lean"},
+	"limiter/httplimit":                 {"limiter"},
+	"limiter/memstore":                  {"limiter", "limiter/bucket", "limiter/schedule"},
+	"limiter/schedule":                  {},
+	"limiter/dynamostore/internal/lean": {},
+	"limiter/storetest":                 {"limiter", "limiter/bucket", "limiter/schedule"},
+	"loadtest":                          {"loadtest/stats"},
+	"loadtest/stats":                    {},
+	"dynamolocal":                       {"dynamolocal/internal/..."},
+	"internal/loadclient":               {"limiter", "loadtest", "loadtest/stats"},
+	"internal/locustfile":               {"loadtest", "loadtest/stats", "limiter", "limiter/memstore", "internal/loadclient"},
+	"internal/target":                   {"dynamolocal", "internal/account", "limiter", "limiter/dynamostore", "loadtest/stats"},
+	"internal/report":                   {"loadtest/stats"},
+	"internal/term":                     {},
+	"internal/webapi":                   {"loadtest/stats"},
+	"internal/settings":                 {},
+	"internal/webui":                    {},
+	"internal/wire":                     {"loadtest/stats"},
 
 	"internal/autoscale":    {},
 	"internal/invocation":   {},
@@ -77,6 +79,7 @@ var allowedImports = map[string][]string{
 	"internal/master":        {"internal/wire", "loadtest", "loadtest/stats"},
 	"internal/cli":           {"..."},
 	"bench/peers/sdkloop":    {"limiter", "limiter/dynamostore"},
+	"bench/peers/fixedloop":  {"limiter", "limiter/dynamostore"},
 	"bench/engine":           {"limiter/dynamostore"},
 	"interop/locust":         {},
 	"bench/master":           {"internal/wire", "loadtest/stats"},
@@ -84,7 +87,7 @@ var allowedImports = map[string][]string{
 
 // standardLibraryOnly lists the packages that must stay free of dependencies, so that importing
 // them links neither an SDK nor Starlark.
-var standardLibraryOnly = []string{"limiter", "limiter/bucket", "limiter/memstore", "limiter/schedule", "loadtest", "loadtest/stats"}
+var standardLibraryOnly = []string{"limiter", "limiter/bucket", "limiter/httplimit", "limiter/memstore", "limiter/schedule", "loadtest", "loadtest/stats"}
 
 type goPackage struct {
 	ImportPath string

@@ -323,7 +323,7 @@ func (r *deployedRun) runVariables() map[string]string {
 	for option, value := range map[string]string{
 		"seed": strconv.FormatUint(f.scenario.seed, 10), "shape": f.shape, "warmup": f.warmup.String(), "stop-timeout": f.stop.String(),
 		"host": f.scenario.host, "tags": strings.Join(f.scenario.tags, ","), "exclude-tags": strings.Join(f.scenario.excludeTags, ","),
-		"namespace": f.target.namespace, "keep-data": strconv.FormatBool(f.target.keepData), "consumed": f.target.consumed,
+		"namespace": f.target.namespace, "keep-data": strconv.FormatBool(f.target.keepData), "consumed": f.target.consumed, "client": f.target.client,
 		"speculative": strconv.FormatBool(f.target.speculative), "rejection-cache": f.target.rejectionCache.String(),
 		"set": strings.Join(f.scenario.set, ","),
 	} {
@@ -514,7 +514,7 @@ var errLost = errors.New("the connection to the master was lost")
 // follow shows the run until it is over and keeps its last result. When ctx ends the run is stopped;
 // what it measured is still read, as long as cleaning goes on.
 func (r *deployedRun) follow(ctx, cleaning context.Context, master *remoteMaster, way *tunnel.Tunnel) error {
-	err := r.poll(ctx, master)
+	err := r.poll(ctx, master, maxWait(r.part.left, r.flags.users, r.flags.spawnRate))
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -652,9 +652,8 @@ func (r *deployedRun) keep(ctx context.Context, master *remoteMaster) error {
 
 // poll asks about the run until it is over. What goes on in another task is stopped when the time of the
 // whole run is up: it took that task a while to begin.
-func (r *deployedRun) poll(ctx context.Context, master *remoteMaster) error {
+func (r *deployedRun) poll(ctx context.Context, master *remoteMaster, within time.Duration) error {
 	begun := r.clock.Now()
-	within := maxWait(r.part.left, r.flags.users, r.flags.spawnRate)
 	r.progress.Start(begun)
 	defer r.progress.Close()
 	misses, seen := 0, false
