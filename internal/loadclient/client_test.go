@@ -157,7 +157,7 @@ func TestFailuresHaveStableTexts(t *testing.T) {
 			err:  &limiter.PermissionError{Err: &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "User: arn:x is not authorized to perform: dynamodb:UpdateItem on resource: arn:y because no identity-based policy allows the dynamodb:UpdateItem action"}},
 			want: "PermissionDenied: AccessDeniedException (dynamodb:UpdateItem)",
 		},
-		{err: &limiter.UnsupportedFeatureError{Feature: "quotas", Where: "limit x"}, want: "UnsupportedFeature: quotas"},
+		{err: fmt.Errorf("readers are too old: %w", limiter.ErrVersion), want: "VersionMismatch: readers are too old: limiter: version of the table"},
 		{ctx: cancelled, err: unavailable(context.Canceled), want: Interrupted},
 	} {
 		ctx := c.ctx
