@@ -14,6 +14,9 @@ var (
 	ErrEntityNotFound = errors.New("limiter: entity not found")
 	// ErrLeaseEnded is returned by the methods of a lease after Close or Rollback.
 	ErrLeaseEnded = errors.New("limiter: lease has ended")
+	// ErrVersion is wrapped by store errors that say that the version record of the table does not admit
+	// what was asked. Allow does not admit it either.
+	ErrVersion = errors.New("limiter: version of the table")
 	// errConflict ends the retries of a write that kept meeting transactions.
 	errConflict = errors.New("limiter: transaction conflict")
 	// ErrNoAdmin is returned by administrative calls on a store that does not implement AdminStore.

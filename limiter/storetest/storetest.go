@@ -57,6 +57,11 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"concurrent cascades lose no update", testConcurrentCascades},
 		{"quotas and schedules, to the digit", testQuotas},
 		{"a schedule changes the parameters at its boundaries", testScheduleBoundary},
+		{"soft limits admit into debt", testSoft},
+		{"stamps follow the system level as it is read, not as it is remembered", testSoftSystem},
+		{"a bypass waives and counts", testBypass},
+		{"quotas of several shards are held once", testShardedQuotas},
+		{"several resources in one acquire", testSeveral},
 		{"outcomes of single calls", testOutcomes},
 	} {
 		t.Run(test.name, func(t *testing.T) {
