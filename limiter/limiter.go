@@ -139,8 +139,8 @@ func (r *Request) validate() error {
 // Close (or Rollback). The consumption is in the store before Acquire returns.
 //
 // Errors: *ExceededError (over a limit), *DisabledError, *ValidationError (nothing configured, or a
-// limit that is not), *UnsupportedFeatureError, *PermissionError, and *UnavailableError for everything
-// else, unless OnUnavailable is Allow: then the lease is degraded. A request whose reply got
+// limit that is not), *PermissionError, one that wraps ErrVersion (readers of the table would not
+// understand a limit of the request), and *UnavailableError for everything else, unless OnUnavailable is Allow: then the lease is degraded. A request whose reply got
 // lost is never sent again: it is one *UnavailableError, and may or may not have been charged.
 func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
 	if l.opts.Observe != nil {
@@ -238,7 +238,7 @@ func (a *acquire) mapError(err error) error {
 		return e
 	}
 	switch err.(type) {
-	case *ValidationError, *DisabledError, *UnsupportedFeatureError:
+	case *ValidationError, *DisabledError:
 		return err
 	}
 	if errors.Is(err, ErrVersion) {

@@ -282,7 +282,11 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 
 func (t *Target) prepareTable(ctx context.Context) error {
 	if t.engine != nil || t.config.CreateTable {
-		return t.table.Create(ctx)
+		if err := t.table.Create(ctx); err != nil || t.engine == nil {
+			return err
+		}
+		// Nothing but this program reads the engine, so that every feature may be stored there.
+		return t.table.DeclareReaders(ctx, true)
 	}
 	return t.table.Check(ctx)
 }
