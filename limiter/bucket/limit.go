@@ -80,7 +80,8 @@ func ratio(a, b int64) float64 {
 
 // TTLSeconds is how long a bucket of these limits is kept after its last write: multiplier times
 // the longest recovery of one of them. keep is false, and ttl is not to be touched, when the
-// multiplier is not positive or there is no limit. The result is at least 1.
+// multiplier is not positive or there is no limit. The result is at least 1, and leaves room to be added
+// to a time.
 func TTLSeconds(limits []Limit, multiplier float64) (seconds int64, keep bool) {
 	if multiplier <= 0 || len(limits) == 0 {
 		return 0, false
@@ -89,5 +90,5 @@ func TTLSeconds(limits []Limit, multiplier float64) (seconds int64, keep bool) {
 	for i := range limits {
 		longest = max(longest, limits[i].Recovery())
 	}
-	return int64(max(1, min(longest*multiplier, 1e12))), true
+	return int64(max(1, min(longest*multiplier, 1<<61))), true
 }

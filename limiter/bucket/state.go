@@ -93,19 +93,26 @@ func (s *State) ResetTarget(now int64) int64 { return s.Params(now).Capacity / s
 
 // At returns the state refilled to now. Resets and windows are Materialise's.
 func (s State) At(now int64) State {
-	p := s.Params(now)
-	s.Tokens, s.RF = Refill(s.Tokens, s.RF, now, s.ceiling(p.Capacity), p.Refill/s.shards(), p.Period)
+	s.refill(now)
 	return s
 }
 
+func (s *State) refill(now int64) {
+	p := s.Params(now)
+	s.Tokens, s.RF = Refill(s.Tokens, s.RF, now, s.ceiling(p.Capacity), p.Refill/s.shards(), p.Period)
+}
+
 // Available is the number of whole tokens at now; it may be negative.
-func (s State) Available(now int64) int64 { return FloorTokens(s.At(now).Tokens) }
+func (s State) Available(now int64) int64 {
+	s.refill(now)
+	return FloorTokens(s.Tokens)
+}
 
 // TryConsume takes n whole tokens at now. When they are not there it returns the refilled state
 // untouched, false, and the wait in milliseconds. Taking 0 fails while the balance is negative. A
 // soft limit or a bypassed item never fails.
 func (s State) TryConsume(n, now int64) (after State, ok bool, waitMillis int64) {
-	s = s.At(now)
+	s.refill(now)
 	need := Millis(n)
 	if s.Tokens >= need || s.Soft || s.Bypass {
 		s.Tokens -= need
@@ -117,7 +124,7 @@ func (s State) TryConsume(n, now int64) (after State, ok bool, waitMillis int64)
 // ForceConsume takes n whole tokens at now whatever the balance; a negative n gives back and may
 // lift it over the ceiling.
 func (s State) ForceConsume(n, now int64) State {
-	s = s.At(now)
+	s.refill(now)
 	s.Tokens -= Millis(n)
 	return s
 }
@@ -125,7 +132,7 @@ func (s State) ForceConsume(n, now int64) State {
 // TimeUntil is the wait in milliseconds until n whole tokens are there, 0 if they are. It
 // ignores the ceiling: more than fits gives a finite wait that never suffices.
 func (s State) TimeUntil(n, now int64) int64 {
-	s = s.At(now)
+	s.refill(now)
 	if need := Millis(n); s.Tokens < need {
 		return s.Wait(need-s.Tokens, now)
 	}

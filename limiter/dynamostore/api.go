@@ -44,12 +44,14 @@ type TableOptions struct {
 
 // Table is one DynamoDB table of the limiter. It is safe for concurrent use.
 type Table struct {
-	api    API
-	name   string
-	tableN *string
-	opts   TableOptions
-	clock  func() time.Time
-	log    *slog.Logger
+	api API
+	// consumer is the api when that is one, else nil.
+	consumer Consumer
+	name     string
+	tableN   *string
+	opts     TableOptions
+	clock    func() time.Time
+	log      *slog.Logger
 
 	// writeOnce are the per-call options of writes that must not be repeated after an ambiguous
 	// outcome; one slice for the life of the table, so that a call allocates none.
@@ -65,6 +67,7 @@ func OpenTable(api API, name string, opts TableOptions) *Table {
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
+	t.consumer, _ = api.(Consumer)
 	t.writeOnce = writeOnceOptions(api)
 	return t
 }

@@ -162,3 +162,14 @@ func TestAcquireAllocatesLittleOfItsOwn(t *testing.T) {
 		t.Errorf("%v allocations, want at most 25", got)
 	}
 }
+
+// BenchmarkAcquireLean is a whole acquire through the lean client.
+func BenchmarkAcquireLean(b *testing.B) {
+	l := newLimiter(b, newLeanClient(b, fixedReply(b, bucketReply)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := acquireOnce(b.Context(), l); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

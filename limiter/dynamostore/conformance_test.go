@@ -35,14 +35,20 @@ func TestConformanceOnTheEngineInProcess(t *testing.T) {
 }
 
 func TestConformanceOnTheEngineOverHTTP(t *testing.T) {
-	conformance(t, newClient(t, serve(t, newEngine(t, dynamolocal.Config{}))))
+	withEachClient(t, func(t *testing.T, connect connector) {
+		conformance(t, connect(t, serve(t, newEngine(t, dynamolocal.Config{}))))
+	})
 }
 func BenchmarkStoreOnTheEngineInProcess(b *testing.B) {
 	benchmarkStore(b, newEngine(b, dynamolocal.Config{}).Client())
 }
 
 func BenchmarkStoreOnTheEngineOverHTTP(b *testing.B) {
-	benchmarkStore(b, newClient(b, serve(b, newEngine(b, dynamolocal.Config{}))))
+	for _, client := range clients {
+		b.Run(client.name, func(b *testing.B) {
+			benchmarkStore(b, client.connect(b, serve(b, newEngine(b, dynamolocal.Config{}))))
+		})
+	}
 }
 
 func benchmarkStore(b *testing.B, api dynamostore.API) {

@@ -20,6 +20,7 @@ type consumeShape struct {
 	update, condition *string
 	names             map[string]string
 	minus, plus       []string // value placeholders of each charge: -amount, amount
+	json              []byte   // all of that, and what else is the same in all such requests
 }
 
 // Value placeholders that every speculative write has.
@@ -107,7 +108,9 @@ func (c *shapeCache) get(charges []limiter.Charge, bypassed bool) *consumeShape 
 			return shape
 		}
 	}
-	return c.insert(string(names), newConsumeShape(charges, bypassed))
+	shape := newConsumeShape(charges, bypassed)
+	shape.json = shapeJSON(shape)
+	return c.insert(string(names), shape)
 }
 
 func (c *shapeCache) insert(names string, shape *consumeShape) *consumeShape {
@@ -129,10 +132,9 @@ func (c *shapeCache) insert(names string, shape *consumeShape) *consumeShape {
 
 // Consume implements limiter.Store.
 func (s *Store) Consume(ctx context.Context, in *limiter.ConsumeInput, out *limiter.ConsumeOutput) error {
-	reply, err := s.t.api.UpdateItem(ctx, s.consumeInput(in), s.t.writeOnce...)
+	err := s.sendConsume(ctx, in, out)
 	if err == nil {
-		out.Outcome = limiter.Done
-		return wrap("consume from", in.Key.EntityID+"/"+in.Key.Resource, decodeBucket(reply.Attributes, in.Key, &out.Image))
+		return nil
 	}
 	if old, refused := failedImage(err); refused {
 		out.Outcome = limiter.Refused
@@ -144,6 +146,19 @@ func (s *Store) Consume(ctx context.Context, in *limiter.ConsumeInput, out *limi
 		return nil
 	}
 	return wrap("consume from", in.Key.EntityID+"/"+in.Key.Resource, err)
+}
+
+// sendConsume fills out when the write was applied, and may when it was refused.
+func (s *Store) sendConsume(ctx context.Context, in *limiter.ConsumeInput, out *limiter.ConsumeOutput) error {
+	if s.t.consumer != nil {
+		return s.t.consumer.Consume(ctx, &Consumption{store: s, in: in, out: out})
+	}
+	reply, err := s.t.api.UpdateItem(ctx, s.consumeInput(in), s.t.writeOnce...)
+	if err != nil {
+		return err
+	}
+	out.Outcome = limiter.Done
+	return decodeBucket(reply.Attributes, in.Key, &out.Image)
 }
 
 func (s *Store) consumeInput(in *limiter.ConsumeInput) *dynamodb.UpdateItemInput {

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
-
-	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
 	"github.com/zeroae/zae-limiter-go/limiter"
@@ -46,42 +43,35 @@ func TestSuiteOnTheEngineInProcess(t *testing.T) {
 }
 
 func TestSuiteOnTheEngineOverHTTP(t *testing.T) {
-	runSuite(t, newClient(t, serve(t, newEngine(t, dynamolocal.Config{}))))
+	withEachClient(t, func(t *testing.T, connect connector) {
+		runSuite(t, connect(t, serve(t, newEngine(t, dynamolocal.Config{}))))
+	})
 }
 
-// attempts counts what really goes over the wire.
-type attempts struct {
-	http.RoundTripper
-	updates atomic.Int64
-}
-
-func (a *attempts) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Header.Get("X-Amz-Target") == "DynamoDB_20120810.UpdateItem" {
-		a.updates.Add(1)
+// updates is how many UpdateItems an engine was asked for.
+func updates(engine *dynamolocal.Engine) int64 {
+	for _, o := range engine.Stats().Operations {
+		if o.Operation == "UpdateItem" {
+			return o.Requests
+		}
 	}
-	return a.RoundTripper.RoundTrip(r)
+	return 0
 }
 
 // Every tenth reply is lost after its write was applied. Each such acquire is one failed request; the
 // store counts exactly what was sent, and nothing is charged twice.
-func TestLostRepliesAreOneRequestEach(t *testing.T) {
+func TestLostRepliesAreOneRequestEach(t *testing.T) { withEachClient(t, testLostReplies) }
+
+func testLostReplies(t *testing.T, connect connector) {
 	engine := newEngine(t, dynamolocal.Config{
 		Faults: []byte(`{"rules": [{"operations": ["UpdateItem"], "key_prefix": "ns/BUCKET#e#", "every": 10, "action": "drop", "when": "after"}]}`),
 	})
-	transport := &attempts{RoundTripper: dynamostore.NewTransport(16)}
-	client, err := dynamostore.NewClient(dynamostore.ClientConfig{
-		Region: "us-east-1", Endpoint: serve(t, engine), Transport: transport,
-		Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	api := &counted{API: client}
-	table := dynamostore.OpenTable(api, "lost", dynamostore.TableOptions{})
+	client := connect(t, serve(t, engine))
+	table := dynamostore.OpenTable(client, "lost", dynamostore.TableOptions{})
 	if err := table.Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{api: api, table: table, store: table.Store("ns"), ns: "ns", now: 1800000000000}
+	f := &fixture{api: &counted{API: client}, table: table, store: table.Store("ns"), ns: "ns", now: 1800000000000}
 	l := f.limiter(t, limiter.Options{OnUnavailable: limiter.Block})
 	if err := l.Admin().SetResourceDefaults(t.Context(), "r", []limiter.Limit{limiter.PerHour("n", 1_000_000)}); err != nil {
 		t.Fatal(err)
@@ -96,8 +86,7 @@ func TestLostRepliesAreOneRequestEach(t *testing.T) {
 	if err := acquire(); err != nil { // creates the bucket
 		t.Fatal(err)
 	}
-	transport.updates.Store(0)
-	api.reset()
+	before := updates(engine)
 	var admitted, lost atomic.Int64
 	var wg sync.WaitGroup
 	for range 4 {
@@ -115,9 +104,9 @@ func TestLostRepliesAreOneRequestEach(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	sent := int64(len(api.calls()))
-	if admitted.Load()+lost.Load() != 400 || lost.Load() < 39 || sent != 400 || transport.updates.Load() != 400 {
-		t.Errorf("%d admitted, %d lost, %d calls, %d requests on the wire, want 400 in all", admitted.Load(), lost.Load(), sent, transport.updates.Load())
+	sent := updates(engine) - before
+	if admitted.Load()+lost.Load() != 400 || lost.Load() < 39 || sent != 400 {
+		t.Errorf("%d admitted, %d lost, %d requests on the wire, want 400 in all", admitted.Load(), lost.Load(), sent)
 	}
 	if got, want := f.bucket(t, "e", "r", 0)["b_n_tc"], fmt.Sprint((1+400)*1000); got != want {
 		t.Errorf("charged %s, want %s", got, want)

@@ -180,7 +180,12 @@ func limitState(out *limiter.Bucket, name string) *limiter.LimitState {
 	out.Limits = append(out.Limits, limiter.LimitState{})
 	copy(out.Limits[at+1:], out.Limits[at:])
 	// The name is a part of the whole reply, which an image that is kept must not keep too.
-	out.Limits[at] = limiter.LimitState{Name: strings.Clone(name)}
+	if name == limiter.WCU { // every bucket has it
+		name = limiter.WCU
+	} else {
+		name = strings.Clone(name)
+	}
+	out.Limits[at] = limiter.LimitState{Name: name}
 	return &out.Limits[at]
 }
 

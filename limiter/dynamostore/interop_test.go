@@ -13,7 +13,7 @@ func TestSuiteOnDynamoDBLocal(t *testing.T) {
 	if endpoint == "" {
 		t.Fatal("ZAE_INTEROP_DYNAMODB_LOCAL is not set; make interop starts DynamoDB Local and sets it")
 	}
-	runSuite(t, newClient(t, endpoint))
+	withEachClient(t, func(t *testing.T, connect connector) { runSuite(t, connect(t, endpoint)) })
 }
 
 func TestConformanceOnDynamoDBLocal(t *testing.T) {
@@ -21,5 +21,5 @@ func TestConformanceOnDynamoDBLocal(t *testing.T) {
 	if endpoint == "" {
 		t.Fatal("ZAE_INTEROP_DYNAMODB_LOCAL is not set; make interop starts DynamoDB Local and sets it")
 	}
-	conformance(t, newClient(t, endpoint))
+	withEachClient(t, func(t *testing.T, connect connector) { conformance(t, connect(t, endpoint)) })
 }

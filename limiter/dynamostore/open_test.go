@@ -32,6 +32,33 @@ func newClient(t testing.TB, endpoint string) *dynamodb.Client {
 	return client
 }
 
+// connector makes a client of an endpoint.
+type connector func(t testing.TB, endpoint string) dynamostore.API
+
+var clients = []struct {
+	name    string
+	connect connector
+}{
+	{"sdk", func(t testing.TB, endpoint string) dynamostore.API { return newClient(t, endpoint) }},
+	{"lean", func(t testing.TB, endpoint string) dynamostore.API { return newLeanClient(t, endpoint) }},
+	// Without the special way of the speculative write: as behind a wrapper that does not know it.
+	{"lean, the SDK's shapes only", func(t testing.TB, endpoint string) dynamostore.API {
+		return leanShapes{newLeanClient(t, endpoint)}
+	}},
+}
+
+// leanShapes hides Consume.
+type leanShapes struct{ dynamostore.API }
+
+func (l leanShapes) Options() dynamodb.Options { return l.API.(*dynamostore.LeanClient).Options() }
+
+// withEachClient runs a test over the SDK's client and over ours, which must not differ.
+func withEachClient(t *testing.T, run func(t *testing.T, connect connector)) {
+	for _, client := range clients {
+		t.Run(client.name, func(t *testing.T) { run(t, client.connect) })
+	}
+}
+
 // service starts a server that answers every request as given, and counts them.
 func service(t *testing.T, status int, contentType, body string) (endpoint string, requests *atomic.Int64) {
 	t.Helper()
@@ -48,7 +75,9 @@ func service(t *testing.T, status int, contentType, body string) (endpoint strin
 
 const dynamoJSON = "application/x-amz-json-1.0"
 
-func TestCheckSaysWhatIsWrong(t *testing.T) {
+func TestCheckSaysWhatIsWrong(t *testing.T) { withEachClient(t, testCheckSaysWhatIsWrong) }
+
+func testCheckSaysWhatIsWrong(t *testing.T, connect connector) {
 	keys := func(hash string) string {
 		return `"KeySchema":[{"AttributeName":"` + hash + `","KeyType":"HASH"},{"AttributeName":"SK","KeyType":"RANGE"}]`
 	}
@@ -71,7 +100,7 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			endpoint, _ := service(t, tt.status, tt.contentType, tt.body)
-			err := dynamostore.OpenTable(newClient(t, endpoint), "zae", dynamostore.TableOptions{}).Check(t.Context())
+			err := dynamostore.OpenTable(connect(t, endpoint), "zae", dynamostore.TableOptions{}).Check(t.Context())
 			if err == nil || !strings.Contains(err.Error(), tt.mentions) {
 				t.Fatalf("got %v, want it to mention %q", err, tt.mentions)
 			}
@@ -85,19 +114,23 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestCheckOfAnAddressWhereNothingListens(t *testing.T) {
+func TestCheckOfAnAddressWhereNothingListens(t *testing.T) { withEachClient(t, testNothingListens) }
+
+func testNothingListens(t *testing.T, connect connector) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.Close()
-	err = dynamostore.OpenTable(newClient(t, "http://"+l.Addr().String()), "zae", dynamostore.TableOptions{}).Check(t.Context())
+	err = dynamostore.OpenTable(connect(t, "http://"+l.Addr().String()), "zae", dynamostore.TableOptions{}).Check(t.Context())
 	if !errors.Is(err, dynamostore.ErrUnreachable) {
 		t.Errorf("got %v, want ErrUnreachable", err)
 	}
 }
 
-func TestCheckOfAListenerThatDoesNotSpeakHTTP(t *testing.T) {
+func TestCheckOfAListenerThatDoesNotSpeakHTTP(t *testing.T) { withEachClient(t, testNoHTTP) }
+
+func testNoHTTP(t *testing.T, connect connector) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +147,7 @@ func TestCheckOfAListenerThatDoesNotSpeakHTTP(t *testing.T) {
 		}
 	}()
 	start := time.Now()
-	err = dynamostore.OpenTable(newClient(t, "http://"+l.Addr().String()), "zae", dynamostore.TableOptions{}).Check(t.Context())
+	err = dynamostore.OpenTable(connect(t, "http://"+l.Addr().String()), "zae", dynamostore.TableOptions{}).Check(t.Context())
 	if !errors.Is(err, dynamostore.ErrNotDynamoDB) && !errors.Is(err, dynamostore.ErrUnreachable) {
 		t.Errorf("got %v", err)
 	}
@@ -125,6 +158,10 @@ func TestCheckOfAListenerThatDoesNotSpeakHTTP(t *testing.T) {
 
 // A reply that is lost after the write must be one request and one error: a second would charge twice.
 func TestWritesThatAddAreNotRepeatedAfterAnAmbiguousOutcome(t *testing.T) {
+	withEachClient(t, testAmbiguousWrites)
+}
+
+func testAmbiguousWrites(t *testing.T, connect connector) {
 	write := limiter.Write{Kind: limiter.WriteRefill, Key: example, Limits: []limiter.LimitWrite{rpm(1, 1)}}
 	calls := map[string]func(context.Context, *dynamostore.Store) error{
 		"consume": func(ctx context.Context, s *dynamostore.Store) error {
@@ -159,7 +196,7 @@ func TestWritesThatAddAreNotRepeatedAfterAnAmbiguousOutcome(t *testing.T) {
 				url      string
 				requests *atomic.Int64
 			}{{dropping.URL, &lost}, {failing.URL, &broken}} {
-				store := dynamostore.OpenTable(newClient(t, server.url), "t", dynamostore.TableOptions{}).Store("ns")
+				store := dynamostore.OpenTable(connect(t, server.url), "t", dynamostore.TableOptions{}).Store("ns")
 				if err := call(t.Context(), store); err == nil {
 					t.Error("no error")
 				}
@@ -174,10 +211,13 @@ func TestWritesThatAddAreNotRepeatedAfterAnAmbiguousOutcome(t *testing.T) {
 func TestThrottledWritesAreRepeated(t *testing.T) {
 	body := `{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slow down"}`
 	endpoint, requests := service(t, 400, dynamoJSON, body)
-	err := newStore(newClient(t, endpoint)).Consume(t.Context(), &limiter.ConsumeInput{Key: example}, new(limiter.ConsumeOutput))
-	if !dynamostore.IsThrottle(err) || requests.Load() != 3 {
-		t.Errorf("%d requests, %v, want 3 and a throttle", requests.Load(), err)
-	}
+	withEachClient(t, func(t *testing.T, connect connector) {
+		requests.Store(0)
+		err := newStore(connect(t, endpoint)).Consume(t.Context(), &limiter.ConsumeInput{Key: example}, new(limiter.ConsumeOutput))
+		if !dynamostore.IsThrottle(err) || requests.Load() != 3 {
+			t.Errorf("%d requests, %v, want 3 and a throttle", requests.Load(), err)
+		}
+	})
 
 	never, err := dynamostore.NewClient(dynamostore.ClientConfig{
 		Region: "us-east-1", Endpoint: endpoint, Retryer: aws.NopRetryer{},
@@ -256,7 +296,9 @@ func (h *hostRecorder) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // Replies that are no plain bucket take the SDK's way and lose nothing.
-func TestRepliesOfEveryShapeAreRead(t *testing.T) {
+func TestRepliesOfEveryShapeAreRead(t *testing.T) { withEachClient(t, testRepliesOfEveryShape) }
+
+func testRepliesOfEveryShape(t *testing.T, connect connector) {
 	for name, body := range map[string]string{
 		"plain":               `{"Attributes":{"rf":{"N":"7"},"b_n_tk":{"N":"5"},"parent_id":{"S":"org"}}}`,
 		"white space":         `{ "Attributes": {"rf": {"N": "7"}, "b_n_tk": {"N": "5"}, "parent_id": {"S": "org"}} }`,
@@ -267,7 +309,7 @@ func TestRepliesOfEveryShapeAreRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			endpoint, _ := service(t, 200, dynamoJSON, body)
 			var out limiter.ConsumeOutput
-			if err := newStore(newClient(t, endpoint)).Consume(t.Context(), &limiter.ConsumeInput{Key: example}, &out); err != nil {
+			if err := newStore(connect(t, endpoint)).Consume(t.Context(), &limiter.ConsumeInput{Key: example}, &out); err != nil {
 				t.Fatal(err)
 			}
 			if out.Image.RF != 7 || out.Image.ParentID != "org" || out.Image.Limit("n") == nil || out.Image.Limit("n").Tokens != 5 {
@@ -275,4 +317,17 @@ func TestRepliesOfEveryShapeAreRead(t *testing.T) {
 			}
 		})
 	}
+}
+
+func newLeanClient(t testing.TB, endpoint string) *dynamostore.LeanClient {
+	t.Helper()
+	client, err := dynamostore.NewLeanClient(dynamostore.LeanConfig{
+		Region: "us-east-1", Endpoint: endpoint, PoolConnections: 16,
+		Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.CloseIdleConnections)
+	return client
 }

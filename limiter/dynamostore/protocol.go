@@ -51,48 +51,120 @@ func (p flatProtocol) DeserializeResponse(
 // parseFlatReply reads {"Attributes":{"name":{"S":"text"},…}} without white space. ok is false for
 // anything else, however valid.
 func parseFlatReply(text string) (attributes item, ok bool) {
-	rest, ok := strings.CutPrefix(text, `{"Attributes":{`)
-	if !ok {
+	var r flatReply
+	if !r.parse(text) {
 		return nil, false
 	}
-	attributes = make(item, strings.Count(text, `":{"`))
-	// A string cannot hold these without escapes, so the counts are exact for what is accepted.
-	slab := flatSlab{
-		strings: make([]types.AttributeValueMemberS, 0, strings.Count(text, `":{"S"`)),
-		numbers: make([]types.AttributeValueMemberN, 0, strings.Count(text, `":{"N"`)),
-	}
-	for {
-		name, after, ok := cutString(rest)
-		if !ok || !strings.HasPrefix(after, ":{") {
-			return nil, false
-		}
-		value, after, ok := slab.value(after[2:])
-		if !ok || len(after) < 2 {
-			return nil, false
-		}
-		if _, twice := attributes[name]; twice {
-			return nil, false
-		}
-		attributes[name] = value
-		switch {
-		case after[0] == ',':
-			rest = after[1:]
-		case after == "}}":
-			return attributes, true
-		default:
-			return nil, false
-		}
-	}
+	return r.attributes, true
 }
 
-// flatSlab holds the values of one reply in two allocations.
-type flatSlab struct {
+// flatReply is an item that a reply carries. It can be used again, which is the end of what it held.
+type flatReply struct {
+	attributes item
+	// The values, in two allocations.
 	strings []types.AttributeValueMemberS
 	numbers []types.AttributeValueMemberN
 }
 
+// Values that items share; nobody writes to them.
+var (
+	flatTrue, flatFalse, flatNull = boolean(true), boolean(false), null()
+)
+
+// parse reads the reply of a write that was applied.
+func (r *flatReply) parse(text string) bool {
+	rest, ok := strings.CutPrefix(text, `{"Attributes":{`)
+	if !ok {
+		return false
+	}
+	r.begin(text)
+	rest, ok = r.item(rest)
+	return ok && rest == "}"
+}
+
+// parseRefusal reads the reply of a write whose condition failed, with the item that failed it, if any.
+func (r *flatReply) parseRefusal(text string) bool {
+	rest, ok := strings.CutPrefix(text, "{")
+	if !ok {
+		return false
+	}
+	r.begin(text)
+	refused := false
+	for {
+		var name, value string
+		if name, rest, ok = cutString(rest); !ok {
+			return false
+		}
+		if rest, ok = strings.CutPrefix(rest, ":"); !ok {
+			return false
+		}
+		switch name {
+		case "__type":
+			value, rest, ok = cutString(rest)
+			refused = strings.HasSuffix(value, "#ConditionalCheckFailedException")
+		case "message", "Message":
+			_, rest, ok = cutString(rest)
+		case "Item":
+			if rest, ok = strings.CutPrefix(rest, "{"); ok {
+				rest, ok = r.item(rest)
+			}
+		default:
+			ok = false
+		}
+		switch {
+		case !ok:
+			return false
+		case rest == "}":
+			return refused
+		}
+		if rest, ok = strings.CutPrefix(rest, ","); !ok {
+			return false
+		}
+	}
+}
+
+// begin makes room for the values of a text: they are pointed to, so that they must not move.
+func (r *flatReply) begin(text string) {
+	most := strings.Count(text, "{") // each value has its own
+	if r.attributes == nil {
+		r.attributes = make(item, most)
+	}
+	clear(r.attributes)
+	if cap(r.strings) < most {
+		r.strings = make([]types.AttributeValueMemberS, 0, most)
+		r.numbers = make([]types.AttributeValueMemberN, 0, most)
+	}
+	r.strings, r.numbers = r.strings[:0], r.numbers[:0]
+}
+
+// item reads the attributes of an item up to its closing brace.
+func (r *flatReply) item(rest string) (after string, ok bool) {
+	for {
+		name, after, ok := cutString(rest)
+		if !ok || !strings.HasPrefix(after, ":{") {
+			return "", false
+		}
+		value, after, ok := r.value(after[2:])
+		if !ok || len(after) < 1 {
+			return "", false
+		}
+		if _, twice := r.attributes[name]; twice {
+			return "", false
+		}
+		r.attributes[name] = value
+		switch after[0] {
+		case ',':
+			rest = after[1:]
+		case '}':
+			return after[1:], true
+		default:
+			return "", false
+		}
+	}
+}
+
 // value reads "S":"text"} and the like.
-func (s *flatSlab) value(rest string) (v types.AttributeValue, after string, ok bool) {
+func (r *flatReply) value(rest string) (v types.AttributeValue, after string, ok bool) {
 	kind, after, ok := cutString(rest)
 	if !ok || !strings.HasPrefix(after, ":") {
 		return nil, "", false
@@ -104,22 +176,22 @@ func (s *flatSlab) value(rest string) (v types.AttributeValue, after string, ok 
 		if text, after, ok = cutString(after); !ok {
 			return nil, "", false
 		}
-		if kind == "S" && len(s.strings) < cap(s.strings) {
-			s.strings = append(s.strings, types.AttributeValueMemberS{Value: text})
-			v = &s.strings[len(s.strings)-1]
-		} else if kind == "N" && len(s.numbers) < cap(s.numbers) {
-			s.numbers = append(s.numbers, types.AttributeValueMemberN{Value: text})
-			v = &s.numbers[len(s.numbers)-1]
+		if kind == "S" && len(r.strings) < cap(r.strings) {
+			r.strings = append(r.strings, types.AttributeValueMemberS{Value: text})
+			v = &r.strings[len(r.strings)-1]
+		} else if kind == "N" && len(r.numbers) < cap(r.numbers) {
+			r.numbers = append(r.numbers, types.AttributeValueMemberN{Value: text})
+			v = &r.numbers[len(r.numbers)-1]
 		}
 	case "BOOL":
 		if after, ok = strings.CutPrefix(after, "true"); ok {
-			v = boolean(true)
+			v = flatTrue
 		} else if after, ok = strings.CutPrefix(after, "false"); ok {
-			v = boolean(false)
+			v = flatFalse
 		}
 	case "NULL":
 		if after, ok = strings.CutPrefix(after, "true"); ok {
-			v = null()
+			v = flatNull
 		}
 	}
 	if after, ok = strings.CutPrefix(after, "}"); !ok || v == nil {

@@ -109,8 +109,21 @@ func (p *pattern) daysWith(m *month, want bool) uint32 {
 	return on & all
 }
 
-// hourWith has the minutes of an hour whose match is want, on a day that matches or does not.
-func (p *pattern) hourWith(dayOn bool, hour int, want bool) uint64 {
+// hoursWith has the hours of a day, which matches or does not, that have a minute whose match is want.
+func (p *pattern) hoursWith(dayOn, want bool) uint32 {
+	switch {
+	case want && dayOn:
+		return p.hours
+	case want:
+		return 0
+	case dayOn && p.minutes == allMinutes:
+		return ^p.hours & allHours
+	}
+	return allHours
+}
+
+// minutesWith has the minutes of an hour whose match is want.
+func (p *pattern) minutesWith(dayOn bool, hour int, want bool) uint64 {
 	on := uint64(0)
 	if dayOn && p.hours>>hour&1 == 1 {
 		on = p.minutes
@@ -128,30 +141,31 @@ func (p *pattern) dayOn(m *month, day int) bool {
 // next is the first local minute in [from, end) whose match is want.
 func (p *pattern) next(from, end int64, want bool) (int64, bool) {
 	number := floorDiv(from, 1440)
-	minute := int(from - number*1440)
+	rest := int(from - number*1440)
+	hour, minute := rest/60, rest%60
 	m := monthOf(number)
 	day := int(number - m.zero)
 	for {
-		days := p.daysWith(&m, want) >> day << day
-		for ; days != 0; days &= days - 1 {
+		// Of each unit only the first that is looked at can turn out to be over already.
+		for days := p.daysWith(&m, want) >> day << day; days != 0; days &= days - 1 {
 			d := bits.TrailingZeros32(days)
 			if d != day {
-				minute = 0
+				hour, minute = 0, 0
 			}
 			on := p.dayOn(&m, d)
-			for h := minute / 60; h < 24; h++ {
-				left := p.hourWith(on, h, want)
-				if h == minute/60 {
-					left = left >> (minute % 60) << (minute % 60)
+			for hours := p.hoursWith(on, want) >> hour << hour; hours != 0; hours &= hours - 1 {
+				h := bits.TrailingZeros32(hours)
+				if h != hour {
+					minute = 0
 				}
-				if left != 0 {
-					at := (m.zero+int64(d))*1440 + int64(h*60+bits.TrailingZeros64(left))
+				if minutes := p.minutesWith(on, h, want) >> minute << minute; minutes != 0 {
+					at := (m.zero+int64(d))*1440 + int64(h*60+bits.TrailingZeros64(minutes))
 					return at, at < end
 				}
 			}
 		}
 		m = m.after()
-		day, minute = 1, 0
+		day, hour, minute = 1, 0, 0
 		if (m.zero+1)*1440 >= end {
 			return 0, false
 		}
@@ -161,25 +175,23 @@ func (p *pattern) next(from, end int64, want bool) (int64, bool) {
 // prev is the last local minute in [begin, from] whose match is want.
 func (p *pattern) prev(from, begin int64, want bool) (int64, bool) {
 	number := floorDiv(from, 1440)
-	minute := int(from - number*1440)
+	rest := int(from - number*1440)
+	hour, minute := rest/60, rest%60
 	m := monthOf(number)
 	day := int(number - m.zero)
 	for {
-		days := p.daysWith(&m, want) & (uint32(1)<<day<<1 - 1)
-		for days != 0 {
-			d := bits.Len32(days) - 1
-			days &^= 1 << d
-			if d != day {
-				minute = 1439
+		var d, h int
+		for days := p.daysWith(&m, want) & upTo(day); days != 0; days &^= 1 << d {
+			if d = bits.Len32(days) - 1; d != day {
+				hour, minute = 23, 59
 			}
 			on := p.dayOn(&m, d)
-			for h := minute / 60; h >= 0; h-- {
-				left := p.hourWith(on, h, want)
-				if h == minute/60 {
-					left &= 1<<(minute%60+1) - 1
+			for hours := p.hoursWith(on, want) & upTo(hour); hours != 0; hours &^= 1 << h {
+				if h = bits.Len32(hours) - 1; h != hour {
+					minute = 59
 				}
-				if left != 0 {
-					at := (m.zero+int64(d))*1440 + int64(h*60+bits.Len64(left)-1)
+				if minutes := p.minutesWith(on, h, want) & (1<<(minute+1) - 1); minutes != 0 {
+					at := (m.zero+int64(d))*1440 + int64(h*60+bits.Len64(minutes)-1)
 					return at, at >= begin
 				}
 			}
@@ -188,9 +200,12 @@ func (p *pattern) prev(from, begin int64, want bool) (int64, bool) {
 			return 0, false
 		}
 		m = m.before()
-		day, minute = int(m.length), 1439
+		day, hour, minute = int(m.length), 23, 59
 	}
 }
+
+// upTo has bits 0 to last.
+func upTo(last int) uint32 { return 1<<last<<1 - 1 }
 
 // blind says whether there are times at which no edge of the pattern is within reach, neither before nor
 // after: it has none, or two of them lie too far apart.
