@@ -20,6 +20,7 @@ var allowedImports = map[string][]string{
 	"limiter":                           {"limiter/bucket", "limiter/schedule"},
 	"limiter/bucket":                    {"limiter/schedule"},
 	"limiter/dynamostore":               {"limiter", "limiter/bucket", "limiter/schedule", "limiter/dynamostore/internal/lean"},
+	"limiter/httplimit":                 {"limiter"},
 	"limiter/memstore":                  {"limiter", "limiter/bucket", "limiter/schedule"},
 	"limiter/schedule":                  {},
 	"limiter/dynamostore/internal/lean": {},
@@ -86,7 +87,7 @@ var allowedImports = map[string][]string{
 
 // standardLibraryOnly lists the packages that must stay free of dependencies, so that importing
 // them links neither an SDK nor Starlark.
-var standardLibraryOnly = []string{"limiter", "limiter/bucket", "limiter/memstore", "limiter/schedule", "loadtest", "loadtest/stats"}
+var standardLibraryOnly = []string{"limiter", "limiter/bucket", "limiter/httplimit", "limiter/memstore", "limiter/schedule", "loadtest", "loadtest/stats"}
 
 type goPackage struct {
 	ImportPath string

@@ -134,6 +134,34 @@ func BenchmarkUpdateItemInProcess(b *testing.B) {
 	}
 }
 
+// BenchmarkUpdateItemStream is the same write into a table whose stream is full: each record that comes
+// drops one.
+func BenchmarkUpdateItemStream(b *testing.B) {
+	const items = 1000
+	e := newEngine(b, dynamolocal.Config{StreamBytes: 1 << 20})
+	limiterTable(b, e, items)
+	call(b, e, "UpdateTable", `{"TableName":"zae-limiter","StreamSpecification":{"StreamEnabled":true,"StreamViewType":"NEW_AND_OLD_IMAGES"}}`)
+	client := e.Client()
+	keys := make([]types.AttributeValue, items)
+	for i := range keys {
+		keys[i] = s(bucketKey(i))
+	}
+	state := s("#STATE")
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i = (i + stride) % items {
+		_, err := client.UpdateItem(b.Context(), &dynamodb.UpdateItemInput{
+			TableName: aws.String("zae-limiter"), Key: item{"PK": keys[i], "SK": state},
+			UpdateExpression: aws.String(limiterUpdate), ConditionExpression: aws.String(limiterCondition),
+			ExpressionAttributeNames: limiterNames, ExpressionAttributeValues: limiterValues,
+			ReturnValues:                        types.ReturnValueAllNew,
+			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkUpdateItemHTTP is the same write as prepared bytes over one loopback connection: server
 // and client share the time. bench/engine measures the server alone, on a core of its own.
 func BenchmarkUpdateItemHTTP(b *testing.B) {

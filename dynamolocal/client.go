@@ -372,7 +372,7 @@ func manage[In, Out any](ctx context.Context, c *Client, op string, in *In) (*Ou
 	if err != nil {
 		return nil, c.operationError(op, err)
 	}
-	answer, err := c.engine.control(ctx, op, body, &control{instant: func(t time.Time) any { return t }})
+	answer, err := c.engine.control(ctx, op, controlOperations[op], body, &control{instant: func(t time.Time) any { return t }})
 	if err != nil {
 		return nil, c.operationError(op, err)
 	}

@@ -10,7 +10,7 @@ import (
 
 // Requests of every kind at once; the race detector watches, and no reply may be a fault of the engine.
 func TestEverythingAtOnce(t *testing.T) {
-	e := newEngine(t, dynamolocal.Config{KeepChanges: true, Throughput: "on-demand"})
+	e := newEngine(t, dynamolocal.Config{Throughput: "on-demand"})
 	post(t, e, "CreateTable", indexedTable)
 	const rounds = 60
 	index := `"AttributeDefinitions": [{"AttributeName": "x", "AttributeType": "S"}], "GlobalSecondaryIndexUpdates": [{"Create": {"IndexName": "new",

@@ -30,8 +30,11 @@ func epochSeconds(t time.Time) any {
 	return json.Number(fmt.Sprintf("%.3f", float64(t.UnixMilli())/1000))
 }
 
-// operations are the requests about tables by name.
-var controlOperations = map[string]func(*control, []byte) (any, error){
+// operation performs a request with a body.
+type operation func(*control, []byte) (any, error)
+
+// controlOperations are the requests about tables by name.
+var controlOperations = map[string]operation{
 	"CreateTable":        (*control).createTable,
 	"DescribeTable":      (*control).describeTable,
 	"DeleteTable":        (*control).deleteTable,
@@ -46,8 +49,8 @@ var controlOperations = map[string]func(*control, []byte) (any, error){
 	"DescribeEndpoints":  (*control).describeEndpoints,
 }
 
-// control performs one request about tables.
-func (e *Engine) control(ctx context.Context, op string, body []byte, c *control) (any, error) {
+// control performs one request about tables or streams.
+func (e *Engine) control(ctx context.Context, op string, operation operation, body []byte, c *control) (any, error) {
 	if err := e.faults.Wait(ctx); err != nil {
 		return nil, err
 	}
@@ -65,7 +68,7 @@ func (e *Engine) control(ctx context.Context, op string, body []byte, c *control
 	if c.instant == nil {
 		c.instant = epochSeconds
 	}
-	answer, err := controlOperations[op](c, body)
+	answer, err := operation(c, body)
 	e.counters.request(op, err)
 	return answer, err
 }
@@ -217,7 +220,9 @@ func (c *control) newTable(name string, d *tableDefinition) *table {
 	}
 	t.store = store.NewTable(store.KeySchema{Hash: hash, Range: rng}, indexes)
 	t.capacity = e.throughput.NewTable(d.throughputSpec(t.arn), e.ticks())
-	t.feed.on.Store(d.StreamSpecification != nil && d.StreamSpecification.StreamEnabled && e.config.KeepChanges)
+	if d.StreamSpecification.enabled() {
+		e.startStream(t, d)
+	}
 	return t
 }
 
@@ -286,6 +291,9 @@ func (c *control) deleteTable(body []byte) (any, error) {
 		if e.tables[t.name] == t {
 			delete(e.tables, t.name)
 		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		e.endStream(t)
 	}
 	if e.config.TableDelay == 0 {
 		remove()

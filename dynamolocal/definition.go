@@ -26,7 +26,7 @@ type (
 		MaxReadRequestUnits, MaxWriteRequestUnits int64
 	}
 	streamSpecification struct {
-		StreamEnabled  bool
+		StreamEnabled  *bool
 		StreamViewType string `json:",omitempty"`
 	}
 	indexDefinition struct {
@@ -116,10 +116,26 @@ func (d *tableDefinition) checkMembers() error {
 		c.index(&d.GlobalSecondaryIndexes[i], fmt.Sprintf("globalSecondaryIndexes.%d.member.", i+1))
 	}
 	c.tags(d.Tags)
-	if s := d.StreamSpecification; s != nil && s.StreamEnabled && s.StreamViewType == "" {
+	c.stream(d.StreamSpecification)
+	if s := d.StreamSpecification; s.enabled() && s.StreamViewType == "" {
 		return invalid("StreamSpecification.StreamViewType must be specified when StreamEnabled is true")
 	}
-	return c.err()
+	if err := c.err(); err != nil {
+		return err
+	}
+	if s := d.StreamSpecification; s != nil && !s.enabled() && s.StreamViewType != "" {
+		return invalid("Table is being created with a stream disabled, UpdateViewType should not be specified")
+	}
+	return nil
+}
+
+func (c *constraints) stream(s *streamSpecification) {
+	if s == nil {
+		return
+	}
+	c.required(s.StreamEnabled != nil, "streamSpecification.streamEnabled")
+	c.enum(wire.Text{S: s.StreamViewType, Set: s.StreamViewType != ""}, "streamSpecification.streamViewType",
+		viewNewImage, viewOldImage, viewBoth, viewKeys)
 }
 
 // attributeName checks the name of an attribute that a table is defined by.

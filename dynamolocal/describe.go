@@ -54,11 +54,12 @@ func (c *control) describe(t *table, status string) map[string]any {
 		}
 		answer["SSEDescription"] = map[string]any{"Status": "ENABLED", "SSEType": "KMS", "KMSMasterKeyArn": key}
 	}
-	if s := d.StreamSpecification; s != nil && s.StreamEnabled {
-		label := t.created.UTC().Format("2006-01-02T15:04:05.000")
-		answer["StreamSpecification"] = s
-		answer["LatestStreamLabel"] = label
-		answer["LatestStreamArn"] = t.arn + "/stream/" + label
+	if d.StreamSpecification.enabled() {
+		answer["StreamSpecification"] = d.StreamSpecification
+	}
+	if t.latest != nil {
+		answer["LatestStreamLabel"] = t.latest.label
+		answer["LatestStreamArn"] = t.latest.arn
 	}
 	if len(d.GlobalSecondaryIndexes) > 0 {
 		answer["GlobalSecondaryIndexes"] = c.describeIndexes(t, d.GlobalSecondaryIndexes, true, status)

@@ -47,8 +47,11 @@ type Config struct {
 	Faults []byte
 	// TableDelay is how long tables and indexes take to become active or to go.
 	TableDelay time.Duration
-	// KeepChanges keeps the changes of tables with a stream, for Changes.
-	KeepChanges bool
+	// StreamBytes is about how much memory the records of one stream may take; older ones are dropped
+	// before their 24 hours are over. 0 = 64 MiB; negative = streams are there but nothing is recorded.
+	StreamBytes int64
+	// StreamShards is how many open shards a stream has; 0 = 1.
+	StreamShards int
 	// TTLSweep is how often expired items are deleted; 0 = only by ExpireNow.
 	TTLSweep time.Duration
 }
@@ -70,6 +73,8 @@ type Engine struct {
 
 	mu     sync.RWMutex
 	tables map[string]*table
+
+	streams streams
 
 	randomMu sync.Mutex
 	random   *rand.Rand
@@ -94,6 +99,11 @@ func New(config Config) (*Engine, error) {
 	e.config.Account = cmp.Or(config.Account, "000000000000")
 	if e.clock == nil {
 		e.clock = time.Now
+	}
+	e.config.StreamBytes = cmp.Or(config.StreamBytes, defaultStreamBytes)
+	e.config.StreamShards = cmp.Or(config.StreamShards, 1)
+	if n := e.config.StreamShards; n < 1 || n > maxStreamShards {
+		return nil, fmt.Errorf("dynamolocal: a stream has 1 to %d shards, not %d", maxStreamShards, n)
 	}
 	var err error
 	if e.latency, err = latency.Parse(cmp.Or(config.Latency, "none")); err != nil {

@@ -47,6 +47,8 @@ const (
 	codeThrottling     = "ThrottlingException"
 	codeInternal       = "InternalServerError"
 	codeLimit          = "LimitExceededException"
+	codeExpired        = "ExpiredIteratorException"
+	codeTrimmed        = "TrimmedDataAccessException"
 	invalidParameters  = "One or more parameter values were invalid: "
 	messageNotFound    = "Requested resource not found"
 	messageCondition   = "The conditional request failed"

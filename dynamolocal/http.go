@@ -52,10 +52,12 @@ func (e *Engine) handle(ctx context.Context, x *exchange, target, authorization 
 	case ok && controlOperations[op] != nil:
 		region, account := credentialScope(authorization)
 		var answer any
-		answer, err = e.control(ctx, op, body, &control{region: region, account: account})
+		answer, err = e.control(ctx, op, controlOperations[op], body, &control{region: region, account: account})
 		if err == nil {
 			x.reply = appendJSON(x.reply, answer)
 		}
+	case !ok && streamOperations[strings.TrimPrefix(target, streamPrefix)] != nil:
+		err = e.handleStream(ctx, x, strings.TrimPrefix(target, streamPrefix), body)
 	case len(body) > 0 && !json.Valid(body):
 		err = &apiError{code: codeSerialization}
 	default:

@@ -248,7 +248,7 @@ func (e *Engine) conditionalWrite(w *write, r *wire.Request) (old, item *attr.Ma
 	e.settleWrite(t, w.hash, w.rng, cost.units-1)
 	t.count(&cost)
 	w.store(&cell, old, item)
-	t.feed.record(old, item, false)
+	t.changed(w.hash, old, item, false)
 	return old, item, cost, nil
 }
 

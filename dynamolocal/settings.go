@@ -35,6 +35,9 @@ func (c *control) updateTable(body []byte) (any, error) {
 	if err := r.ProvisionedThroughput.inBounds(); err != nil {
 		return nil, err
 	}
+	if err := r.StreamSpecification.checkUpdate(); err != nil {
+		return nil, err
+	}
 	if err := checkIndexUpdates(r.GlobalSecondaryIndexUpdates, r.AttributeDefinitions); err != nil {
 		return nil, err
 	}
@@ -61,12 +64,16 @@ func (c *control) updateTable(body []byte) (any, error) {
 		}
 		d.ProvisionedThroughput = r.ProvisionedThroughput
 	}
-	if r.StreamSpecification != nil {
-		if r.StreamSpecification.StreamEnabled && d.StreamSpecification != nil && d.StreamSpecification.StreamEnabled {
+	if s := r.StreamSpecification; s != nil {
+		switch has := d.StreamSpecification.enabled(); {
+		case s.enabled() && has:
 			t.mu.Unlock()
 			return nil, validation("Table already has an enabled stream: TableName: " + t.name)
+		case !s.enabled() && !has:
+			t.mu.Unlock()
+			return nil, validation("Table has no stream to disable: TableName: " + t.name)
 		}
-		d.StreamSpecification = r.StreamSpecification
+		d.StreamSpecification = s
 	}
 	if r.DeletionProtectionEnabled != nil {
 		d.DeletionProtectionEnabled = r.DeletionProtectionEnabled
@@ -87,7 +94,11 @@ func (c *control) updateTable(body []byte) (any, error) {
 	t.definition = d
 	keys := d.indexKeysOf()
 	t.indexKeys.Store(&keys)
-	t.feed.on.Store(d.StreamSpecification != nil && d.StreamSpecification.StreamEnabled && c.engine.config.KeepChanges)
+	if s := r.StreamSpecification; s.enabled() {
+		c.engine.startStream(t, &d)
+	} else if s != nil {
+		c.engine.endStream(t)
+	}
 	t.mu.Unlock()
 	return map[string]any{"TableDescription": c.describe(t, "")}, nil
 }

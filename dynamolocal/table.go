@@ -31,8 +31,11 @@ type table struct {
 	// indexKeys are those of all indexes; writes read them without the lock.
 	indexKeys atomic.Pointer[[]indexKey]
 	ttlName   atomic.Pointer[string]
-	feed      feed
-	usage     usage
+	// stream is nil while changes are not recorded.
+	stream atomic.Pointer[tableStream]
+	// latest is the newest stream, also after its end; mu guards it.
+	latest *tableStream
+	usage  usage
 }
 
 // keyAttribute is a key attribute of the table; the name is "" where there is none.

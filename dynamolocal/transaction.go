@@ -359,7 +359,7 @@ func (t *transaction) commit(cells []store.Cell, items []*attr.Map, hold bool) *
 		if w.kind != wire.Check {
 			cost = w.table.writeCost(old, items[i])
 			w.store(&cells[i], old, items[i])
-			w.table.feed.record(old, items[i], false)
+			w.table.changed(w.hash, old, items[i], false)
 		}
 		cost.units *= 2
 		cost.transact = true

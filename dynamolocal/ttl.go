@@ -84,7 +84,7 @@ func (t *table) expire(name string, now time.Time) (deleted int) {
 		cell := t.store.Open(hash, rng)
 		if old := cell.Item(); old != nil && expired(old, name, now) && !cell.Held() {
 			cell.Delete()
-			t.feed.record(old, nil, true)
+			t.changed(hash, old, nil, true)
 			deleted++
 		}
 		cell.Close()

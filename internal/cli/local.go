@@ -20,6 +20,7 @@ func (a *app) localCommand() *cobra.Command {
 	var engine engineFlags
 	var host string
 	var port int
+	var streams streamFlags
 	cmd := &cobra.Command{
 		Use:   "local",
 		Short: "Serve the embedded DynamoDB-compatible engine",
@@ -33,25 +34,48 @@ thrown away at the end. Signatures are not verified: any credentials will do.`,
 			if port < 0 || port > 65535 {
 				return usagef("--port must be between 0 and 65535, got %d", port)
 			}
-			return a.serveLocal(cmd.Context(), net.JoinHostPort(host, strconv.Itoa(port)), engine)
+			return a.serveLocal(cmd.Context(), net.JoinHostPort(host, strconv.Itoa(port)), engine, streams)
 		},
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&port, "port", 8000, "port to listen on; 0 = a free one")
 	flags.StringVar(&host, "host", "127.0.0.1", "`address` to listen on; whoever reaches it may do everything")
 	engine.register(flags, "")
+	flags.IntVar(&streams.megabytes, "stream-memory", 64, "`MB` of changes that one table's stream keeps; 0 = streams stay empty")
+	flags.IntVar(&streams.shards, "stream-shards", 1, "open shards of a stream")
 	flags.SortFlags = false
 	cmd.AddCommand(a.localAWSCommand())
 	return cmd
 }
 
+// streamFlags are the bounds of the engine's streams.
+type streamFlags struct{ megabytes, shards int }
+
+// apply puts the bounds into the engine's configuration.
+func (f *streamFlags) apply(config *dynamolocal.Config) error {
+	if f.megabytes < 0 {
+		return usagef("--stream-memory must not be negative, got %d", f.megabytes)
+	}
+	if f.shards < 1 {
+		return usagef("--stream-shards must be at least 1, got %d", f.shards)
+	}
+	config.StreamBytes, config.StreamShards = int64(f.megabytes)<<20, f.shards
+	if f.megabytes == 0 {
+		config.StreamBytes = -1
+	}
+	return nil
+}
+
 // localRegion is the region that the exports of local name; the engine accepts any.
 const localRegion = "us-east-1"
 
-func (a *app) serveLocal(ctx context.Context, address string, flags engineFlags) error {
+func (a *app) serveLocal(ctx context.Context, address string, flags engineFlags, streams streamFlags) error {
 	config, err := flags.config()
 	if err != nil {
 		return usage(err)
+	}
+	if err := streams.apply(&config); err != nil {
+		return err
 	}
 	engine, err := dynamolocal.New(config)
 	if err != nil {
@@ -64,7 +88,7 @@ func (a *app) serveLocal(ctx context.Context, address string, flags engineFlags)
 	}
 	endpoint := "http://" + reachable(listener.Addr())
 	exports := []string{
-		"AWS_ENDPOINT_URL_DYNAMODB=" + endpoint,
+		"AWS_ENDPOINT_URL_DYNAMODB=" + endpoint, "AWS_ENDPOINT_URL_DYNAMODB_STREAMS=" + endpoint,
 		"AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "AWS_REGION=" + localRegion,
 	}
 	if a.json {

@@ -17,6 +17,7 @@ type embedded struct {
 }
 
 func startEmbedded(ctx context.Context, config dynamolocal.Config) (*embedded, error) {
+	config.StreamBytes = -1 // nobody can read the streams of an engine that ends with the run
 	engine, err := dynamolocal.New(config)
 	if err != nil {
 		return nil, err

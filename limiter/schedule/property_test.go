@@ -60,7 +60,7 @@ func TestEdgesAreThoseOfEveryMinute(t *testing.T) {
 		}
 		now := times(t, loc)
 		minute := floorDiv(now, minuteMS)
-		const near = 4 * 1440 // minutes that are walked through
+		const near = 2 * 1440 // minutes that are walked through
 		want, found := int64(0), false
 		for m := minute; m > minute-near; m-- {
 			if matchesAt(p, loc, m) && !matchesAt(p, loc, m-1) {
@@ -118,7 +118,7 @@ func TestNothingChangesBeforeTheNextChange(t *testing.T) {
 		if !ok || next <= now || next > now+s.bound {
 			t.Fatalf("next change %d is not within the bound after %d", next, now)
 		}
-		for m := minute + 1; m < min(floorDiv(next, minuteMS), minute+4*1440); m++ {
+		for m := minute + 1; m < min(floorDiv(next, minuteMS), minute+2*1440); m++ {
 			if active(m) != active(minute) {
 				t.Fatalf("changes at %v, before %v", time.Unix(m*60, 0).In(loc), time.UnixMilli(next).In(loc))
 			}

@@ -1,3 +1,3 @@
 """The cases, by subject. Importing the package registers them."""
 
-from . import batches, conditions, expressions, items, limiter, numbers, queries, tables, transactions, updates  # noqa: F401
+from . import batches, conditions, expressions, items, limiter, numbers, queries, streams, tables, transactions, updates  # noqa: F401

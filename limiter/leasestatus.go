@@ -1,0 +1,33 @@
+package limiter
+
+import "github.com/zeroae/zae-limiter-go/limiter/bucket"
+
+// Statuses is what is left of each declared limit after what the lease has taken so far, of the
+// entity and then its parent: the shares of the shards that were charged, as of the last thing this
+// lease learned of them, refilled to now. It sends nothing. A degraded lease knows nothing.
+func (l *Lease) Statuses() []LimitStatus {
+	if l.degraded {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.limiter.nowMillis()
+	if l.prepare(now) != nil {
+		return nil
+	}
+	var statuses []LimitStatus
+	for p := range l.parts() {
+		part := l.part(p)
+		for i, c := range l.acquire.charges {
+			if part.image().Limit(c.Limit) == nil {
+				continue // a parent without this limit
+			}
+			state := &l.local[p*len(l.acquire.charges)+i]
+			statuses = append(statuses, LimitStatus{
+				EntityID: part.in.Key.EntityID, Resource: part.in.Key.Resource, Limit: shareOf(c.Limit, state, now),
+				Available: bucket.FloorTokens(state.At(now).Tokens), Requested: (c.Amount + l.extra[i]) / 1000, ResetsAt: resetsAt(state, now),
+			})
+		}
+	}
+	return statuses
+}
