@@ -44,7 +44,9 @@ type masterRun struct {
 	expect    int
 	expectMax time.Duration
 	browser   bool
-	onTick    func(*stats.Snapshot)
+	// history is the CSV file of the full history; "" = it is not written.
+	history string
+	onTick  func(*stats.Snapshot)
 }
 
 // conduct runs a master with everything around it until the context ends or its one run is over.
@@ -154,7 +156,7 @@ func (a *app) openWeb(ctx context.Context, c *cluster, t *masterRun) (*webapi.Se
 		UI:         webui.Pages(),
 		BasePath:   t.web.basePath, Version: b.Version, Locustfile: c.plan.path(),
 		ClassPicker: t.web.picker, Token: t.web.token, Loopback: t.web.loopback(), AllowOrigins: t.web.origins,
-		Logger: newLogger(c.lines, c.plan.level),
+		HistoryFile: t.history, Logger: newLogger(c.lines, c.plan.level),
 	})
 	if err != nil {
 		return nil, nil, usage(err)

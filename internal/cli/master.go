@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/zeroae/zae-limiter-go/internal/report"
 	"github.com/zeroae/zae-limiter-go/internal/target"
 	"github.com/zeroae/zae-limiter-go/internal/term"
 )
@@ -125,7 +126,7 @@ func missingLocustfile(dir string) error {
 	err := errors.New("which locustfile? give -f FILE")
 	found := findLocustfiles(dir)
 	if len(found) == 0 {
-		return withHint(err, "there is none below "+filepath.Join(".", dir))
+		return withHint(err, "there is none below "+filepath.Clean(dir))
 	}
 	return withHint(err, "there are:\n  "+strings.Join(found, "\n  "))
 }
@@ -135,7 +136,7 @@ const maxListed = 50
 
 // findLocustfiles lists the Starlark files below a directory that define user classes.
 func findLocustfiles(dir string) []string {
-	root := filepath.Join(".", dir)
+	root := filepath.Clean(dir)
 	var found []string
 	_ = filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
 		switch {
@@ -200,6 +201,9 @@ func (a *app) runCluster(cmd *cobra.Command, f *clusterCommandFlags, t *masterRu
 	}
 	c.alone = f.alone
 	t.onTick = outputs.update
+	if f.csvHistory {
+		t.history = report.HistoryCSV(f.csv)
+	}
 	if err := a.conduct(ctx, c, t, progress); err != nil {
 		return errors.Join(err, outputs.abandon())
 	}

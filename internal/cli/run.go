@@ -18,6 +18,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/report"
 	"github.com/zeroae/zae-limiter-go/internal/target"
 	"github.com/zeroae/zae-limiter-go/internal/term"
+	"github.com/zeroae/zae-limiter-go/limiter"
 	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 	"github.com/zeroae/zae-limiter-go/loadtest"
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
@@ -224,12 +225,20 @@ func (a *app) openTarget(ctx context.Context, p *runPlan, runID string) (*target
 	config.EngineSeed = p.seed
 	t, err := target.Open(ctx, config)
 	switch {
+	case isInvalid(err):
+		err = usage(err)
 	case errors.Is(err, dynamostore.ErrTableNotFound):
 		err = withHint(err, "create it with --create-table, or name another one with --table")
 	case isCredentials(err):
 		err = withHint(err, credentialsHint)
 	}
 	return t, err
+}
+
+// isInvalid reports whether the error is about a value of the command line, such as that of --namespace.
+func isInvalid(err error) bool {
+	_, ok := errors.AsType[*limiter.ValidationError](err)
+	return ok
 }
 
 // closeTarget cleans up even when the run was interrupted.

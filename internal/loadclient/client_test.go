@@ -114,6 +114,12 @@ func TestAFailedCallIsAFailureOfItsRow(t *testing.T) {
 	if len(r.samples) != 1 || r.samples[0].Type != TypeAcquire || r.samples[0].Err != failure.Text {
 		t.Errorf("got %+v", r.samples)
 	}
+	unknown := request(1)
+	unknown.EntityID, unknown.Consume = "someone-42", limiter.Amounts{"zzz": 1}
+	_, err = caller.Acquire(t.Context(), unknown, "")
+	if !errors.As(err, &failure) || !strings.Contains(failure.Text, `"zzz"`) || strings.Contains(failure.Text, unknown.EntityID) {
+		t.Errorf("got %v; want an error that names the limit and not the entity", err)
+	}
 	if _, err := caller.CreateEntity(t.Context(), limiter.Entity{ID: "a"}, ""); err != nil {
 		t.Fatal(err)
 	}

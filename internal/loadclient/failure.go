@@ -3,6 +3,7 @@ package loadclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -92,6 +93,9 @@ func Classify(ctx context.Context, err error) *Failure {
 		f.Type, f.Text = "ResourceDisabled", "resource "+disabled.Resource+" is disabled ("+disabled.Level+")"
 	case errors.As(err, &validation):
 		f.Type, f.Text = "ValidationError", validation.Field+": "+validation.Reason
+		if validation.Field == "consume" { // the value is no entity: it tells limits apart, not users
+			f.Text = fmt.Sprintf("%s: %q %s", validation.Field, validation.Value, validation.Reason)
+		}
 	case errors.As(err, &permission):
 		f.Type, f.Text = permissionDenied, deniedText(permission.Err)
 	case errors.Is(err, limiter.ErrVersion):

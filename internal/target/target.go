@@ -180,7 +180,7 @@ func (t *Target) locate(ctx context.Context) (place, error) {
 	}
 	if at.endpoint != "" {
 		// Before credentials are looked for: a mistyped endpoint must not go anywhere.
-		if _, err := parseEndpoint(at.endpoint); err != nil {
+		if _, err := ParseEndpoint(at.endpoint); err != nil {
 			return place{}, err
 		}
 	}
@@ -209,7 +209,7 @@ func (at *place) keysOfEnvironment() error {
 
 // connect makes the client.
 func (t *Target) connect(at place) error {
-	u, err := parseEndpoint(at.endpoint)
+	u, err := ParseEndpoint(at.endpoint)
 	if err != nil {
 		return err
 	}
@@ -273,7 +273,8 @@ func (t *Target) connectSDK(at place, u *url.URL, connections int) error {
 	return nil
 }
 
-func parseEndpoint(endpoint string) (*url.URL, error) {
+// ParseEndpoint refuses what is no URL of an endpoint.
+func ParseEndpoint(endpoint string) (*url.URL, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("endpoint %q is not a URL such as http://127.0.0.1:8000", endpoint)
