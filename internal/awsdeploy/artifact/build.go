@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
-	"compress/flate"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/binary"
@@ -25,7 +24,7 @@ import (
 )
 
 // format is part of the build id: raise it when image or package are made differently from the same input.
-const format = "2"
+const format = "1"
 
 // BuildLabel is the image's label with the build id, BuildVariable the variable in image and function.
 const (
@@ -81,9 +80,6 @@ func NewBuild(b *Binary, arch string, files *Files) (*Build, error) {
 func (b *Build) Package() ([]byte, error) {
 	var buffer bytes.Buffer
 	w := zip.NewWriter(&buffer)
-	w.RegisterCompressor(zip.Deflate, func(out io.Writer) (io.WriteCloser, error) {
-		return flate.NewWriter(out, flate.BestCompression) // it is sent and stored more often than made
-	})
 	add := func(name string, mode fs.FileMode, data []byte) error {
 		header := &zip.FileHeader{Name: name, Method: zip.Deflate}
 		header.SetMode(mode)
