@@ -14,7 +14,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The race detector needs a C compiler; on a machine with Go only the tests still run, without it.
 RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 
-.PHONY: help build test lint bench bench-engine bench-master bench-aws bench-peers fuzz cover check soak soak-aws interop web web-check dist clean
+.PHONY: help build test lint bench bench-engine bench-master bench-aws bench-seed bench-peers fuzz cover check soak soak-aws interop web web-check dist clean
 
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ bench-master: ## how many workers a core of our master and of Locust's serves, a
 
 bench-aws: ## what deploying costs and how soon the function's program is there, in an account on this machine
 	./scripts/bench-aws
+
+bench-seed: ## the tables of the Python tool's guide: three runtimes on AWS played here, capacity planning
+	./scripts/bench-seed
 
 bench-peers: ## us against Python's zae-limiter and Locust, side by side in one run
 	./scripts/bench-peers

@@ -149,8 +149,8 @@ func (a *acquire) consume(ctx context.Context, p *part) {
 	a.consumeOnce(ctx, p)
 	if p.charged && p.image().bypassed(a.now) {
 		p.owner.seeBypass(true)
-		p.bypassed = true
 		a.waive(ctx, p)
+		p.bypassed = true
 	}
 }
 
@@ -185,23 +185,15 @@ func (a *acquire) consumeOnce(ctx context.Context, p *part) {
 // waive gives back what was taken from a bucket that turned out to be bypassed; it stays counted.
 func (a *acquire) waive(ctx context.Context, p *part) {
 	p.trips++
-	in := AdjustInput{Key: p.in.Key, Only: AdjustTokens}
-	image := p.image()
-	for _, c := range a.charges {
-		if c.Amount > 0 {
-			in.Changes = append(in.Changes, Change{Limit: c.Limit, Delta: -c.Amount})
-			if limit := image.Limit(c.Limit); limit != nil {
-				limit.Tokens += c.Amount
-			}
-		}
-	}
-	if len(in.Changes) == 0 {
-		return
-	}
 	clean, cancel := cleanupContext(ctx)
 	defer cancel()
-	if _, err := a.sendAdjust(clean, &in); err != nil {
+	if err := a.adjust(clean, p, AdjustTokens, func(i int) int64 { return -a.charges[i].Amount }); err != nil {
 		a.l.logger.Error("compensation failed", "entity", p.in.Key.EntityID, "resource", p.in.Key.Resource, "shard", p.in.Key.Shard, "error", err)
+	}
+	for _, c := range a.charges {
+		if limit := p.image().Limit(c.Limit); limit != nil {
+			limit.Tokens += c.Amount
+		}
 	}
 }
 

@@ -61,6 +61,14 @@ type AdminStore interface {
 	// raises the minimum for clients to the release, which is never lowered.
 	RequireReaders(ctx context.Context, release string, raise bool) error
 
+	// OperationRecord reads, consistently, the record of a reset or top-up; Found is false when there is none.
+	OperationRecord(ctx context.Context, entityID, resource, id string) (OperationRecord, error)
+	// WriteOperation commits a reset or top-up, all or none: its writes (WriteOperation, or one WriteCreate with
+	// the check of its owner), its record, on the condition that there is none, or one of another
+	// incarnation where neither is "-", and its audit event, nil for none. token makes the request one that
+	// can be repeated.
+	WriteOperation(ctx context.Context, in []Write, record OperationRecord, audit *AuditEvent, token string) (Outcome, error)
+
 	// PutAudit stores an event.
 	PutAudit(ctx context.Context, e AuditEvent) error
 	// AuditEvents lists at most limit events about a subject, newest first, from the one after the
@@ -162,4 +170,17 @@ type UsageSnapshot struct {
 	// Overdrawn counts the records in which a soft limit was debited and ended below zero.
 	Overdrawn   Amounts
 	TotalEvents int64
+}
+
+// OperationRecord is what a reset or top-up leaves behind, so that its repetition has no effect.
+type OperationRecord struct {
+	Found              bool
+	ID                 string // the idempotency key, or an id of its own
+	EntityID, Resource string
+	Operation          string  // reset or top_up
+	Writer             string  // names the call that wrote it
+	Incarnation        string  // of the entity
+	Shards             int     // written
+	Amounts            Amounts // whole tokens, by limit
+	TTL                int64   // seconds
 }

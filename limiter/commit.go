@@ -91,7 +91,7 @@ func (a *acquire) retry(plans []plan, sent []Write, index []int, out *WriteOutpu
 			writes = append(writes, *failed)
 		case failed.Kind != WriteCreate && failed.Kind != WriteRefill || p.seeds || len(p.moves) > 0:
 			return nil, false
-		case !a.winnerLeft(p, &result.Image):
+		case !p.a.winnerLeft(p, &result.Image):
 			return nil, false
 		default:
 			w := Write{Kind: WriteRetry, Key: failed.Key}

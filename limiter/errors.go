@@ -14,6 +14,9 @@ var (
 	ErrEntityNotFound = errors.New("limiter: entity not found")
 	// ErrLeaseEnded is returned by the methods of a lease after Close or Rollback.
 	ErrLeaseEnded = errors.New("limiter: lease has ended")
+	// ErrVersion is wrapped by store errors that say that the version record of the table does not admit
+	// what was asked. Allow does not admit it either.
+	ErrVersion = errors.New("limiter: version of the table")
 	// errConflict ends the retries of a write that kept meeting transactions.
 	errConflict = errors.New("limiter: transaction conflict")
 	// ErrNoAdmin is returned by administrative calls on a store that does not implement AdminStore.
@@ -43,17 +46,6 @@ type DisabledError struct {
 
 func (e *DisabledError) Error() string {
 	return fmt.Sprintf("resource %s is disabled for %s (at level %s)", e.Resource, e.EntityID, e.Level)
-}
-
-// UnsupportedFeatureError says that an item or config uses a feature of the wire format that this
-// library does not implement. The request was not charged.
-type UnsupportedFeatureError struct {
-	Feature string
-	Where   string // what uses it
-}
-
-func (e *UnsupportedFeatureError) Error() string {
-	return fmt.Sprintf("limiter: %s of %s: not supported", e.Feature, e.Where)
 }
 
 // UnavailableError says that the store could not answer. It wraps the cause.

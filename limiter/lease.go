@@ -17,6 +17,7 @@ const cleanupTimeout = 5 * time.Second
 type Lease struct {
 	limiter *Limiter
 	acquire acquire
+	also    []*Lease // the further resources
 	mode    OnUnavailable
 
 	degraded bool
@@ -183,8 +184,8 @@ func (l *Lease) Overdrawn() []string {
 	return names
 }
 
-// Consumed sums what the lease has taken of each declared limit. Under a cascade the entity and
-// its parent count both.
+// Consumed sums what the lease has taken of each declared limit of its primary resource. Under a cascade the
+// entity and its parent count both.
 func (l *Lease) Consumed() Amounts {
 	if l.degraded {
 		return Amounts{}
@@ -210,6 +211,11 @@ func (l *Lease) Consumed() Amounts {
 
 // Changed says whether Close will write.
 func (l *Lease) Changed() bool {
+	for _, other := range l.also {
+		if other.Changed() {
+			return true
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.ended && l.changed()
@@ -228,6 +234,30 @@ func (l *Lease) changed() bool {
 // If one write fails the others stand, and its error is returned; under Allow it is only logged.
 // Closing again does nothing.
 func (l *Lease) Close(ctx context.Context) error {
+	if len(l.also) == 0 {
+		return l.close(ctx)
+	}
+	return l.all(func(l *Lease) error { return l.close(ctx) })
+}
+
+// all runs f for the lease and its further resources at once, and returns the first error.
+func (l *Lease) all(f func(*Lease) error) error {
+	errs := make([]error, len(l.also))
+	var wg sync.WaitGroup
+	for i, other := range l.also {
+		wg.Go(func() { errs[i] = f(other) })
+	}
+	err := f(l)
+	wg.Wait()
+	for _, other := range errs {
+		if err == nil {
+			err = other
+		}
+	}
+	return err
+}
+
+func (l *Lease) close(ctx context.Context) error {
 	if !l.end() || !l.changed() {
 		return nil
 	}
@@ -246,6 +276,10 @@ func (l *Lease) Close(ctx context.Context) error {
 // Rollback ends the lease and gives back what the acquire took; later changes are dropped. It works
 // with a cancelled context too. After Close it does nothing.
 func (l *Lease) Rollback(ctx context.Context) error {
+	return l.all(func(l *Lease) error { return l.undo(ctx) })
+}
+
+func (l *Lease) undo(ctx context.Context) error {
 	if !l.end() {
 		return nil
 	}
@@ -281,9 +315,9 @@ func (l *Lease) write(ctx context.Context, delta func(i int) int64) error {
 	var errs [2]error
 	var wg sync.WaitGroup
 	if l.acquire.parent != nil {
-		wg.Go(func() { errs[1] = l.acquire.adjust(ctx, l.acquire.parent, delta) })
+		wg.Go(func() { errs[1] = l.acquire.adjust(ctx, l.acquire.parent, AdjustBoth, delta) })
 	}
-	errs[0] = l.acquire.adjust(ctx, &l.acquire.child, delta)
+	errs[0] = l.acquire.adjust(ctx, &l.acquire.child, AdjustBoth, delta)
 	wg.Wait()
 	if errs[0] != nil {
 		return errs[0]
@@ -306,7 +340,7 @@ func (a *acquire) refund(ctx context.Context, p *part) {
 	a.trips++
 	clean, cancel := cleanupContext(ctx)
 	defer cancel()
-	if err := a.adjust(clean, p, func(i int) int64 { return -a.charges[i].Amount }); err != nil {
+	if err := a.adjust(clean, p, AdjustBoth, func(i int) int64 { return -a.charges[i].Amount }); err != nil {
 		a.l.logger.Error("compensation failed", "entity", p.in.Key.EntityID, "resource", p.in.Key.Resource, "shard", p.in.Key.Shard, "error", err)
 	}
 }
@@ -314,10 +348,10 @@ func (a *acquire) refund(ctx context.Context, p *part) {
 // adjust changes the balance of a charged shard by the deltas of its declared limits. A credit
 // must not lift the balance over the ceiling; where it would, or the parameters have changed, it is
 // written all the same, and vu = 0 makes the next pass trim it. What a quota gets back after its period is
-// void. Under a bypass only the counters change.
-func (a *acquire) adjust(ctx context.Context, p *part, delta func(i int) int64) error {
+// void. Under a bypass only the counters change. only is for a demand that a bypass waived after it was taken.
+func (a *acquire) adjust(ctx context.Context, p *part, only AdjustOnly, delta func(i int) int64) error {
 	image := p.image()
-	in := AdjustInput{Key: p.in.Key, Item: image}
+	in := AdjustInput{Key: p.in.Key, Item: image, Only: only}
 	if p.bypassed {
 		in.Only = AdjustCounter
 	}

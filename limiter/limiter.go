@@ -54,6 +54,8 @@ type Limiter struct {
 	configs configCache
 	audit   auditing
 	mode    atomic.Value // OnUnavailable last seen in the system defaults
+	// sessions: the readers of the table are known to understand session quotas.
+	sessions atomic.Bool
 }
 
 // New returns a limiter on the store. The store may implement AdminStore; without it the
@@ -108,6 +110,9 @@ type Request struct {
 	// Limits replace the configured ones of the entity (and its parent), all of them, for what the bucket
 	// does not have yet. What it has keeps its parameters.
 	Limits []Limit
+	// Also has what the request takes of further resources, by their names: all or nothing with Consume. At
+	// most 16 resources in all; not together with Limits.
+	Also map[string]Amounts
 	// OnUnavailable overrides Options and the system defaults for this request.
 	OnUnavailable OnUnavailable
 }
@@ -122,18 +127,18 @@ func (r *Request) validate() error {
 	if err := validateMode("on_unavailable", r.OnUnavailable); err != nil {
 		return err
 	}
-	if len(r.Limits) > 0 {
-		return validateLimits(r.Limits)
+	if err := validateLimits(r.Limits); err != nil {
+		return err
 	}
-	return nil
+	return r.validateAlso()
 }
 
 // Acquire takes what the request declares, all or nothing, and returns a lease that the caller must
 // Close (or Rollback). The consumption is in the store before Acquire returns.
 //
 // Errors: *ExceededError (over a limit), *DisabledError, *ValidationError (nothing configured, or a
-// limit that is not), *UnsupportedFeatureError, *PermissionError, and *UnavailableError for everything
-// else, unless OnUnavailable is Allow: then the lease is degraded. A request whose reply got
+// limit that is not), *PermissionError, one that wraps ErrVersion (readers of the table would not
+// understand a limit of the request), and *UnavailableError for everything else, unless OnUnavailable is Allow: then the lease is degraded. A request whose reply got
 // lost is never sent again: it is one *UnavailableError, and may or may not have been charged.
 func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
 	lease := &Lease{limiter: l}
@@ -146,8 +151,22 @@ func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
 		return nil, err
 	}
 	a.now = l.nowMillis()
+	var all *several
+	if len(req.Also) > 0 {
+		var err error
+		if all, err = lease.extend(); err != nil {
+			return nil, err
+		}
+	}
 	lease.mode = a.resolveMode(ctx)
-	err := a.run(ctx)
+	err := a.gate(ctx)
+	switch {
+	case err != nil:
+	case all != nil:
+		err = all.run(ctx, lease.mode)
+	default:
+		err = a.run(ctx)
+	}
 	if err == nil {
 		lease.begin()
 		return lease, nil
@@ -185,6 +204,24 @@ func (l *Limiter) Do(ctx context.Context, req Request, f func(context.Context, *
 	return lease.Close(ctx)
 }
 
+// gate fails when the request brings a session quota that readers of the table would not understand.
+func (a *acquire) gate(ctx context.Context) error {
+	if len(a.req.Limits) == 0 || a.l.admin == nil || a.l.sessions.Load() {
+		return nil
+	}
+	for i := range a.req.Limits {
+		if a.req.Limits[i].ResetAfter > 0 {
+			a.trips++
+			if err := a.l.admin.RequireReaders(ctx, readersOfSessionQuotas, false); err != nil {
+				return err
+			}
+			a.l.sessions.Store(true)
+			return nil
+		}
+	}
+	return nil
+}
+
 // mapError gives what leaves Acquire its documented type.
 func (a *acquire) mapError(err error) error {
 	if e, ok := errors.AsType[*ExceededError](err); ok {
@@ -192,7 +229,10 @@ func (a *acquire) mapError(err error) error {
 		return e
 	}
 	switch err.(type) {
-	case *ValidationError, *DisabledError, *UnsupportedFeatureError:
+	case *ValidationError, *DisabledError:
+		return err
+	}
+	if errors.Is(err, ErrVersion) {
 		return err
 	}
 	if errors.Is(err, ErrAccessDenied) {

@@ -34,7 +34,7 @@ func (a *Admin) DeleteLimits(ctx context.Context, entityID, resource string) err
 	if err != nil {
 		return err
 	}
-	_, err = a.deleteConfig(ctx, key)
+	_, _, err = a.Unconfigure(ctx, key)
 	return err
 }
 
@@ -65,7 +65,7 @@ func (a *Admin) DeleteResourceDefaults(ctx context.Context, resource string) err
 	if err != nil {
 		return err
 	}
-	_, err = a.deleteConfig(ctx, key)
+	_, _, err = a.Unconfigure(ctx, key)
 	return err
 }
 
@@ -84,7 +84,7 @@ func (a *Admin) SystemDefaults(ctx context.Context) ([]Limit, OnUnavailable, err
 
 // DeleteSystemDefaults removes the system defaults.
 func (a *Admin) DeleteSystemDefaults(ctx context.Context) error {
-	_, err := a.deleteConfig(ctx, ConfigKey{})
+	_, _, err := a.Unconfigure(ctx, ConfigKey{})
 	return err
 }
 
@@ -217,13 +217,15 @@ func (a *Admin) forgetConfig(key ConfigKey) {
 	a.l.owners.forgetImages()
 }
 
-func (a *Admin) deleteConfig(ctx context.Context, key ConfigKey) (stamped int, err error) {
+// Unconfigure deletes a level, limits and flags, and lets the buckets that exist follow what holds then. It
+// says whether there was a level, and how many buckets it wrote; see Configure.
+func (a *Admin) Unconfigure(ctx context.Context, key ConfigKey) (existed bool, stamped int, err error) {
 	if err := a.check(key.validate()); err != nil {
-		return 0, err
+		return false, 0, err
 	}
 	old, err := a.store.DeleteConfig(ctx, key)
 	if err != nil {
-		return 0, fmt.Errorf("delete limits of %s: %w", key, err)
+		return false, 0, fmt.Errorf("delete limits of %s: %w", key, err)
 	}
 	a.forgetConfig(key)
 	f := fanout{key: key, access: old.Disabled != Unset, cascade: old.Cascade != Unset}
@@ -235,7 +237,7 @@ func (a *Admin) deleteConfig(ctx context.Context, key ConfigKey) (stamped int, e
 	}
 	stamped, err = a.fanOut(ctx, f)
 	if !old.Exists {
-		return stamped, err
+		return old.Exists, stamped, err
 	}
 	details := map[string]any{}
 	if key == (ConfigKey{}) {
@@ -247,9 +249,9 @@ func (a *Admin) deleteConfig(ctx context.Context, key ConfigKey) (stamped int, e
 	}
 	audit := a.record(ctx, AuditEvent{Action: AuditLimitsDeleted, Subject: key.subject(), Resource: key.Resource, Details: details})
 	if err != nil {
-		return stamped, err
+		return old.Exists, stamped, err
 	}
-	return stamped, audit
+	return old.Exists, stamped, audit
 }
 
 // softChanged names the limits that are soft on one side only.

@@ -13,6 +13,7 @@ var wcuState = LimitState{Name: WCU, Tokens: 1_000_000, Capacity: 1_000_000, Ref
 // plan is what the slow path wants to write to one bucket. The part's image becomes what the bucket
 // holds after it.
 type plan struct {
+	a     *acquire
 	part  *part
 	write Write
 	// moves take from sibling shards what quotas of this one start with, in the same transaction.
@@ -73,7 +74,7 @@ type planner struct {
 func (pl *planner) plan(statuses []LimitStatus) (p plan, out []LimitStatus, short, again bool, err error) {
 	stored := pl.state.Bucket
 	owner := pl.state.Meta.Owner
-	p = plan{part: pl.part, write: Write{Key: pl.part.in.Key, Owner: owner, Now: pl.now}, bypassed: pl.bypass}
+	p = plan{a: pl.a, part: pl.part, write: Write{Key: pl.part.in.Key, Owner: owner, Now: pl.now}, bypassed: pl.bypass}
 	w := &p.write
 	w.Cascade, w.ParentID = pl.cascade, pl.state.Meta.ParentID
 	if w.TTL, w.TTLValue, err = pl.a.l.ttl(pl.resolved, pl.now); err != nil {
@@ -604,7 +605,8 @@ func (s *LimitState) Apply(w *LimitWrite) {
 	s.Has = (s.Has | w.Set) &^ w.Remove
 }
 
-// restamp is the correction of stamps that a rejected pass found not to be what config says, nil if they are.
+// restamp is the correction of stamps that a rejected pass found not to be what config says, or to have
+// passed; nil when there are none.
 func (pl *planner) restamp() *RestampInput {
 	stored := &pl.state.Bucket
 	if !stored.HasRF {
@@ -616,8 +618,13 @@ func (pl *planner) restamp() *RestampInput {
 	}
 	for i := range pl.lines {
 		n := &pl.lines[i]
-		if n.stored != nil && pl.softStamp(n) == StampRemove {
-			in.Soft = append(in.Soft, SoftStamp{Limit: n.name, Action: StampRemove, Read: Stamp{Present: true, Until: n.stored.Rare().Soft}})
+		if n.stored == nil {
+			continue
+		}
+		action := pl.softStamp(n)
+		if action == StampRemove || action == StampSet && !n.stored.softAt(pl.now) {
+			in.Soft = append(in.Soft, SoftStamp{Limit: n.name, Action: action, Until: pl.a.l.stampDeadline(pl.read),
+				Read: Stamp{Present: n.stored.Has&FieldSoft != 0, Until: n.stored.Rare().Soft}})
 		}
 	}
 	if in.Bypass == StampKeep && len(in.Soft) == 0 {

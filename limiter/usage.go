@@ -136,7 +136,10 @@ func (a *Admin) ResourceCapacity(ctx context.Context, resource, limit string, pa
 		for end < len(buckets) && buckets[end].EntityID == buckets[i].EntityID {
 			end++
 		}
-		e, ok := entityCapacity(buckets[i:end], limit, now)
+		e, ok, err := a.l.entityCapacity(buckets[i:end], limit, now)
+		if err != nil {
+			return Capacity{}, err
+		}
 		i = end
 		if ok && parentsOnly {
 			m, err := a.store.Entity(ctx, e.EntityID, false)
@@ -156,7 +159,7 @@ func (a *Admin) ResourceCapacity(ctx context.Context, resource, limit string, pa
 }
 
 // entityCapacity sums the shards of one entity, whose capacity stands undivided on each of them.
-func entityCapacity(shards []OwnedBucket, limit string, now int64) (EntityCapacity, bool) {
+func (l *Limiter) entityCapacity(shards []OwnedBucket, limit string, now int64) (EntityCapacity, bool, error) {
 	e := EntityCapacity{EntityID: shards[0].EntityID}
 	found := false
 	for i := range shards {
@@ -168,12 +171,15 @@ func entityCapacity(shards []OwnedBucket, limit string, now int64) (EntityCapaci
 		if !found {
 			found, e.Capacity = true, bucket.FloorTokens(s.Capacity)
 		}
-		state := bucket.State{Tokens: s.Tokens, RF: b.RF, Capacity: s.Capacity, Refill: s.Refill, Period: s.Period, Shards: int64(b.Shards())}
-		e.Available += bucket.FloorTokens(state.At(now).Tokens)
+		state, err := l.state(b, s, now)
+		if err != nil {
+			return e, false, fmt.Errorf("bucket %s/%s: %w", e.EntityID, b.Resource, err)
+		}
+		e.Available += state.Readable(now)
 	}
 	e.Available = min(e.Capacity, e.Available)
 	e.Utilization = utilization(e.Capacity, e.Available)
-	return e, found
+	return e, found, nil
 }
 
 func utilization(capacity, available int64) float64 {

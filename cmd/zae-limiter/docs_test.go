@@ -29,6 +29,42 @@ func documents(t *testing.T) []string {
 	return pages
 }
 
+// seedOptions are those of the seed document's commands and tables.
+var seedOptions = map[string][]string{
+	"deploy": {"--name", "--region", "--vpc-id", "--subnet-ids", "-C", "--max-workers"},
+	"connect": {
+		"--name", "--region", "--standalone", "--force", "--destroy", "--cpu", "--memory", "--pool-connections", "-f",
+		"--max-workers", "--min-workers", "--users-per-worker", "--startup-lead-time",
+	},
+	"benchmark": {"--name", "--region", "--mode", "--users", "--duration", "--spawn-rate", "-f", "--cpu", "--memory", "--port", "--workers"},
+}
+
+func TestEveryOptionOfTheSeedDocumentIsExplainedAndThere(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/aws.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(page), "\n## From the seed document to here\n")
+	if !found {
+		t.Fatal("docs/aws.md has no such section")
+	}
+	for command, options := range seedOptions {
+		help, err := exec.CommandContext(t.Context(), "zae-limiter", "load", command, "--help").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, option := range options {
+			if !strings.Contains(table, "`load "+command+" "+option+"`") {
+				t.Errorf("load %s %s has no row", command, option)
+			}
+			if !regexp.MustCompile(`(?m)^ +(-\w, )?` + option + `[, ]`).Match(help) {
+				t.Errorf("load %s has no %s:\n%s", command, option, help)
+			}
+		}
+	}
+}
+
 // Each section of a page is tried in a clone of its own, its blocks one after the other.
 func TestShellLinesOfTheDocumentsRun(t *testing.T) {
 	t.Parallel()
@@ -86,13 +122,21 @@ var timeLimit = regexp.MustCompile(`_ms<\d+`)
 // runShell runs the commands of a block one after the other, each of which must succeed.
 func runShell(t *testing.T, dir, block string) {
 	t.Helper()
+	path := os.Getenv("PATH")
+	if strings.Contains(block, "local aws") { // what is deployed there is the program itself, not this test
+		program, err := shipped()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path = filepath.Dir(program) + string(filepath.ListSeparator) + path
+	}
 	// The program under test stands for the one that would be compiled.
 	block = strings.ReplaceAll(block, "go run ./cmd/zae-limiter", "zae-limiter")
 	// Times of the documents are those of a machine that has nothing else to do.
 	block = timeLimit.ReplaceAllString(block, "${0}000")
 	for line := range strings.Lines(strings.ReplaceAll(block, "\\\n", " ")) {
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
-		cmd.Dir = dir
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+path)
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		err := cmd.Run()

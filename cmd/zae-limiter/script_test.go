@@ -70,6 +70,7 @@ func TestScripts(t *testing.T) {
 			"measured": measured,
 			"within":   within,
 			"jsonfld":  jsonField,
+			"jsonenv":  jsonEnv,
 			"await":    await,
 			"refused":  refused,
 			"webpage":  webpage,
@@ -157,6 +158,18 @@ func jsonField(ts *testscript.TestScript, neg bool, args []string) {
 	if !compare(value, args[2], args[3]) {
 		ts.Fatalf("%s is %v, want %s %s", args[1], value, args[2], args[3])
 	}
+}
+
+// jsonenv FILE PATH NAME puts a member of a document into a variable.
+func jsonEnv(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: jsonenv FILE PATH NAME")
+	}
+	var object map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &object))
+	value, err := lookup(object, args[1])
+	ts.Check(err)
+	ts.Setenv(args[2], fmt.Sprint(value))
 }
 
 func lookup(value any, path string) (any, error) {

@@ -56,7 +56,7 @@ var ErrTarget = errors.New("limiter cannot be a target")
 // NoTargetError says that there is no limiter of that name.
 type NoTargetError struct{ Name string }
 
-func (e *NoTargetError) Error() string { return "limiter not found: there is no stack " + e.Name }
+func (e *NoTargetError) Error() string { return "there is no limiter " + e.Name }
 
 // FindTarget reads a limiter's stack and checks that a load test can depend on it.
 func FindTarget(ctx context.Context, stacks *stack.Client, tables TableAPI, policies PolicyAPI, name string) (*Target, error) {

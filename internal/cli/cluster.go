@@ -39,6 +39,7 @@ type sharedTarget struct {
 	KeepData              bool    `json:"keep_data"`
 	Speculative           bool    `json:"speculative"`
 	RejectionCacheSeconds float64 `json:"rejection_cache_seconds"`
+	Client                string  `json:"client"` // "" = what the worker was told
 	PoolConnections       int     `json:"pool_connections"`
 	ConsumedAll           bool    `json:"consumed_all"`
 }
@@ -186,7 +187,7 @@ func (c *cluster) open(ctx context.Context, run master.Run) (*master.Scenario, e
 		// What was made for the run goes with it; a namespace that was there is restored by who changed it.
 		KeepData:    info.NamespaceMade || p.target.keepData,
 		Speculative: p.target.speculative, RejectionCacheSeconds: p.target.rejectionCache.duration().Seconds(),
-		PoolConnections: p.target.poolConnections, ConsumedAll: p.target.consumed == "all",
+		Client: p.target.client, PoolConnections: p.target.poolConnections, ConsumedAll: p.target.consumed == "all",
 	}.settings()
 	if err != nil {
 		return nil, errors.Join(err, c.close(ctx))

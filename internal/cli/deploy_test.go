@@ -78,7 +78,8 @@ func TestDeployPushDelete(t *testing.T) {
 
 func TestDeployRefusesBeforeAnythingIsMade(t *testing.T) {
 	w := newAWSWorld(t)
-	w.refused(1, "there is no stack my-limiter", w.deploy()...)
+	w.refused(1, "there is no limiter my-limiter\nin region us-east-1; deploy it: zae-limiter deploy --name my-limiter --region us-east-1", w.deploy()...)
+	w.refused(1, "there is no limiter other", "status", "--name", "other")
 	w.must("deploy", "--name", "my-limiter")
 	for _, test := range []struct {
 		code    int

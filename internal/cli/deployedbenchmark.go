@@ -225,7 +225,7 @@ func (r *deployedRun) event(duration time.Duration) invocation.Config {
 		MaxCostUSD: f.budget.maxCost, StopTimeout: &stop, Tags: f.scenario.tags, ExcludeTags: f.scenario.excludeTags,
 		Host: f.scenario.host, Shape: f.shape, Warmup: f.warmup.duration().Seconds(),
 		Namespace: f.target.namespace, KeepData: f.target.keepData, Speculative: &f.target.speculative,
-		RejectionCache: f.target.rejectionCache.duration().Seconds(), Consumed: f.target.consumed,
+		RejectionCache: f.target.rejectionCache.duration().Seconds(), Consumed: f.target.consumed, Client: f.target.client,
 	}
 	event.Options, _ = f.scenario.options() // validated
 	if f.scenario.seeded {

@@ -192,7 +192,7 @@ func (r *deployedRun) runVariables() map[string]string {
 	for option, value := range map[string]string{
 		"seed": strconv.FormatUint(f.scenario.seed, 10), "shape": f.shape, "warmup": f.warmup.String(), "stop-timeout": f.stop.String(),
 		"host": f.scenario.host, "tags": strings.Join(f.scenario.tags, ","), "exclude-tags": strings.Join(f.scenario.excludeTags, ","),
-		"namespace": f.target.namespace, "keep-data": strconv.FormatBool(f.target.keepData), "consumed": f.target.consumed,
+		"namespace": f.target.namespace, "keep-data": strconv.FormatBool(f.target.keepData), "consumed": f.target.consumed, "client": f.target.client,
 		"speculative": strconv.FormatBool(f.target.speculative), "rejection-cache": f.target.rejectionCache.String(),
 		"set": strings.Join(f.scenario.set, ","),
 	} {

@@ -4,9 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,22 +28,9 @@ func (c *jumpClock) Sleep(ctx context.Context, d time.Duration) error {
 
 func TestWorkersThatDoNotConnectAreGivenUp(t *testing.T) {
 	w := newAWSWorld(t)
-	master := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+	remote := masterAt(t, func(rw http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(rw, `{"state": "ready", "user_count": 0, "workers": [{"id": "a", "state": "ready"}, {"id": "b", "state": "missing"}]}`)
-	}))
-	t.Cleanup(master.Close)
-	address, err := url.Parse(master.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	port, err := strconv.Atoi(address.Port())
-	if err != nil {
-		t.Fatal(err)
-	}
-	remote, err := newRemoteMaster(port)
-	if err != nil {
-		t.Fatal(err)
-	}
+	})
 	var stderr strings.Builder
 	a := &app{getenv: func(name string) string { return w.env[name] }, stderr: term.NewStream(&stderr, nil)}
 	d, err := a.openDeployment(t.Context(), "my-limiter", accountFlags{})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
 	"github.com/zeroae/zae-limiter-go/internal/report"
+	"github.com/zeroae/zae-limiter-go/internal/target"
 )
 
 // scenarioFlags say which users to run; several commands share them.
@@ -175,6 +176,7 @@ type targetFlags struct {
 	createTable     bool
 	namespace       string
 	keepData        bool
+	client          string
 	poolConnections int
 	speculative     bool
 	rejectionCache  secondsFlag
@@ -192,6 +194,7 @@ func (t *targetFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&t.createTable, "create-table", false, "create the table when it is absent")
 	flags.StringVar(&t.namespace, "namespace", "", "use this namespace instead of one made for the run and purged after it; what the run changes in it is undone")
 	flags.BoolVar(&t.keepData, "keep-data", false, "leave the data of the run on the table")
+	flags.StringVar(&t.client, "client", target.ClientLean, "what sends the requests: our own `lean` client, or the AWS SDK's (sdk)")
 	flags.IntVar(&t.poolConnections, "pool-connections", 1000, "connections to the target")
 	flags.BoolVar(&t.speculative, "speculative", true, "write before reading; =false makes the two round trips of older versions")
 	flags.Var(&t.rejectionCache, "rejection-cache", "answer repeated refusals locally for `seconds` (1 when none are given); off by default")
@@ -221,6 +224,9 @@ func (t *targetFlags) validate() error {
 	var errs []error
 	if t.poolConnections < 1 {
 		errs = append(errs, fmt.Errorf("--pool-connections must be at least 1, got %d", t.poolConnections))
+	}
+	if t.client != target.ClientLean && t.client != target.ClientSDK {
+		errs = append(errs, fmt.Errorf("--client %q is unknown: want %s or %s", t.client, target.ClientSDK, target.ClientLean))
 	}
 	if t.table == "" {
 		errs = append(errs, errors.New("--table must not be empty"))

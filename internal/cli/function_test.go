@@ -153,7 +153,7 @@ func TestABenchmarkTakesWhatAnEventCanSay(t *testing.T) {
 	config := invocation.Config{
 		Users: 1, SpawnRate: 1, DurationSeconds: 1, Locustfile: "x.star", UserClasses: "A", Seed: &seed, Tags: []string{"t"}, ExcludeTags: []string{"u"},
 		Options: map[string]string{"a": "b"}, Host: "h", Shape: "none", Warmup: 0.5, StopTimeout: &stop, Namespace: "n", KeepData: true,
-		Speculative: &speculative, RejectionCache: 1, Consumed: "all", PoolConnections: 9,
+		Speculative: &speculative, RejectionCache: 1, Consumed: "all", Client: "sdk", PoolConnections: 9,
 	}
 	cmd := (&app{}).benchmarkCommand()
 	if err := cmd.ParseFlags(config.BenchmarkArgs()[2:]); err != nil {

@@ -73,7 +73,7 @@ func limiterText(t *targetFlags) string {
 	if d := t.rejectionCache.duration(); d > 0 {
 		cache = d.String()
 	}
-	return fmt.Sprintf("%s, rejection cache %s, %d connections", text, cache, t.poolConnections)
+	return fmt.Sprintf("%s, rejection cache %s, %s client, %d connections", text, cache, t.client, t.poolConnections)
 }
 
 // newLogger prints what a run logs, one line each.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/resourcegroupstaggingapi"
 	"github.com/spf13/cobra"
 
@@ -80,6 +81,9 @@ func (s *stacker) limiterStatus(ctx context.Context, name string) error {
 	d := &limiterStatusDocument{Name: name, Region: s.account.Region(), Client: dynamostore.WireVersion, Policies: policiesUnknown, Roles: []string{}, Usable: true}
 	start := time.Now()
 	out, err := s.tables().DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: aws.String(name)})
+	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
+		return &awsdeploy.NoTargetError{Name: name}
+	}
 	if err != nil {
 		return fmt.Errorf("describe table %s: %w", name, err)
 	}

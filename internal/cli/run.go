@@ -347,7 +347,7 @@ func (p *runPlan) meta(runID string, info target.Info, readings target.Readings)
 			Locustfile:    &path, Seed: &p.seed,
 			Users: &users, SpawnRate: &rate, Workers: new(1), Cores: new(p.coresUsed()),
 			Version: &b.Version, BuildID: b.ID, GoVersion: &b.GoVersion, OSArch: &b.OSArch,
-			Speculative: &p.target.speculative, Client: new("sdk"),
+			Speculative: &p.target.speculative, Client: &p.target.client,
 			RejectionCacheSeconds: new(p.target.rejectionCache.duration().Seconds()),
 			PoolConnections:       &p.target.poolConnections,
 			Options:               p.options,

@@ -19,6 +19,7 @@ func (a *app) targetConfig(t *targetFlags) (target.Config, error) {
 		AWS: t.aws(), Endpoint: t.endpoint, Region: t.region, Profile: t.profile,
 		Table: t.table, CreateTable: t.createTable,
 		Namespace: t.namespace, KeepData: t.keepData,
+		Client:          t.client,
 		PoolConnections: t.poolConnections,
 		NoSpeculation:   !t.speculative,
 		RejectionCache:  t.rejectionCache.duration(),

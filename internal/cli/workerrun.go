@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -73,6 +74,7 @@ func (w *workerRun) targetConfig(run worker.Run) (target.Config, error) {
 	config.Namespace, config.KeepData, config.CreateTable = shared.Namespace, shared.KeepData, false
 	config.NoSpeculation = !shared.Speculative
 	config.RejectionCache = time.Duration(shared.RejectionCacheSeconds * float64(time.Second))
+	config.Client = cmp.Or(shared.Client, config.Client)
 	config.PoolConnections = min(shared.PoolConnections, w.flags.poolConnections)
 	config.ConsumedAll = shared.ConsumedAll
 	return config, nil

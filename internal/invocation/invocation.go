@@ -94,6 +94,7 @@ type Config struct {
 	Speculative    *bool             `json:"speculative,omitempty"`
 	RejectionCache float64           `json:"rejection_cache,omitempty"` // seconds; 0 = off
 	Consumed       string            `json:"consumed,omitempty"`        // sample or all
+	Client         string            `json:"client,omitempty"`          // sdk or lean
 
 	// PoolConnections bounds the connections to the table, also of a worker; 0 = the worker's default.
 	PoolConnections int `json:"pool_connections,omitempty"`
@@ -237,6 +238,7 @@ func (c *Config) BenchmarkArgs(more ...string) []string {
 	}
 	option(c.RejectionCache > 0, "rejection-cache", number(c.RejectionCache))
 	option(c.Consumed != "", "consumed", c.Consumed)
+	option(c.Client != "", "client", c.Client)
 	option(c.PoolConnections > 0, "pool-connections", strconv.Itoa(c.PoolConnections))
 	option(c.UserClasses != "", "user-classes", c.UserClasses)
 	return append(args, more...)

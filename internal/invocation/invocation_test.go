@@ -131,14 +131,14 @@ func TestBenchmarkArgs(t *testing.T) {
 	}
 	e, err = invocation.Parse([]byte(`{"config": {"locustfile": "x.star", "user_classes": "A,B", "users": 3, "spawn_rate": 0.5, "duration_seconds": 7,
 		"seed": 0, "tags": ["t"], "exclude_tags": ["u"], "options": {"b": "2", "a": "1=1"}, "host": "h", "shape": "none", "warmup": 1.5, "stop_timeout": 0,
-		"namespace": "n", "keep_data": true, "speculative": false, "rejection_cache": 0.5, "consumed": "all", "pool_connections": 9}}`))
+		"namespace": "n", "keep_data": true, "speculative": false, "rejection_cache": 0.5, "consumed": "all", "client": "sdk", "pool_connections": 9}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want = []string{
 		"load", "benchmark", "--locustfile=x.star", "--users=3", "--spawn-rate=0.5", "--duration=7", "--seed=0", "--tags=t", "--exclude-tags=u",
 		"--set=a=1=1", "--set=b=2", "--host=h", "--shape=none", "--warmup=1.5", "--stop-timeout=0", "--namespace=n", "--keep-data=true",
-		"--speculative=false", "--rejection-cache=0.5", "--consumed=all", "--pool-connections=9", "--user-classes=A,B",
+		"--speculative=false", "--rejection-cache=0.5", "--consumed=all", "--client=sdk", "--pool-connections=9", "--user-classes=A,B",
 	}
 	if got := e.Config.BenchmarkArgs(); !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)

@@ -153,7 +153,7 @@ func TestFailuresHaveStableTexts(t *testing.T) {
 		{err: unavailable(io.ErrUnexpectedEOF), want: "Unavailable: connection closed without a reply", unreachable: true},
 		{err: unavailable(timeout{errors.New("127.0.0.1:8000: slow")}), want: "Unavailable: timeout"},
 		{err: &limiter.PermissionError{Err: &smithy.GenericAPIError{Code: "AccessDeniedException"}}, want: "PermissionDenied: AccessDeniedException"},
-		{err: &limiter.UnsupportedFeatureError{Feature: "quotas", Where: "limit x"}, want: "UnsupportedFeature: quotas"},
+		{err: fmt.Errorf("readers are too old: %w", limiter.ErrVersion), want: "VersionMismatch: readers are too old: limiter: version of the table"},
 		{ctx: cancelled, err: unavailable(context.Canceled), want: Interrupted},
 	} {
 		ctx := c.ctx

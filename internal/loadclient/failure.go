@@ -24,7 +24,7 @@ const Interrupted = "interrupted"
 // they are counted together.
 type Failure struct {
 	// Type is the kind of failure: Interrupted, ResourceDisabled, ValidationError, PermissionDenied,
-	// UnsupportedFeature, EntityExists, Throttled, Unavailable.
+	// VersionMismatch, EntityExists, Throttled, Unavailable.
 	Type string
 	Text string
 	// Unreachable is set when nothing answered at all.
@@ -48,7 +48,6 @@ func Classify(ctx context.Context, err error) *Failure {
 	var disabled *limiter.DisabledError
 	var validation *limiter.ValidationError
 	var permission *limiter.PermissionError
-	var unsupported *limiter.UnsupportedFeatureError
 	switch {
 	case ctx.Err() != nil:
 		f.Type, f.Text = "Interrupted", Interrupted
@@ -59,8 +58,8 @@ func Classify(ctx context.Context, err error) *Failure {
 		f.Type, f.Text = "ValidationError", validation.Field+": "+validation.Reason
 	case errors.As(err, &permission):
 		f.Type, f.Text = "PermissionDenied", serviceText(permission.Err)
-	case errors.As(err, &unsupported):
-		f.Type, f.Text = "UnsupportedFeature", unsupported.Feature
+	case errors.Is(err, limiter.ErrVersion):
+		f.Type, f.Text = "VersionMismatch", err.Error()
 	case errors.Is(err, limiter.ErrEntityExists):
 		f.Type, f.Text = "EntityExists", "the entity exists already"
 	default:

@@ -98,15 +98,20 @@ const (
 )
 
 func outcomeOf(response *http.Response, err error) outcome {
-	switch {
-	case err != nil:
-		return failed
-	case response.StatusCode == http.StatusOK:
-		return succeeded
-	case response.StatusCode != http.StatusBadRequest:
+	if err != nil {
 		return failed
 	}
-	body := response.Body.(*replyBody).data
+	return outcomeOfReply(response.StatusCode, response.Body.(*replyBody).data)
+}
+
+func outcomeOfReply(status int, body []byte) outcome {
+	switch status {
+	case http.StatusOK:
+		return succeeded
+	case http.StatusBadRequest:
+	default:
+		return failed
+	}
 	code := errorCode(body)
 	if code == "TransactionCanceledException" && cancelledByRate(body) {
 		return throttled

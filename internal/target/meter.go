@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
 )
 
@@ -101,6 +102,18 @@ func (m *Meter) attempt(operation string, waited, took time.Duration, o outcome)
 	waits.mu.Lock()
 	waits.hist.Record(waited)
 	waits.mu.Unlock()
+}
+
+// observe counts one request of the lean client.
+func (m *Meter) observe(a dynamostore.Attempt) {
+	result := failed
+	if a.Err == nil {
+		result = outcomeOfReply(a.Status, a.Body)
+	}
+	m.attempt(a.Operation, a.Waited, a.Took, result)
+	if a.Number > 1 {
+		m.current.Load().retries.Add(1)
+	}
 }
 
 // found returns the element of a map of the counters, which is made when it is absent.

@@ -25,6 +25,34 @@ func (a meteredAPI) Options() dynamodb.Options {
 	return dynamodb.Options{}
 }
 
+// meteredLean is a meteredAPI of the lean client, whose speculative writes have a way of their own.
+type meteredLean struct {
+	meteredAPI
+	consumer dynamostore.Consumer
+}
+
+// Consume implements dynamostore.Consumer.
+func (a meteredLean) Consume(ctx context.Context, what *dynamostore.Consumption) error {
+	if a.meter.sampleEvery == 0 {
+		return a.consumer.Consume(ctx, what)
+	}
+	c := a.meter.current.Load()
+	units := found(c, c.units, "UpdateItem")
+	what.AskCapacity = units.asks(a.meter.sampleEvery)
+	err := a.consumer.Consume(ctx, what)
+	applied := err == nil && what.Applied()
+	if what.AskCapacity {
+		units.silent.Store(!applied)
+	}
+	if applied {
+		units.answered.Add(1)
+		if what.AskCapacity {
+			units.consumed(writing, what.Capacity)
+		}
+	}
+	return err
+}
+
 // metered makes one call of an operation; when it is one of the sample, it asks for the consumed
 // capacity on a copy of the input and reads it from the output.
 func metered[In, Out any](

@@ -1,6 +1,6 @@
 // Package target opens what a run drives: the embedded engine on a loopback port, or an endpoint
 // that is already there, with the table, the namespace of the run and a limiter on them. Everything
-// goes through the real AWS SDK over HTTP, and is metered at the transport.
+// goes over HTTP, through the lean client or the AWS SDK's, and is metered at the transport.
 //
 // A target without an endpoint makes no AWS call, looks up no credentials and opens no connection
 // beyond loopback.
@@ -42,6 +42,14 @@ func NamespaceOf(runID string) string { return namespacePrefix + runID }
 // ErrCredentials is returned when credentials are missing or expired.
 var ErrCredentials = errors.New("no usable AWS credentials")
 
+// The clients that send the requests.
+const (
+	// ClientLean is dynamostore.LeanClient.
+	ClientLean = "lean"
+	// ClientSDK is the AWS SDK's.
+	ClientSDK = "sdk"
+)
+
 // Config says what to open.
 type Config struct {
 	// AWS says that the table is in the AWS account of the SDK's configuration.
@@ -54,12 +62,16 @@ type Config struct {
 	// Table must exist, unless CreateTable is set or the engine is embedded.
 	Table       string
 	CreateTable bool
+	// UpdatedBy is recorded in a version record that is written; "" means a load test.
+	UpdatedBy string
 	// Namespace is the one to work in; one that does not exist, or "", is registered for the run.
 	Namespace string
 	// RunID names the run, and its namespace.
 	RunID string
 	// KeepData leaves what the run made on the table.
 	KeepData bool
+	// Client is what sends the requests, ClientLean or ClientSDK; "" = ClientLean.
+	Client string
 	// PoolConnections bounds the connections to the endpoint.
 	PoolConnections int
 	// NoSpeculation makes acquires read before they write.
@@ -194,7 +206,7 @@ func (at *place) keysOfEnvironment() error {
 	return nil
 }
 
-// connect makes the SDK's client. Plain endpoints are served by a transport of our own.
+// connect makes the client.
 func (t *Target) connect(at place) error {
 	u, err := parseEndpoint(at.endpoint)
 	if err != nil {
@@ -209,6 +221,34 @@ func (t *Target) connect(at place) error {
 		sampleEvery = 1
 	}
 	t.meter = newMeter(sampleEvery)
+	if t.config.Client == ClientSDK {
+		err = t.connectSDK(at, u, connections)
+	} else {
+		err = t.connectLean(at, connections)
+	}
+	if err != nil {
+		return err
+	}
+	t.table = dynamostore.OpenTable(t.api, t.config.Table, dynamostore.TableOptions{
+		Logger: t.config.Logger, UpdatedBy: cmp.Or(t.config.UpdatedBy, "zae-limiter load"), WithoutStream: t.engine != nil,
+	})
+	return nil
+}
+
+func (t *Target) connectLean(at place, connections int) error {
+	client, err := dynamostore.NewLeanClient(dynamostore.LeanConfig{
+		Region: at.region, Endpoint: at.endpoint, Credentials: at.credentials, PoolConnections: connections,
+		Observe: t.meter.observe,
+	})
+	if err != nil {
+		return err
+	}
+	t.idle, t.api = client, meteredLean{meteredAPI{client, t.meter}, client}
+	return nil
+}
+
+// connectSDK makes the SDK's client. Plain endpoints are served by a transport of our own.
+func (t *Target) connectSDK(at place, u *url.URL, connections int) error {
 	var transport http.RoundTripper
 	if u.Scheme == "http" {
 		address := u.Host
@@ -229,9 +269,6 @@ func (t *Target) connect(at place) error {
 		return err
 	}
 	t.api = meteredAPI{client, t.meter}
-	t.table = dynamostore.OpenTable(t.api, t.config.Table, dynamostore.TableOptions{
-		Logger: t.config.Logger, UpdatedBy: "zae-limiter load", WithoutStream: t.engine != nil,
-	})
 	return nil
 }
 
@@ -245,7 +282,11 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 
 func (t *Target) prepareTable(ctx context.Context) error {
 	if t.engine != nil || t.config.CreateTable {
-		return t.table.Create(ctx)
+		if err := t.table.Create(ctx); err != nil || t.engine == nil {
+			return err
+		}
+		// Nothing but this program reads the engine, so that every feature may be stored there.
+		return t.table.DeclareReaders(ctx, true)
 	}
 	return t.table.Check(ctx)
 }
@@ -373,6 +414,7 @@ func patiently(ctx context.Context, do func() error) error {
 
 // Purge removes the namespace that the run with an id left on the table.
 func Purge(ctx context.Context, c Config, runID string) error {
+	c.CreateTable = false
 	t, err := standing(ctx, c)
 	if err != nil {
 		return err
@@ -391,6 +433,7 @@ func Purge(ctx context.Context, c Config, runID string) error {
 
 // Leftover returns the ids of the runs that began before a moment and have a namespace on the table.
 func Leftover(ctx context.Context, c Config, before time.Time) ([]string, error) {
+	c.CreateTable = false
 	t, err := standing(ctx, c)
 	if err != nil {
 		return nil, err
@@ -410,7 +453,17 @@ func Leftover(ctx context.Context, c Config, before time.Time) ([]string, error)
 	return ids, nil
 }
 
-// standing reaches a table that is there, without a namespace.
+// Table reaches the table that the target names, without a namespace and without a run: it must be there,
+// unless CreateTable is set. The function that is returned gives the connections up.
+func Table(ctx context.Context, c Config) (*dynamostore.Table, func(), error) {
+	t, err := standing(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return t.table, t.shutDown, nil
+}
+
+// standing reaches a table, without a namespace.
 func standing(ctx context.Context, c Config) (*Target, error) {
 	t := &Target{config: c}
 	at, err := t.locate(ctx)
@@ -420,7 +473,7 @@ func standing(ctx context.Context, c Config) (*Target, error) {
 	if err := t.connect(at); err != nil {
 		return nil, err
 	}
-	if err := t.table.Check(ctx); err != nil {
+	if err := t.prepareTable(ctx); err != nil {
 		t.shutDown()
 		return nil, err
 	}
@@ -474,7 +527,12 @@ func serviceEndpoint(ctx context.Context, loaded aws.Config, region string) (str
 	if base := client.Options().BaseEndpoint; base != nil {
 		return *base, nil
 	}
-	resolved, err := dynamodb.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, dynamodb.EndpointParameters{Region: aws.String(region)})
+	endpoints := client.Options().EndpointOptions
+	resolved, err := dynamodb.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, dynamodb.EndpointParameters{
+		Region:       aws.String(region),
+		UseFIPS:      aws.Bool(endpoints.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+		UseDualStack: aws.Bool(endpoints.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+	})
 	if err != nil {
 		return "", fmt.Errorf("endpoint of DynamoDB in region %q: %w", region, err)
 	}

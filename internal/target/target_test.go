@@ -34,6 +34,13 @@ func closeTarget(t *testing.T, target *Target) {
 	}
 }
 
+// withEachClient runs a test over both clients, which must not differ.
+func withEachClient(t *testing.T, run func(t *testing.T, client string)) {
+	for _, client := range []string{ClientLean, ClientSDK} {
+		t.Run(client, func(t *testing.T) { run(t, client) })
+	}
+}
+
 // engineAt serves an engine that outlives targets.
 func engineAt(t *testing.T) (endpoint string, engine *dynamolocal.Engine) {
 	t.Helper()
@@ -64,7 +71,11 @@ func acquireOnce(t *testing.T, target *Target, entity string) {
 }
 
 func TestAnEmbeddedTargetMetersWhatItIsAsked(t *testing.T) {
-	target := open(t, Config{Table: "zae-limiter", RunID: "r1"})
+	withEachClient(t, checkAnEmbeddedTargetMetersWhatItIsAsked)
+}
+
+func checkAnEmbeddedTargetMetersWhatItIsAsked(t *testing.T, client string) {
+	target := open(t, Config{Client: client, Table: "zae-limiter", RunID: "r1"})
 	defer closeTarget(t, target)
 	for range 5 {
 		acquireOnce(t, target, "user-1")
@@ -213,6 +224,10 @@ func TestAttemptsThatAreRefusedForTheirRateAreThrottled(t *testing.T) {
 }
 
 func TestATargetThatIsNoneIsAnErrorWithinSeconds(t *testing.T) {
+	withEachClient(t, checkATargetThatIsNoneIsAnErrorWithinSeconds)
+}
+
+func checkATargetThatIsNoneIsAnErrorWithinSeconds(t *testing.T, client string) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +242,7 @@ func TestATargetThatIsNoneIsAnErrorWithinSeconds(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
 			defer cancel()
-			_, err := Open(ctx, Config{Endpoint: test.endpoint, Table: test.table, RunID: "r"})
+			_, err := Open(ctx, Config{Client: client, Endpoint: test.endpoint, Table: test.table, RunID: "r"})
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want it to name %q", err, test.want)
 			}
@@ -236,7 +251,11 @@ func TestATargetThatIsNoneIsAnErrorWithinSeconds(t *testing.T) {
 }
 
 func TestAPoolThatIsTooSmallShowsAsWaiting(t *testing.T) {
-	target := open(t, Config{Table: "zae-limiter", RunID: "r1", PoolConnections: 1, Engine: dynamolocal.Config{Latency: "constant=20ms"}})
+	withEachClient(t, checkAPoolThatIsTooSmallShowsAsWaiting)
+}
+
+func checkAPoolThatIsTooSmallShowsAsWaiting(t *testing.T, client string) {
+	target := open(t, Config{Client: client, Table: "zae-limiter", RunID: "r1", PoolConnections: 1, Engine: dynamolocal.Config{Latency: "constant=20ms"}})
 	defer closeTarget(t, target)
 	done := make(chan error, 4)
 	for range 4 {
@@ -255,8 +274,12 @@ func TestAPoolThatIsTooSmallShowsAsWaiting(t *testing.T) {
 // The units of a sample are scaled by operation and by the calls that were answered, so that few
 // calls and refusals, which tell nothing, do not distort them.
 func TestUnitsOfASampleAreThoseOfTheEngine(t *testing.T) {
+	withEachClient(t, checkUnitsOfASampleAreThoseOfTheEngine)
+}
+
+func checkUnitsOfASampleAreThoseOfTheEngine(t *testing.T, client string) {
 	endpoint, engine := engineAt(t)
-	target := open(t, Config{Endpoint: endpoint, Table: "zae-limiter", CreateTable: true, RunID: "r1"})
+	target := open(t, Config{Client: client, Endpoint: endpoint, Table: "zae-limiter", CreateTable: true, RunID: "r1"})
 	defer closeTarget(t, target)
 	before := engine.Stats().Tables[0]
 	const admitted, refused = 100, 200
@@ -300,9 +323,11 @@ func TestUnitsOfASampleAreThoseOfTheEngine(t *testing.T) {
 }
 
 // Rules that hit everything are for the run, not for the way to the table.
-func TestFaultsBeginWithTheRun(t *testing.T) {
+func TestFaultsBeginWithTheRun(t *testing.T) { withEachClient(t, checkFaultsBeginWithTheRun) }
+
+func checkFaultsBeginWithTheRun(t *testing.T, client string) {
 	rules := []byte(`{"rules": [{"action": "error", "code": "ThrottlingException"}]}`)
-	target := open(t, Config{Table: "zae-limiter", RunID: "r1", Engine: dynamolocal.Config{Faults: rules}})
+	target := open(t, Config{Client: client, Table: "zae-limiter", RunID: "r1", Engine: dynamolocal.Config{Faults: rules}})
 	defer closeTarget(t, target)
 	if err := target.table.Check(t.Context()); err == nil {
 		t.Error("the rule does not apply once the target is open")
@@ -310,7 +335,11 @@ func TestFaultsBeginWithTheRun(t *testing.T) {
 }
 
 func TestATableTooSmallToBeginWithIsNamedAsSuch(t *testing.T) {
-	_, err := Open(t.Context(), Config{Table: "zae-limiter", RunID: "r1", Engine: dynamolocal.Config{Throughput: "provisioned=1,1"}})
+	withEachClient(t, checkATableTooSmallToBeginWithIsNamedAsSuch)
+}
+
+func checkATableTooSmallToBeginWithIsNamedAsSuch(t *testing.T, client string) {
+	_, err := Open(t.Context(), Config{Client: client, Table: "zae-limiter", RunID: "r1", Engine: dynamolocal.Config{Throughput: "provisioned=1,1"}})
 	if !dynamostore.IsThrottle(err) {
 		t.Errorf("err = %v, want the throttling", err)
 	}
@@ -358,5 +387,21 @@ func TestARunSeesThatItsNamespaceWasRemoved(t *testing.T) {
 	}
 	if standing, err := run.Standing(t.Context()); err != nil || standing {
 		t.Errorf("after the purge: standing %v, error %v", standing, err)
+	}
+}
+
+// Retries of requests that were throttled are counted alike.
+func TestRetriesAreCounted(t *testing.T) { withEachClient(t, checkRetries) }
+
+func checkRetries(t *testing.T, client string) {
+	rules := []byte(`{"rules": [{"operations": ["UpdateItem"], "every": 2, "action": "error", "code": "ThrottlingException"}]}`)
+	target := open(t, Config{Client: client, Table: "zae-limiter", RunID: "r1", Engine: dynamolocal.Config{Faults: rules}})
+	defer closeTarget(t, target)
+	for range 3 { // the first creates the bucket, after its speculative write was refused
+		acquireOnce(t, target, "user-1")
+	}
+	r := target.Readings()
+	if *r.SDKRetries != 2 || *r.Throttled != 2 {
+		t.Errorf("%d retries of %d throttled requests, want 2 of 2", *r.SDKRetries, *r.Throttled)
 	}
 }

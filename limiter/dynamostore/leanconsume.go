@@ -37,6 +37,9 @@ type Consumption struct {
 	out   *limiter.ConsumeOutput
 }
 
+// Applied reports, after a write without an error, whether it was applied, and not refused.
+func (c *Consumption) Applied() bool { return c.out.Outcome == limiter.Done }
+
 // errRefused says that a condition did not hold; it is an outcome and ends a call like one.
 var errRefused = errors.New("refused")
 

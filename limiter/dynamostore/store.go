@@ -170,16 +170,15 @@ func (s *Store) Adjust(ctx context.Context, in *limiter.AdjustInput) (limiter.Ad
 	credited := false
 	for i := range in.Changes {
 		c := &in.Changes[i]
-		tk := e.name(bucketAttr(c.Limit, "tk"))
 		if in.Only != limiter.AdjustCounter {
-			e.add(tk, number(-c.Delta))
+			e.add(e.name(bucketAttr(c.Limit, "tk")), number(-c.Delta))
 		}
 		if in.Only != limiter.AdjustTokens {
 			e.add(e.name(bucketAttr(c.Limit, "tc")), number(c.Delta))
 		}
 		if in.Checked && c.Delta < 0 {
 			credited = true
-			e.require(tk + " <= " + e.value(number(c.Ceiling+c.Delta)))
+			e.require(e.name(bucketAttr(c.Limit, "tk")) + " <= " + e.value(number(c.Ceiling+c.Delta)))
 			pinCeiling(&e, c.State)
 		}
 		pinPeriod(&e, c)

@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/zeroae/zae-limiter-go/limiter"
 )
 
 // What this client identifies itself as on a shared table: it follows the wire format of release
@@ -30,6 +32,9 @@ type VersionError struct {
 
 // ErrNoVersionRecord says that a table was not set up: it has no version record.
 var ErrNoVersionRecord = errors.New("no version record")
+
+// Unwrap returns limiter.ErrVersion.
+func (e *VersionError) Unwrap() error { return limiter.ErrVersion }
 
 func (e *VersionError) Error() string { return "version of the table: " + e.Reason }
 

@@ -64,7 +64,13 @@ func (s *Store) writeAll(ctx context.Context, in []limiter.Write, out *limiter.W
 			return err
 		}
 		actions = append(actions, action)
-		if pinsOwner(&in[i]) {
+		switch first := ownerPinned(in, i); {
+		case !pinsOwner(&in[i]) || first < i && in[first].Owner == in[i].Owner:
+		case first < i:
+			// Read before and after it changed: one of the two reads is stale.
+			refuseOwner(in, i, out)
+			return nil
+		default:
 			actions = append(actions, types.TransactWriteItem{ConditionCheck: s.ownerCheck(&in[i])})
 		}
 	}
@@ -84,6 +90,18 @@ func (s *Store) writeAll(ctx context.Context, in []limiter.Write, out *limiter.W
 	return wrap("write", writeSubject(&in[0]), readReasons(cancelled.CancellationReasons, in, out))
 }
 
+// ownerPinned is the first write that comes with the check of the same META as write i. An item stands in
+// a transaction once.
+func ownerPinned(in []limiter.Write, i int) int {
+	return slices.IndexFunc(in[:i+1], func(w limiter.Write) bool { return pinsOwner(&w) && w.Key.EntityID == in[i].Key.EntityID })
+}
+
+func refuseOwner(in []limiter.Write, i int, out *limiter.WriteOutput) {
+	out.Outcome = limiter.Refused
+	out.Results = append(out.Results, make([]limiter.WriteResult, len(in))...)
+	out.Results[i].OwnerFailed = true
+}
+
 // readReasons spreads the reasons of a cancelled transaction, one per action, over the writes.
 func readReasons(reasons []types.CancellationReason, in []limiter.Write, out *limiter.WriteOutput) error {
 	next := func() (reason types.CancellationReason) {
@@ -101,7 +119,11 @@ func readReasons(reasons []types.CancellationReason, in []limiter.Write, out *li
 				return err
 			}
 		}
-		if pinsOwner(&in[i]) {
+		switch first := ownerPinned(in, i); {
+		case !pinsOwner(&in[i]):
+		case first < i:
+			result.OwnerFailed = out.Results[first].OwnerFailed
+		default:
 			result.OwnerFailed = failed(next())
 		}
 		out.Results = append(out.Results, result)
@@ -142,6 +164,8 @@ func (s *Store) writeExpression(w *limiter.Write) (*expression, error) {
 		return bypassExpression(w), nil
 	case limiter.WriteMove:
 		return moveExpression(w), nil
+	case limiter.WriteOperation:
+		return operationExpression(w), nil
 	}
 	return nil, fmt.Errorf("write %s: unknown kind %d", writeSubject(w), w.Kind)
 }

@@ -1,0 +1,309 @@
+package limiter
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+)
+
+const (
+	// maxResources is how many resources one acquire may concern.
+	maxResources = 16
+	// maxActions is what one transaction holds.
+	maxActions = 100
+)
+
+// several is an acquire of more than one resource: all are charged, or none.
+type several struct {
+	l       *Limiter
+	leases  []*Lease
+	parts   []*acquire // the first is the primary resource
+	hints   []hint
+	settled []bool
+}
+
+// validateAlso checks what the request wants of further resources.
+func (r *Request) validateAlso() error {
+	switch {
+	case len(r.Also) == 0:
+		return nil
+	case len(r.Also)+1 > maxResources:
+		return invalid("also", strconv.Itoa(len(r.Also)+1), "resources are too many: an acquire takes at most 16")
+	case len(r.Limits) > 0:
+		return invalid("also", "", "does not go together with explicit limits")
+	}
+	for resource := range r.Also {
+		if err := validateResource(resource); err != nil {
+			return err
+		}
+		if resource == r.Resource {
+			return invalid("also", resource, "is the primary resource, too: put it all into consume")
+		}
+	}
+	return nil
+}
+
+// extend makes the lease's further resources leases of their own, sorted by name.
+func (l *Lease) extend() (*several, error) {
+	primary := &l.acquire
+	s := &several{l: l.limiter, parts: []*acquire{primary}}
+	for _, resource := range slices.Sorted(maps.Keys(primary.req.Also)) {
+		other := &Lease{limiter: l.limiter}
+		a := &other.acquire
+		a.l, a.now = primary.l, primary.now
+		a.req = Request{EntityID: primary.req.EntityID, Resource: resource, Consume: primary.req.Also[resource]}
+		if err := a.declare(); err != nil {
+			return nil, err
+		}
+		l.also = append(l.also, other)
+		s.parts = append(s.parts, a)
+	}
+	s.hints = make([]hint, len(s.parts))
+	s.leases = l.also
+	s.settled = make([]bool, len(s.parts))
+	for i := range s.hints {
+		s.hints[i] = hint{-1, -1}
+	}
+	return s, nil
+}
+
+// run acquires all. The mode is that of the further leases, too.
+func (s *several) run(ctx context.Context, mode OnUnavailable) error {
+	for _, lease := range s.leases {
+		lease.mode = mode
+	}
+	if s.l.opts.RejectionCacheTTL > 0 {
+		if rejection := s.rejectFromMemory(); rejection != nil {
+			return rejection
+		}
+	}
+	err := s.fast(ctx)
+	if err == nil {
+		err = s.slow(ctx)
+	}
+	if err != nil {
+		s.giveBack(ctx)
+	}
+	return err
+}
+
+// each runs f for the parts that are not settled, at once, and waits. The trips of the slowest count.
+func (s *several) each(f func(i int, a *acquire)) {
+	var wg sync.WaitGroup
+	before := s.parts[0].trips
+	for i, a := range s.parts {
+		a.trips = before
+		if !s.settled[i] {
+			wg.Go(func() { f(i, a) })
+		}
+	}
+	wg.Wait()
+	longest := 0
+	for _, a := range s.parts {
+		longest = max(longest, a.trips)
+	}
+	s.parts[0].trips = longest
+}
+
+// rejectFromMemory refuses without a request when the memory of one resource does.
+func (s *several) rejectFromMemory() *ExceededError {
+	for _, a := range s.parts {
+		o := a.l.owners.get(a.req.EntityID, a.req.Resource)
+		o.note(a.charges)
+		if rejection := a.rejectFromMemory(o); rejection != nil {
+			return rejection
+		}
+	}
+	return nil
+}
+
+// fast sends the speculative writes of all resources at once.
+func (s *several) fast(ctx context.Context) error {
+	if s.l.opts.DisableSpeculation {
+		return nil
+	}
+	errs := make([]error, len(s.parts))
+	landed := make([]bool, len(s.parts))
+	s.each(func(i int, a *acquire) {
+		landed[i], errs[i] = a.fast(ctx, a.l.owners.get(a.req.EntityID, a.req.Resource), &s.hints[i])
+	})
+	open := false
+	for i := range s.parts {
+		s.settled[i] = landed[i] || errs[i] != nil
+		open = open || !s.settled[i]
+	}
+	err := merge(errs)
+	if _, refused := errors.AsType[*ExceededError](err); !refused || !open {
+		return err
+	}
+	// A closed resource outranks a short one, and what was not settled may be closed.
+	_, rejections, errs, _ := s.plan(ctx, 0)
+	for i := range errs {
+		if _, closed := errors.AsType[*DisabledError](errs[i]); closed {
+			return errs[i]
+		}
+		errs[i] = nil
+		if rejections[i] != nil {
+			errs[i] = rejections[i]
+		}
+	}
+	return merge(append([]error{err}, errs...))
+}
+
+// merge is the error that counts: that a resource is closed, else what is no rejection, else a rejection
+// with the statuses of all.
+func merge(errs []error) error {
+	var rejection *ExceededError
+	var other error
+	for _, err := range errs {
+		if err == nil {
+			continue
+		}
+		if closed, ok := err.(*DisabledError); ok {
+			return closed
+		}
+		refused, ok := errors.AsType[*ExceededError](err)
+		switch {
+		case !ok && other == nil:
+			other = err
+		case ok && rejection == nil:
+			rejection = refused
+		case ok:
+			rejection.Statuses = append(rejection.Statuses, refused.Statuses...)
+			rejection.Contended = rejection.Contended || refused.Contended
+		}
+	}
+	if other != nil {
+		return other
+	}
+	if rejection != nil {
+		return rejection
+	}
+	return nil
+}
+
+// plan reads and evaluates what is not settled.
+func (s *several) plan(ctx context.Context, attempt int) (plans []plan, rejections []*ExceededError, errs []error, again bool) {
+	of := make([][]plan, len(s.parts))
+	rejections, errs = make([]*ExceededError, len(s.parts)), make([]error, len(s.parts))
+	repeat := make([]bool, len(s.parts))
+	s.each(func(i int, a *acquire) {
+		h := &s.hints[i]
+		if h.shard < 0 {
+			h.shard = a.draw(a.l.owners.get(a.req.EntityID, a.req.Resource), a.avoid)
+		}
+		of[i], rejections[i], repeat[i], errs[i] = a.slowPlan(ctx, h, attempt)
+	})
+	for i := range of {
+		plans = append(plans, of[i]...)
+		again = again || repeat[i]
+	}
+	return plans, rejections, errs, again
+}
+
+// slow writes what is not settled in one transaction.
+func (s *several) slow(ctx context.Context) error {
+	if !slices.Contains(s.settled, false) {
+		return nil
+	}
+	withoutMoves := false
+	for attempt := range maxPlans {
+		if withoutMoves {
+			attempt = maxPlans - 1
+		}
+		plans, rejections, errs, again := s.plan(ctx, attempt)
+		for i, rejection := range rejections {
+			if rejection != nil {
+				errs[i] = rejection
+			}
+		}
+		if err := merge(errs); err != nil {
+			return err
+		}
+		if again {
+			continue
+		}
+		if actions(plans) > maxActions {
+			withoutMoves = true
+			continue
+		}
+		done, err := s.parts[0].commit(ctx, plans)
+		if err != nil {
+			return err
+		}
+		if done {
+			return nil
+		}
+	}
+	return &ExceededError{Contended: true}
+}
+
+// actions is how many actions of a transaction the plans take.
+func actions(plans []plan) int {
+	n := 0
+	for i := range plans {
+		if !plans[i].idle {
+			n++
+		}
+		if kind := plans[i].write.Kind; kind == WriteCreate || kind == WriteRebuild {
+			n++ // the check of the owner
+		}
+		n += len(plans[i].moves)
+	}
+	return n
+}
+
+// giveBack refunds every debit that landed.
+func (s *several) giveBack(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, a := range s.parts {
+		wg.Go(func() { a.giveBack(ctx) })
+	}
+	wg.Wait()
+}
+
+// Resources names the resources of the lease, the primary one first, then sorted.
+func (l *Lease) Resources() []string {
+	names := []string{l.acquire.req.Resource}
+	for _, other := range l.also {
+		names = append(names, other.acquire.req.Resource)
+	}
+	return names
+}
+
+// ResourceLease is one resource of a lease. It ends with the lease.
+type ResourceLease struct{ lease *Lease }
+
+// Resource returns the part of the lease that is about one of its resources, nil for another.
+func (l *Lease) Resource(name string) *ResourceLease {
+	if name == l.acquire.req.Resource {
+		return &ResourceLease{l}
+	}
+	for _, other := range l.also {
+		if other.acquire.req.Resource == name {
+			return &ResourceLease{other}
+		}
+	}
+	return nil
+}
+
+// Consume, Adjust and Release are those of Lease, for this resource.
+func (r *ResourceLease) Consume(amounts Amounts) error { return r.lease.Consume(amounts) }
+
+// Adjust corrects the consumption, see Lease.Adjust.
+func (r *ResourceLease) Adjust(amounts Amounts) error { return r.lease.Adjust(amounts) }
+
+// Release gives back, see Lease.Release.
+func (r *ResourceLease) Release(amounts Amounts) error { return r.lease.Release(amounts) }
+
+// Consumed sums what the lease has taken of this resource, see Lease.Consumed.
+func (r *ResourceLease) Consumed() Amounts { return r.lease.Consumed() }
+
+// Bypassed says that an operator waived the limits of this resource.
+func (r *ResourceLease) Bypassed() bool { return r.lease.Bypassed() }
+
+// Overdrawn names the soft limits of this resource that are in debt, sorted.
+func (r *ResourceLease) Overdrawn() []string { return r.lease.Overdrawn() }
