@@ -35,6 +35,8 @@ type Options struct {
 	Clock func() time.Time
 	// Rand draws a number of [0, n); nil means math/rand/v2. It must be safe for concurrent use.
 	Rand func(n int) int
+	// Observe watches acquires, for logs, metrics and traces; nil costs nothing.
+	Observe Observe
 	// Logger is told what cannot be returned (a failed compensation); nil discards.
 	Logger *slog.Logger
 }
@@ -141,6 +143,13 @@ func (r *Request) validate() error {
 // understand a limit of the request), and *UnavailableError for everything else, unless OnUnavailable is Allow: then the lease is degraded. A request whose reply got
 // lost is never sent again: it is one *UnavailableError, and may or may not have been charged.
 func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
+	if l.opts.Observe != nil {
+		return l.observed(ctx, req)
+	}
+	return l.admit(ctx, req)
+}
+
+func (l *Limiter) admit(ctx context.Context, req Request) (*Lease, error) {
 	lease := &Lease{limiter: l}
 	a := &lease.acquire
 	a.l, a.req = l, req
