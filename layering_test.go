@@ -51,6 +51,7 @@ var allowedImports = map[string][]string{
 	"internal/awsrun/functions": {"internal/invocation", "internal/orchestrator"},
 	"internal/awsrun/metadata":  {},
 	"internal/lambdaworker":     {"internal/invocation", "internal/report"},
+	"internal/aggregator":       {"limiter/bucket", "limiter/schedule"},
 
 	"internal/awsdeploy":          {"internal/awsdeploy/stack", "internal/awsdeploy/artifact"},
 	"internal/awsdeploy/stack":    {},
