@@ -30,7 +30,7 @@ var allowedImports = map[string][]string{
 	"dynamolocal":                       {"dynamolocal/internal/..."},
 	"internal/loadclient":               {"limiter", "loadtest", "loadtest/stats"},
 	"internal/locustfile":               {"loadtest", "loadtest/stats", "limiter", "limiter/memstore", "internal/loadclient"},
-	"internal/target":                   {"dynamolocal", "limiter", "limiter/dynamostore", "loadtest/stats"},
+	"internal/target":                   {"dynamolocal", "internal/account", "limiter", "limiter/dynamostore", "loadtest/stats"},
 	"internal/report":                   {"loadtest/stats"},
 	"internal/term":                     {},
 	"internal/webapi":                   {"loadtest/stats"},

@@ -228,7 +228,7 @@ func (c *checkup) stackParts(ctx context.Context) {
 		c.accountQuotas(ctx)
 		return
 	}
-	config, err := c.functions.Configuration(ctx, c.stack.Function())
+	config, err := c.functions.Configuration(ctx, c.stack.Worker())
 	if err != nil {
 		c.failed(ctx, "stack", err)
 		return
