@@ -35,6 +35,7 @@ var allowedImports = map[string][]string{
 	"internal/term":                     {},
 	"internal/webapi":                   {"loadtest/stats"},
 	"internal/settings":                 {},
+	"internal/limitmanifest":            {"limiter", "limiter/schedule"},
 	"internal/webui":                    {},
 	"internal/wire":                     {"loadtest/stats"},
 
@@ -51,6 +52,7 @@ var allowedImports = map[string][]string{
 	"internal/awsrun/functions": {"internal/invocation", "internal/orchestrator"},
 	"internal/awsrun/metadata":  {},
 	"internal/lambdaworker":     {"internal/invocation", "internal/report"},
+	"internal/aggregator":       {"limiter/bucket", "limiter/schedule"},
 
 	"internal/awsdeploy":          {"internal/awsdeploy/stack", "internal/awsdeploy/artifact"},
 	"internal/awsdeploy/stack":    {},
