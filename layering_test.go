@@ -30,11 +30,12 @@ var allowedImports = map[string][]string{
 	"dynamolocal":                       {"dynamolocal/internal/..."},
 	"internal/loadclient":               {"limiter", "loadtest", "loadtest/stats"},
 	"internal/locustfile":               {"loadtest", "loadtest/stats", "limiter", "limiter/memstore", "internal/loadclient"},
-	"internal/target":                   {"dynamolocal", "limiter", "limiter/dynamostore", "loadtest/stats"},
+	"internal/target":                   {"dynamolocal", "internal/account", "limiter", "limiter/dynamostore", "loadtest/stats"},
 	"internal/report":                   {"loadtest/stats"},
 	"internal/term":                     {},
 	"internal/webapi":                   {"loadtest/stats"},
 	"internal/settings":                 {},
+	"internal/limitmanifest":            {"limiter", "limiter/schedule"},
 	"internal/webui":                    {},
 	"internal/wire":                     {"loadtest/stats"},
 
@@ -51,6 +52,7 @@ var allowedImports = map[string][]string{
 	"internal/awsrun/functions": {"internal/invocation", "internal/orchestrator"},
 	"internal/awsrun/metadata":  {},
 	"internal/lambdaworker":     {"internal/invocation", "internal/report"},
+	"internal/aggregator":       {"limiter/bucket", "limiter/schedule"},
 
 	"internal/awsdeploy":          {"internal/awsdeploy/stack", "internal/awsdeploy/artifact"},
 	"internal/awsdeploy/stack":    {},

@@ -61,6 +61,14 @@ type AdminStore interface {
 	// raises the minimum for clients to the release, which is never lowered.
 	RequireReaders(ctx context.Context, release string, raise bool) error
 
+	// OperationRecord reads, consistently, the record of a reset or top-up; Found is false when there is none.
+	OperationRecord(ctx context.Context, entityID, resource, id string) (OperationRecord, error)
+	// WriteOperation commits a reset or top-up, all or none: its writes (WriteOperation, or one WriteCreate with
+	// the check of its owner), its record, on the condition that there is none, or one of another
+	// incarnation where neither is "-", and its audit event, nil for none. token makes the request one that
+	// can be repeated.
+	WriteOperation(ctx context.Context, in []Write, record OperationRecord, audit *AuditEvent, token string) (Outcome, error)
+
 	// PutAudit stores an event.
 	PutAudit(ctx context.Context, e AuditEvent) error
 	// AuditEvents lists at most limit events about a subject, newest first, from the one after the
@@ -68,6 +76,11 @@ type AdminStore interface {
 	AuditEvents(ctx context.Context, subject string, limit int, after string) ([]AuditEvent, error)
 	// UsageSnapshots reads at most q.Limit snapshots and then filters them; next is "" at the end.
 	UsageSnapshots(ctx context.Context, q UsageQuery) (snapshots []UsageSnapshot, next string, err error)
+
+	// Managed reads the record of the levels that a manifest declares, empty when there is none; PutManaged
+	// replaces it.
+	Managed(ctx context.Context) (Managed, error)
+	PutManaged(ctx context.Context, m Managed) error
 
 	// Ping is one read that shows that the table answers.
 	Ping(ctx context.Context) error
@@ -162,4 +175,17 @@ type UsageSnapshot struct {
 	// Overdrawn counts the records in which a soft limit was debited and ended below zero.
 	Overdrawn   Amounts
 	TotalEvents int64
+}
+
+// OperationRecord is what a reset or top-up leaves behind, so that its repetition has no effect.
+type OperationRecord struct {
+	Found              bool
+	ID                 string // the idempotency key, or an id of its own
+	EntityID, Resource string
+	Operation          string  // reset or top_up
+	Writer             string  // names the call that wrote it
+	Incarnation        string  // of the entity
+	Shards             int     // written
+	Amounts            Amounts // whole tokens, by limit
+	TTL                int64   // seconds
 }

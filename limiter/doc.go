@@ -27,6 +27,5 @@
 //
 // Stores: package memstore keeps the table in memory, package dynamostore in DynamoDB, in the format that
 // the Python client zae-limiter 0.17 writes, so that services in both languages share one table. Package
-// storetest holds stores to one behaviour. Items that use schedules, quotas, soft limits or bypass, which
-// this package does not implement, are refused with an [*UnsupportedFeatureError].
+// storetest holds stores to one behaviour.
 package limiter

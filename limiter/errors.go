@@ -48,17 +48,6 @@ func (e *DisabledError) Error() string {
 	return fmt.Sprintf("resource %s is disabled for %s (at level %s)", e.Resource, e.EntityID, e.Level)
 }
 
-// UnsupportedFeatureError says that an item or config uses a feature of the wire format that this
-// library does not implement. The request was not charged.
-type UnsupportedFeatureError struct {
-	Feature string
-	Where   string // what uses it
-}
-
-func (e *UnsupportedFeatureError) Error() string {
-	return fmt.Sprintf("limiter: %s of %s: not supported", e.Feature, e.Where)
-}
-
 // UnavailableError says that the store could not answer. It wraps the cause.
 type UnavailableError struct {
 	EntityID, Resource string

@@ -2,8 +2,11 @@ package limiter
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/zeroae/zae-limiter-go/limiter/schedule"
 )
 
 func exceededAfter(wait time.Duration) *ExceededError {
@@ -57,6 +60,31 @@ func TestJSONEqualsThePythonClients(t *testing.T) {
 	}
 }
 
+func TestJSONOfQuotas(t *testing.T) {
+	day, err := Quota("day", 50, schedule.Entry{Cron: "0 0 * * *"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &ExceededError{Statuses: []LimitStatus{
+		{EntityID: "user-1", Resource: "gpt-4", Limit: day, Available: 7, Requested: 1, ResetsAt: 1800057600000},
+		{EntityID: "user-1", Resource: "gpt-4", Limit: SessionQuota("ses", 5, time.Hour).WithSoft(), Available: -3, Requested: 1},
+	}}
+	text, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `[{"entity_id":"user-1","resource":"gpt-4","limit_name":"day","kind":"quota","capacity":50,"resets_at_ms":1800057600000,` +
+		`"available":7,"requested":1,"exceeded":false,"retry_after_seconds":0.0,"soft":false},` +
+		`{"entity_id":"user-1","resource":"gpt-4","limit_name":"ses","kind":"quota","capacity":5,"resets_at_ms":null,` +
+		`"available":-3,"requested":1,"exceeded":false,"retry_after_seconds":0.0,"soft":true}]`
+	if _, limits, _ := strings.Cut(string(text), `"limits":`); limits != want+"}" {
+		t.Errorf("got  %s\nwant %s", limits, want)
+	}
+	if s := e.Statuses[1]; !s.Overdrawn() || s.Deficit() != 0 || e.Statuses[0].Overdrawn() {
+		t.Errorf("overdrawn: %+v", e.Statuses)
+	}
+}
+
 func TestPrimaryViolationIsTheLongestWaitAndTheFirstOfEquals(t *testing.T) {
 	e := &ExceededError{Statuses: []LimitStatus{
 		{Limit: PerMinute("a", 1), Exceeded: true, RetryAfter: time.Second},
@@ -106,6 +134,15 @@ func TestLimitBounds(t *testing.T) {
 		"capacity 0":          PerMinute("l", 10).WithBurst(0),
 		"capacity beyond":     PerMinute("l", 10).WithBurst(maxTokens + 1),
 		"refill 0":            Custom("l", 1, 0, time.Minute),
+		"window of 0.5 s":     SessionQuota("l", 1, 500*time.Millisecond),
+		"a quota that drips":  {Name: "l", Capacity: 1, RefillAmount: 1, RefillPeriod: time.Second, ResetAfter: time.Hour},
+		"both kinds of quota": {Name: "l", Capacity: 1, RefillPeriod: time.Second, ResetAfter: time.Hour, ResetSchedule: "1m0h0"},
+		"resets always":       {Name: "l", Capacity: 1, RefillPeriod: time.Second, ResetSchedule: "1"},
+		"resets every minute": {Name: "l", Capacity: 1, RefillPeriod: time.Second, ResetSchedule: "1m*/1"},
+		"schedule of cron":    {Name: "l", Capacity: 1, RefillAmount: 1, RefillPeriod: time.Second, Schedule: "* 9 * * *"},
+		"a newer schedule":    {Name: "l", Capacity: 1, RefillAmount: 1, RefillPeriod: time.Second, Schedule: "2h9s500"},
+		"an unknown zone":     {Name: "l", Capacity: 1, RefillAmount: 1, RefillPeriod: time.Second, Schedule: "1h9s500", Zone: "Nowhere/Here"},
+		"a zone of nothing":   {Name: "l", Capacity: 1, RefillAmount: 1, RefillPeriod: time.Second, Zone: "UTC"},
 		"negative refill":     Custom("l", 1, -1, time.Minute),
 		"half a second":       Custom("l", 1, 1, 500*time.Millisecond),
 		"no period":           Custom("l", 1, 1, 0),
@@ -114,6 +151,19 @@ func TestLimitBounds(t *testing.T) {
 		if limit.Validate() == nil {
 			t.Errorf("%s was accepted", name)
 		}
+	}
+	for _, cron := range []string{"* * * * *", "0 0 29 2 *", "0 25 * * *", "0 0 * *"} {
+		if _, err := Quota("l", 1, schedule.Entry{Cron: cron}); err == nil {
+			t.Errorf("resets at %s were accepted", cron)
+		}
+	}
+	berlin, err := PerSecond("a", 1).WithSchedule(schedule.Entry{Cron: "* 9 * * *", TZ: "Europe/Berlin", Scale: 0.5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	day, err := Quota("b", 1, schedule.Entry{Cron: "0 0 * * *", TZ: "UTC"})
+	if err != nil || validateLimits([]Limit{berlin, day}) == nil || validateLimits([]Limit{berlin, PerSecond("c", 1)}) != nil {
+		t.Errorf("limits of one item share one zone: %v", err)
 	}
 	if err := PerSecond("l", 10).WithBurst(5).Validate(); err != nil {
 		t.Errorf("burst below the rate: %v", err)

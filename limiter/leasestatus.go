@@ -3,12 +3,20 @@ package limiter
 import "github.com/zeroae/zae-limiter-go/limiter/bucket"
 
 // Statuses is what is left of each declared limit after what the lease has taken so far, of the
-// entity and then its parent: the shares of the shards that were charged, as of the last thing this
+// entity and then its parent, and the same of further resources: the shares of the shards that were charged, as of the last thing this
 // lease learned of them, refilled to now. It sends nothing. A degraded lease knows nothing.
 func (l *Lease) Statuses() []LimitStatus {
 	if l.degraded {
 		return nil
 	}
+	statuses := l.ownStatuses()
+	for _, further := range l.also {
+		statuses = append(statuses, further.ownStatuses()...)
+	}
+	return statuses
+}
+
+func (l *Lease) ownStatuses() []LimitStatus {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.limiter.nowMillis()

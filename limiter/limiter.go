@@ -35,6 +35,8 @@ type Options struct {
 	Clock func() time.Time
 	// Rand draws a number of [0, n); nil means math/rand/v2. It must be safe for concurrent use.
 	Rand func(n int) int
+	// Observe watches acquires, for logs, metrics and traces; nil costs nothing.
+	Observe Observe
 	// Logger is told what cannot be returned (a failed compensation); nil discards.
 	Logger *slog.Logger
 }
@@ -137,10 +139,17 @@ func (r *Request) validate() error {
 // Close (or Rollback). The consumption is in the store before Acquire returns.
 //
 // Errors: *ExceededError (over a limit), *DisabledError, *ValidationError (nothing configured, or a
-// limit that is not), *UnsupportedFeatureError, *PermissionError, and *UnavailableError for everything
-// else, unless OnUnavailable is Allow: then the lease is degraded. A request whose reply got
+// limit that is not), *PermissionError, one that wraps ErrVersion (readers of the table would not
+// understand a limit of the request), and *UnavailableError for everything else, unless OnUnavailable is Allow: then the lease is degraded. A request whose reply got
 // lost is never sent again: it is one *UnavailableError, and may or may not have been charged.
 func (l *Limiter) Acquire(ctx context.Context, req Request) (*Lease, error) {
+	if l.opts.Observe != nil {
+		return l.observed(ctx, req)
+	}
+	return l.admit(ctx, req)
+}
+
+func (l *Limiter) admit(ctx context.Context, req Request) (*Lease, error) {
 	lease := &Lease{limiter: l}
 	a := &lease.acquire
 	a.l, a.req = l, req
@@ -229,7 +238,7 @@ func (a *acquire) mapError(err error) error {
 		return e
 	}
 	switch err.(type) {
-	case *ValidationError, *DisabledError, *UnsupportedFeatureError:
+	case *ValidationError, *DisabledError:
 		return err
 	}
 	if errors.Is(err, ErrVersion) {

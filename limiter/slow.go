@@ -173,7 +173,7 @@ func (a *acquire) planner(ctx context.Context, p *part, state *EntityState, r *s
 			stored := state.Bucket.Limit(c.Limit)
 			onBucket := len(a.req.Limits) > 0 && stored != nil && stored.Complete()
 			if !onBucket && findLimit(limits.limits, c.Limit) == nil {
-				return nil, invalid("consume", c.Limit, "is not a limit of entity="+key.EntityID+", resource="+key.Resource)
+				return nil, invalid("consume", c.Limit, "is not a limit of resource="+key.Resource)
 			}
 		}
 	}

@@ -385,6 +385,12 @@ const (
 	// condition all of, for each limit: attribute_exists(PK); tk >= -Change; gc as read (absent:
 	// absent and shard_count as read); rf >= Edge when Edge > 0; wa as read for a session quota.
 	WriteMove
+	// WriteOperation is a reset or top-up of one shard (W13), in the transaction of AdminStore.WriteOperation:
+	//   SET    rf = RF; vu = 0; ttl by TTL; the fields of Set
+	//   REMOVE ttl by TTL; the fields of Remove
+	//   ADD    tk by Change; rn 1 with FieldResets in Set
+	// on the condition rf = ReadRF AND shard_count = ShardCount (0: absent).
+	WriteOperation
 )
 
 // TTLAction says what a write does to ttl.

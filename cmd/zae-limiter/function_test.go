@@ -106,6 +106,8 @@ func function(ts *testscript.TestScript, neg bool, args []string) {
 		Code: &types.FunctionCode{ZipFile: functionPackage(ts, ts.MkAbs(args[1]))},
 	})
 	ts.Check(err)
+	_, err = client.CreateAlias(ctx, &sdk.CreateAliasInput{FunctionName: &name, Name: aws.String("live"), FunctionVersion: aws.String("$LATEST")})
+	ts.Check(err)
 }
 
 // callers tells everybody who they are.

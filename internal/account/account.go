@@ -3,6 +3,7 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ import (
 type Options struct {
 	// Region, Profile and EndpointURL are those of the command line; empty = as the SDK finds them.
 	Region, Profile, EndpointURL string
+	// DefaultRegion is the region when nothing names one; empty = that is an error.
+	DefaultRegion string
 	// Getenv reads the environment.
 	Getenv func(string) string
 }
@@ -62,7 +65,7 @@ func Load(ctx context.Context, o Options) (aws.Config, error) {
 	if o.EndpointURL != "" {
 		cfg.BaseEndpoint = aws.String(o.EndpointURL)
 	}
-	if cfg.Region == "" {
+	if cfg.Region = cmp.Or(cfg.Region, o.DefaultRegion); cfg.Region == "" {
 		return aws.Config{}, &Error{Kind: Setup, Err: errors.New("no AWS region: neither --region, AWS_REGION, AWS_DEFAULT_REGION nor the profile names one"), Hint: "give --region, such as --region us-east-1"}
 	}
 	return cfg, nil

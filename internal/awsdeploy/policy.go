@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/zeroae/zae-limiter-go/internal/awsdeploy/artifact"
 )
 
 // Policy is an IAM policy, ready to be attached to who runs a command.
@@ -106,6 +108,11 @@ func (s *Scope) passRoles(suffixes ...string) PolicyStatement {
 	return p
 }
 
+// worker is what is invoked of the function.
+func (s *Scope) worker() string {
+	return s.arn("lambda", "function:"+WorkerFunction(s.Name)+":"+artifact.Live)
+}
+
 func (s *Scope) deploy() []PolicyStatement {
 	load := s.load()
 	function, repository := s.arn("lambda", "function:"+load+"-worker"), s.arn("ecr", "repository/"+Repository(s.Name))
@@ -126,7 +133,7 @@ func (s *Scope) deploy() []PolicyStatement {
 		allow("Repository", []string{repository}, prefixed("ecr",
 			"CreateRepository", "DeleteRepository", "DescribeRepositories", "PutLifecyclePolicy", "GetLifecyclePolicy", "DeleteLifecyclePolicy",
 			"PutImageTagMutability", "PutImageScanningConfiguration", "TagResource", "UntagResource", "ListTagsForResource",
-			"BatchCheckLayerAvailability", "InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage", "BatchGetImage")...),
+			"BatchCheckLayerAvailability", "InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage", "BatchGetImage", "BatchDeleteImage")...),
 		allow("Cluster", []string{s.arn("ecs", "cluster/"+load), s.arn("ecs", "service/"+load+"/*"), s.arn("ecs", "task/"+load+"/*")}, prefixed("ecs",
 			"CreateCluster", "UpdateCluster", "UpdateClusterSettings", "PutClusterCapacityProviders", "DeleteCluster", "DescribeClusters",
 			"CreateService", "UpdateService", "DeleteService", "DescribeServices", "DescribeTasks", "StopTask", "TagResource", "UntagResource", "ListTagsForResource")...),
@@ -134,6 +141,7 @@ func (s *Scope) deploy() []PolicyStatement {
 		allow("Function", []string{function, function + ":*"}, prefixed("lambda",
 			"CreateFunction", "DeleteFunction", "GetFunction", "GetFunctionConfiguration", "UpdateFunctionCode", "UpdateFunctionConfiguration",
 			"GetFunctionConcurrency", "PutFunctionConcurrency", "DeleteFunctionConcurrency", "GetFunctionCodeSigningConfig", "GetRuntimeManagementConfig",
+			"PublishVersion", "ListVersionsByFunction", "CreateAlias", "GetAlias", "UpdateAlias", "DeleteAlias",
 			"PutFunctionEventInvokeConfig", "UpdateFunctionEventInvokeConfig", "GetFunctionEventInvokeConfig", "DeleteFunctionEventInvokeConfig",
 			"TagResource", "UntagResource", "ListTags")...),
 		allow("AccountSettings", everything, "lambda:GetAccountSettings"),
@@ -159,15 +167,15 @@ func (s *Scope) connect() []PolicyStatement {
 		allow("OwnSessions", []string{s.arn("ssm", "session/${aws:username}-*"), s.arn("ssm", "session/${aws:userid}-*")}, "ssm:TerminateSession", "ssm:ResumeSession", "ssmmessages:OpenDataChannel"),
 		allow("TaskLogs", []string{s.arn("logs", "log-group:"+MasterLogGroup(s.Name)+":*"), s.arn("logs", "log-group:"+WorkerLogGroup(s.Name)+":*")}, "logs:FilterLogEvents"),
 		allow("Target", []string{s.arn("dynamodb", "table/"+s.Name)}, "dynamodb:DescribeTable", "dynamodb:ListTagsOfResource"),
-		allow("WorkerFunction", []string{s.arn("lambda", "function:"+WorkerFunction(s.Name))}, "lambda:GetFunctionConfiguration"),
+		allow("WorkerFunction", []string{s.worker()}, "lambda:GetFunctionConfiguration"),
 		allow("Stacks", everything, "cloudformation:DescribeStacks", "tag:GetResources"),
 	}
 }
 
 func (s *Scope) benchmark() []PolicyStatement {
-	function := s.arn("lambda", "function:"+WorkerFunction(s.Name))
 	return []PolicyStatement{
-		allow("Function", []string{function}, prefixed("lambda", "InvokeFunction", "GetFunctionConcurrency")...),
+		allow("Worker", []string{s.worker()}, "lambda:InvokeFunction"),
+		allow("Concurrency", []string{s.arn("lambda", "function:"+WorkerFunction(s.Name))}, "lambda:GetFunctionConcurrency"),
 		allow("AccountSettings", everything, "lambda:GetAccountSettings"),
 		allow("Metrics", everything, "cloudwatch:GetMetricData"),
 		allow("Checkup", everything, "ec2:DescribeSubnets", "ec2:DescribeRouteTables", "ec2:DescribeVpcEndpoints", "servicequotas:GetServiceQuota", "ssm:DescribeSessions"),

@@ -70,6 +70,10 @@ var permits = map[string]permit{
 		update: append(needs("iam:UpdateAssumeRolePolicy"), need{"iam:PutRolePolicy", "Policies"}),
 		remove: append(needs("iam:DeleteRole"), need{"iam:DeleteRolePolicy", "Policies"}, need{"iam:DetachRolePolicy", "ManagedPolicyArns"}),
 	},
+	"AWS::Lambda::Alias": {
+		service: "lambda", kind: "function:", name: "FunctionName",
+		create: needs("lambda:CreateAlias"), update: needs("lambda:UpdateAlias"), remove: needs("lambda:DeleteAlias"),
+	},
 	"AWS::Lambda::EventInvokeConfig": {
 		service: "lambda", kind: "function:", name: "FunctionName",
 		create: needs("lambda:PutFunctionEventInvokeConfig"), update: needs("lambda:UpdateFunctionEventInvokeConfig"), remove: needs("lambda:DeleteFunctionEventInvokeConfig"),

@@ -26,18 +26,10 @@ func (c Concurrency) Most() int {
 	return c.Unreserved
 }
 
-// DescribeConcurrency reads what a stack's function and its account may have.
-func DescribeConcurrency(ctx context.Context, cfg aws.Config, stack Stack) (Concurrency, error) {
-	client := lambda.NewFromConfig(cfg)
+// DescribeAccountConcurrency reads what functions of an account may have together.
+func DescribeAccountConcurrency(ctx context.Context, cfg aws.Config) (Concurrency, error) {
 	c := Concurrency{Reserved: -1}
-	reserved, err := client.GetFunctionConcurrency(ctx, &lambda.GetFunctionConcurrencyInput{FunctionName: aws.String(stack.Function())})
-	if err != nil {
-		return c, fmt.Errorf("concurrency of function %s: %w", stack.Function(), err)
-	}
-	if n := reserved.ReservedConcurrentExecutions; n != nil {
-		c.Reserved = int(*n)
-	}
-	settings, err := client.GetAccountSettings(ctx, &lambda.GetAccountSettingsInput{})
+	settings, err := lambda.NewFromConfig(cfg).GetAccountSettings(ctx, &lambda.GetAccountSettingsInput{})
 	if err != nil {
 		return c, fmt.Errorf("settings of Lambda in the account: %w", err)
 	}
@@ -45,6 +37,19 @@ func DescribeConcurrency(ctx context.Context, cfg aws.Config, stack Stack) (Conc
 		c.Account, c.Unreserved = int(limit.ConcurrentExecutions), int(aws.ToInt32(limit.UnreservedConcurrentExecutions))
 	}
 	return c, nil
+}
+
+// DescribeConcurrency reads what a stack's function and its account may have.
+func DescribeConcurrency(ctx context.Context, cfg aws.Config, stack Stack) (Concurrency, error) {
+	reserved, err := lambda.NewFromConfig(cfg).GetFunctionConcurrency(ctx, &lambda.GetFunctionConcurrencyInput{FunctionName: aws.String(stack.Function())})
+	if err != nil {
+		return Concurrency{}, fmt.Errorf("concurrency of function %s: %w", stack.Function(), err)
+	}
+	c, err := DescribeAccountConcurrency(ctx, cfg)
+	if n := reserved.ReservedConcurrentExecutions; n != nil {
+		c.Reserved = int(*n)
+	}
+	return c, err
 }
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

@@ -52,6 +52,9 @@ func (s Stack) Family() string { return s.Name() + "-master" }
 // Function is the worker function.
 func (s Stack) Function() string { return s.Name() + "-worker" }
 
+// Worker is what is invoked of the function: the version that the last push made.
+func (s Stack) Worker() string { return s.Function() + ":live" }
+
 // TaskLogs is the log group of both containers of the master's task.
 func (s Stack) TaskLogs() string { return "/aws/ecs/" + s.Family() }
 

@@ -1,6 +1,7 @@
 package awsrun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,12 +15,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 )
 
+// AgentWithin is how long a task that runs may take until a session can be opened to it (load-cli.md 6.4).
+const AgentWithin = time.Minute
+
 const (
 	// taskPoll is the time between questions about a task that is waited for.
 	taskPoll = 2 * time.Second
-	// startsWithin and agentWithin bound the wait for a task and for its agent (load-cli.md 6.4).
+	// startsWithin bounds the wait for a task (load-cli.md 6.4).
 	startsWithin = 2 * time.Minute
-	agentWithin  = time.Minute
 	// stopsWithin is the longest stop timeout of a container, twice.
 	stopsWithin = 4 * time.Minute
 	// describeMost is how many tasks one call describes.
@@ -64,6 +67,8 @@ type Task struct {
 	Containers           []Container
 	Tags                 map[string]string
 	Definition           string // ARN of its task definition
+	// overrides are what it was started with.
+	overrides *types.TaskOverride
 }
 
 // Container is a container of a task.
@@ -81,8 +86,20 @@ func (t *Task) Ending() bool { return t.Stopped() || t.StopCode != "" }
 // Ready reports whether the task runs and a session can be opened to it.
 func (t *Task) Ready() bool { return t.Status == statusRunning && t.RuntimeID != "" && t.AgentReady }
 
+// endedWell reports whether the task ended because its containers had nothing left to do.
+func (t *Task) endedWell() bool {
+	_, failed := (&StoppedError{Task: *t}).ContainerFailed()
+	exited := slices.ContainsFunc(t.Containers, func(c Container) bool { return c.ExitCode != nil })
+	return t.StopCode == string(types.TaskStopCodeEssentialContainerExited) && exited && !failed
+}
+
 // Ours reports whether this program started the task.
 func (t *Task) Ours() bool { return strings.HasPrefix(t.StartedBy, ManagedBy) }
+
+// StartedFor reports whether a load command of this program started the task.
+func (t *Task) StartedFor(command string) bool {
+	return t.StartedBy == ManagedBy+"/"+command || strings.HasPrefix(t.StartedBy, ManagedBy+"/"+command+"/")
+}
 
 // Until is the moment after which the task is left over; ok is false when it has none.
 func (t *Task) Until() (until time.Time, ok bool) {
@@ -147,6 +164,8 @@ var (
 	ErrStartTimeout = errors.New("task failed to start within 2 minutes")
 	ErrAgentTimeout = errors.New("the SSM agent failed to start within a minute")
 	ErrStopTimeout  = errors.New("the task does not stop")
+	// ErrOverBeforeAgent is a task that did all it had to do while nobody could look.
+	ErrOverBeforeAgent = errors.New("the task was over before its SSM agent was ready")
 )
 
 // Network is the network and the capacity that the deployment chose for tasks.
@@ -256,6 +275,8 @@ type Start struct {
 	// Capacity is the capacity provider; empty = the network's, else the cluster's default.
 	Capacity  string
 	Overrides Overrides
+	// Again is a task whose overrides and capacity it gets in the place of those above; nil = none.
+	Again *Task
 	// Command is the load command that starts it, Token makes a repeated call start one task only.
 	Command, Token string
 	// RunID is the run that the task is for; empty = whatever is started on it later. Until, unless
@@ -280,6 +301,9 @@ func (t *Tasks) Start(ctx context.Context, s Start) (*Task, error) {
 		NetworkConfiguration: s.Network.Configuration, Overrides: s.Overrides.override(),
 		EnableExecuteCommand: true, EnableECSManagedTags: true, PropagateTags: types.PropagateTagsTaskDefinition,
 		StartedBy: aws.String(startedBy), Tags: ecsTags(tags),
+	}
+	if s.Again != nil {
+		in.Overrides, s.Capacity = s.Again.overrides, cmp.Or(s.Capacity, s.Again.Capacity)
 	}
 	if s.Token != "" {
 		in.ClientToken = aws.String(s.Token)
@@ -374,8 +398,8 @@ func (t *Tasks) Describe(ctx context.Context, arn string) (*Task, error) {
 }
 
 // AwaitReady waits until the task runs and a session can be opened to it. observe, unless nil, is
-// called with each new status. A task that stops meanwhile is a *StoppedError at once; otherwise the
-// error wraps ErrStartTimeout or ErrAgentTimeout.
+// called with each new status. A task that stops meanwhile is a *StoppedError at once, or
+// ErrOverBeforeAgent; otherwise the error wraps ErrStartTimeout or ErrAgentTimeout.
 func (t *Tasks) AwaitReady(ctx context.Context, arn string, observe func(*Task)) (*Task, error) {
 	begun := t.clock.Now()
 	var running time.Time
@@ -391,6 +415,8 @@ func (t *Tasks) AwaitReady(ctx context.Context, arn string, observe func(*Task))
 		last = task.Status
 		now := t.clock.Now()
 		switch {
+		case task.Stopped() && !running.IsZero() && task.endedWell():
+			return nil, fmt.Errorf("task %s: %w", task.ID, ErrOverBeforeAgent)
 		case task.Stopped():
 			return nil, &StoppedError{Task: *task}
 		case task.Ready():
@@ -399,7 +425,7 @@ func (t *Tasks) AwaitReady(ctx context.Context, arn string, observe func(*Task))
 			running = now
 		case running.IsZero() && now.Sub(begun) >= startsWithin:
 			return nil, fmt.Errorf("task %s is %s: %w", task.ID, task.Status, ErrStartTimeout)
-		case !running.IsZero() && now.Sub(running) >= agentWithin:
+		case !running.IsZero() && now.Sub(running) >= AgentWithin:
 			return nil, fmt.Errorf("task %s: %w", task.ID, ErrAgentTimeout)
 		}
 		if err := t.clock.Sleep(ctx, taskPoll); err != nil {
@@ -443,7 +469,7 @@ func taskOf(t *types.Task) Task {
 		Capacity: aws.ToString(t.CapacityProviderName), StartedBy: aws.ToString(t.StartedBy),
 		Created: aws.ToTime(t.CreatedAt), Started: aws.ToTime(t.StartedAt),
 		StopCode: string(t.StopCode), StopReason: aws.ToString(t.StoppedReason),
-		Tags: tagsOf(t.Tags), Definition: aws.ToString(t.TaskDefinitionArn),
+		Tags: tagsOf(t.Tags), Definition: aws.ToString(t.TaskDefinitionArn), overrides: t.Overrides,
 	}
 	task.Size.CPU, _ = strconv.Atoi(aws.ToString(t.Cpu))
 	task.Size.Memory, _ = strconv.Atoi(aws.ToString(t.Memory))

@@ -105,6 +105,8 @@ func TestWaitingForATask(t *testing.T) {
 	stopped := ecsTask("STOPPED", "")
 	stopped.StopCode, stopped.StoppedReason = types.TaskStopCodeEssentialContainerExited, aws.String("Essential container in task exited")
 	stopped.Containers[0].ExitCode = aws.Int32(2)
+	over := ecsTask("STOPPED", "")
+	over.StopCode, over.Containers[0].ExitCode = types.TaskStopCodeEssentialContainerExited, aws.Int32(0)
 	for name, test := range map[string]struct {
 		told []types.Task
 		want string // of the error; "" = ready
@@ -114,6 +116,7 @@ func TestWaitingForATask(t *testing.T) {
 		"never running":    {[]types.Task{ecsTask("PENDING", "")}, "task 0123456789abcdef is PENDING: task failed to start within 2 minutes", 2 * time.Minute},
 		"agent not ready":  {[]types.Task{ecsTask("PENDING", ""), ecsTask("RUNNING", "PENDING")}, "task 0123456789abcdef: the SSM agent failed to start within a minute", 62 * time.Second},
 		"stopped meantime": {[]types.Task{ecsTask("PENDING", ""), stopped}, "task 0123456789abcdef stopped: EssentialContainerExited: Essential container in task exited; container locust-master exited with 2", 2 * time.Second},
+		"over meantime":    {[]types.Task{ecsTask("RUNNING", "PENDING"), over}, "task 0123456789abcdef: the task was over before its SSM agent was ready", 2 * time.Second},
 	} {
 		clock := newJumpClock()
 		begun := clock.Now()

@@ -51,6 +51,8 @@ type awsWorld struct {
 	mu    sync.Mutex
 	calls []string          // service:Action of every call, in order
 	fail  map[string]string // "PHASE LogicalID" → reason of a failure
+	// archived is what the archive's bucket of my-limiter holds, as S3 lists it.
+	archived string
 }
 
 func newAWSWorld(t *testing.T) *awsWorld {
@@ -96,6 +98,11 @@ func newAWSWorld(t *testing.T) *awsWorld {
 	})
 	services := append(w.iam.Services(), net.API(), registry.API(), log.API(), measured.API(), tasks.API(), functions.Service(), tables.API(), formation.Protocol(),
 		tagging.API([]tagging.Source{formation.StackTags, registry.Tagged, tasks.Tagged}))
+	mux.HandleFunc("GET /my-limiter-AuditArchiveBucket", func(answer http.ResponseWriter, _ *http.Request) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		fmt.Fprintf(answer, "<ListBucketResult>%s</ListBucketResult>", w.archived)
+	})
 	mux.Handle("/v2/", registry)
 	mux.Handle("/", &protocol.Front{Account: id, Region: region, Services: services, Keys: w.iam, Fail: w.count})
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"path/filepath"
 	"slices"
@@ -84,6 +85,7 @@ type cluster struct {
 	tallies  map[string]*target.Tally // of that run, by worker
 	info     target.Info
 	readings target.Readings // of the run that ended last
+	sum      *target.Tally   // what they are made of
 	cores    int
 	// overspent is why the last run was stopped that exceeded its budget.
 	overspent overspent
@@ -204,10 +206,10 @@ func (c *cluster) open(ctx context.Context, run master.Run) (*master.Scenario, e
 
 // close keeps the readings of the run and cleans up after it.
 func (c *cluster) close(ctx context.Context) error {
-	readings := c.read()
+	readings, sum := c.read(), c.tally()
 	c.mu.Lock()
 	t := c.target
-	c.target, c.readings = nil, readings
+	c.target, c.readings, c.sum = nil, readings, sum
 	c.mu.Unlock()
 	if t == c.plan.standing {
 		return nil
@@ -244,11 +246,20 @@ func (c *cluster) read() target.Readings {
 	if c.target == nil {
 		return c.readings
 	}
-	var tallies []*target.Tally
-	for _, tally := range c.tallies {
-		tallies = append(tallies, tally)
+	return c.target.Readings(slices.Collect(maps.Values(c.tallies))...)
+}
+
+// tally is what these readings are made of.
+func (c *cluster) tally() *target.Tally {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.target != nil:
+		return c.target.Sum(slices.Collect(maps.Values(c.tallies))...)
+	case c.sum != nil:
+		return c.sum
 	}
-	return c.target.Readings(tallies...)
+	return new(target.Tally)
 }
 
 // coresOfWorkers is the most that workers told of.
@@ -294,6 +305,8 @@ func (c *cluster) result() (*report.Result, *stats.Snapshot) {
 	switch {
 	case overspent.runID == outcome.Run.ID:
 		meta.Aborted = "stopped: " + overspent.reason
+	case strings.HasPrefix(outcome.Reason, loadclient.Denied):
+		meta.Aborted = "stopped: " + outcome.Reason
 	case errors.Is(outcome.Err, master.ErrUnreachable):
 		meta.Aborted = fmt.Sprintf("the target could not be reached for %s: %v", unreachableAfter, outcome.Err)
 	case errors.Is(outcome.Err, master.ErrNoWorkers):
@@ -345,6 +358,9 @@ func (c *cluster) finished() *finishedRun {
 	done := &finishedRun{result: result, snapshot: snapshot, release: func() error { return nil }}
 	if _, ok := errors.AsType[*loadtest.EventError](outcome.Err); ok {
 		done.err = outcome.Err
+	}
+	if strings.HasPrefix(outcome.Reason, loadclient.Denied) {
+		done.err = errors.Join(done.err, deniedError(outcome.Reason))
 	}
 	done.interrupted = errors.Is(outcome.Err, errInterrupted)
 	return done

@@ -21,8 +21,8 @@ import (
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
 )
 
-// troupe says what runs beside a master in this process and how long.
-type troupe struct {
+// masterRun says how a master is run in this process: what runs beside it, and how long.
+type masterRun struct {
 	// web is nil for a run without a UI.
 	web *webFlags
 	// inside is set for a worker in this process; processes are those of this program beside it.
@@ -44,26 +44,28 @@ type troupe struct {
 	expect    int
 	expectMax time.Duration
 	browser   bool
-	onTick    func(*stats.Snapshot)
+	// history is the CSV file of the full history; "" = it is not written.
+	history string
+	onTick  func(*stats.Snapshot)
 }
 
 // conduct runs a master with everything around it until the context ends or its one run is over.
-func (a *app) conduct(ctx context.Context, c *cluster, t *troupe, progress *term.Progress) error {
+func (a *app) conduct(ctx context.Context, c *cluster, t *masterRun, progress *term.Progress) error {
 	workers, err := c.listen(ctx)
 	if err != nil {
 		return err
 	}
-	stage := &stage{app: a, cluster: c, troupe: t, progress: progress, workers: reachable(workers.Addr())}
+	m := &runningMaster{app: a, cluster: c, how: t, progress: progress, workers: reachable(workers.Addr())}
 	if t.web != nil {
-		if stage.server, stage.listener, err = a.openWeb(ctx, c, t); err != nil {
+		if m.server, m.listener, err = a.openWeb(ctx, c, t); err != nil {
 			return errors.Join(err, workers.Close())
 		}
 	}
 	// What is around the master outlives the end of ctx: it ends after the master, in order.
 	around, leave := context.WithCancel(context.WithoutCancel(ctx))
-	stage.children = newChildren(progress)
-	stage.ended = stage.children.ended
-	a.active.Store(&activeRun{kill: func() { stage.kill(); leave() }, notes: progress})
+	m.children = newChildren(progress)
+	m.ended = m.children.ended
+	a.active.Store(&activeRun{kill: func() { m.kill(); leave() }, notes: progress})
 	defer a.active.Store(nil)
 	var group sync.WaitGroup
 	mastered := make(chan error, 1)
@@ -72,22 +74,39 @@ func (a *app) conduct(ctx context.Context, c *cluster, t *troupe, progress *term
 	go func() { mastered <- c.master.Run(running, workers) }()
 	group.Go(func() { a.saveMemory(running, c) })
 	group.Go(func() { c.keepBudget(running) })
-	err = stage.set(around, &group)
+	err = m.set(around, &group)
 	if err == nil {
-		stage.awaitInside(running)
-		stage.announce()
-		err = stage.play(running, mastered)
+		m.awaitInside(running)
+		m.announce()
+		err = m.play(running, mastered)
 	}
 	stop(cmp.Or(context.Cause(ctx), errEnded))
 	select {
 	case masterErr := <-mastered:
 		err = errors.Join(err, masterErr)
+		m.lastWords(around)
 	case <-around.Done():
 	}
 	leave()
-	stage.children.close()
+	m.children.close()
 	group.Wait()
 	return err
+}
+
+// lastWordsFor is how long a master in a task tells the result of a run that a signal ended: whoever follows
+// the run asks every few seconds, and AWS, which may take the task back, waits two minutes.
+const lastWordsFor = 5 * time.Second
+
+// lastWords lets the result of such a run be read.
+func (m *runningMaster) lastWords(ctx context.Context) {
+	outcome, ok := m.cluster.master.Outcome()
+	if !ok || m.server == nil || !m.app.deployed() || !errors.Is(outcome.Err, errInterrupted) {
+		return
+	}
+	select {
+	case <-time.After(lastWordsFor):
+	case <-ctx.Done():
+	}
 }
 
 // With so many workers a master collects garbage more often: what it keeps for each of them counts more
@@ -107,11 +126,11 @@ func (a *app) saveMemory(ctx context.Context, c *cluster) {
 // errEnded is the cause of an end that nobody forced.
 var errEnded = errors.New("ended")
 
-// stage is what stands around a master while it runs.
-type stage struct {
+// runningMaster is a master with what is around it while it runs.
+type runningMaster struct {
 	app      *app
 	cluster  *cluster
-	troupe   *troupe
+	how      *masterRun
 	progress *term.Progress
 	workers  string // address for workers of this machine
 	server   *webapi.Server
@@ -121,15 +140,15 @@ type stage struct {
 }
 
 // kill ends all processes that were started, at once.
-func (s *stage) kill() {
-	s.children.kill()
-	if listeners := s.cluster.plan.listeners; listeners != nil {
+func (m *runningMaster) kill() {
+	m.children.kill()
+	if listeners := m.cluster.plan.listeners; listeners != nil {
 		listeners.kill()
 	}
 }
 
 // openWeb opens the web UI.
-func (a *app) openWeb(ctx context.Context, c *cluster, t *troupe) (*webapi.Server, net.Listener, error) {
+func (a *app) openWeb(ctx context.Context, c *cluster, t *masterRun) (*webapi.Server, net.Listener, error) {
 	b := a.build()
 	server, err := webapi.NewServer(webapi.Config{
 		Controller: &controller{c},
@@ -137,7 +156,7 @@ func (a *app) openWeb(ctx context.Context, c *cluster, t *troupe) (*webapi.Serve
 		UI:         webui.Pages(),
 		BasePath:   t.web.basePath, Version: b.Version, Locustfile: c.plan.path(),
 		ClassPicker: t.web.picker, Token: t.web.token, Loopback: t.web.loopback(), AllowOrigins: t.web.origins,
-		Logger: newLogger(c.lines, c.plan.level),
+		HistoryFile: t.history, Logger: newLogger(c.lines, c.plan.level),
 	})
 	if err != nil {
 		return nil, nil, usage(err)
@@ -150,53 +169,53 @@ func (a *app) openWeb(ctx context.Context, c *cluster, t *troupe) (*webapi.Serve
 }
 
 // url is where a browser finds the web UI.
-func (s *stage) url() string {
-	address := s.listener.Addr().(*net.TCPAddr)
+func (m *runningMaster) url() string {
+	address := m.listener.Addr().(*net.TCPAddr)
 	host := "localhost"
 	if !address.IP.IsUnspecified() && !address.IP.Equal(net.IPv4(127, 0, 0, 1)) && !address.IP.Equal(net.IPv6loopback) {
 		host = address.IP.String()
 	}
-	return fmt.Sprintf("http://%s%s", net.JoinHostPort(host, fmt.Sprint(address.Port)), s.troupe.web.basePath)
+	return fmt.Sprintf("http://%s%s", net.JoinHostPort(host, fmt.Sprint(address.Port)), m.how.web.basePath)
 }
 
 // set starts everything beside the master.
-func (s *stage) set(ctx context.Context, group *sync.WaitGroup) error {
-	if s.server != nil {
+func (m *runningMaster) set(ctx context.Context, group *sync.WaitGroup) error {
+	if m.server != nil {
 		group.Go(func() {
-			if err := s.server.Serve(ctx, s.listener); err != nil && ctx.Err() == nil {
-				s.app.warn("web UI: %v", err)
+			if err := m.server.Serve(ctx, m.listener); err != nil && ctx.Err() == nil {
+				m.app.warn("web UI: %v", err)
 			}
 		})
 	}
-	if s.troupe.inside {
-		if err := s.startInside(ctx, group); err != nil {
+	if m.how.inside {
+		if err := m.startInside(ctx, group); err != nil {
 			return err
 		}
 	}
-	if err := s.startProcesses(ctx); err != nil {
+	if err := m.startProcesses(ctx); err != nil {
 		return err
 	}
-	return s.startLocust(ctx)
+	return m.startLocust(ctx)
 }
 
 // startInside starts a worker in this process: it shares target and locustfile with the master.
-func (s *stage) startInside(ctx context.Context, group *sync.WaitGroup) error {
-	p := s.cluster.plan
+func (m *runningMaster) startInside(ctx context.Context, group *sync.WaitGroup) error {
+	p := m.cluster.plan
 	w, err := worker.New(worker.Config{
-		ID: "local_" + randomHex(8), Version: readBuild().Version, Build: s.app.getenv(buildIDVariable), Master: s.workers, Secret: s.cluster.secret,
+		ID: "local_" + randomHex(8), Version: readBuild().Version, Build: m.app.getenv(buildIDVariable), Master: m.workers, Secret: m.cluster.secret,
 		ClassNames: classNames(p.classes), Locustfile: p.file.SHA256(), Cores: p.coresUsed(),
 		Open: func(context.Context, worker.Run) (*worker.Scenario, error) {
 			return &worker.Scenario{Classes: p.classes, Events: p.file.Events()}, nil
 		},
 		Logs:   func() []string { return nil },
-		Logger: newLogger(s.cluster.lines, slog.LevelWarn),
+		Logger: newLogger(m.cluster.lines, slog.LevelWarn),
 	})
 	if err != nil {
 		return err
 	}
 	group.Go(func() {
 		if _, err := w.Run(ctx); err != nil {
-			s.app.warn("worker: %v", err)
+			m.app.warn("worker: %v", err)
 		}
 	})
 	return nil
@@ -207,32 +226,32 @@ const insideJoinsWithin = 5 * time.Second
 
 // awaitInside waits for the worker of this process: who reads the address of the web UI may start a run
 // at once. When it does not come the run says so.
-func (s *stage) awaitInside(ctx context.Context) {
-	if !s.troupe.inside {
+func (m *runningMaster) awaitInside(ctx context.Context) {
+	if !m.how.inside {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, insideJoinsWithin)
 	defer cancel()
-	_ = s.cluster.master.WaitWorkers(ctx, 1)
+	_ = m.cluster.master.WaitWorkers(ctx, 1)
 }
 
 // startProcesses starts worker processes of this program.
-func (s *stage) startProcesses(ctx context.Context) error {
-	if s.troupe.processes == 0 {
+func (m *runningMaster) startProcesses(ctx context.Context) error {
+	if m.how.processes == 0 {
 		return nil
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	args := append([]string{"load", "worker", "--master", s.workers, "--master-timeout", "30s", "--loglevel", s.cluster.plan.level.String()}, s.troupe.workerArgs...)
-	if s.cluster.flags.secret.file != "" {
-		args = append(args, "--secret-file", s.cluster.flags.secret.file)
+	args := append([]string{"load", "worker", "--master", m.workers, "--master-timeout", "30s", "--loglevel", m.cluster.plan.level.String()}, m.how.workerArgs...)
+	if m.cluster.flags.secret.file != "" {
+		args = append(args, "--secret-file", m.cluster.flags.secret.file)
 	}
-	for i := range s.troupe.processes {
+	for i := range m.how.processes {
 		name := fmt.Sprintf("worker %d", i+1)
-		cores := max(1, s.cluster.plan.coresUsed()/s.troupe.processes)
-		err := s.children.start(ctx, name, os.Environ(), self, append(args, "--cores", fmt.Sprint(cores))...)
+		cores := max(1, m.cluster.plan.coresUsed()/m.how.processes)
+		err := m.children.start(ctx, name, os.Environ(), self, append(args, "--cores", fmt.Sprint(cores))...)
 		if err != nil {
 			return err
 		}
@@ -241,18 +260,18 @@ func (s *stage) startProcesses(ctx context.Context) error {
 }
 
 // startLocust starts workers of Locust itself.
-func (s *stage) startLocust(ctx context.Context) error {
-	if s.troupe.locust == "" {
+func (m *runningMaster) startLocust(ctx context.Context) error {
+	if m.how.locust == "" {
 		return nil
 	}
-	host, port, err := net.SplitHostPort(s.workers)
+	host, port, err := net.SplitHostPort(m.workers)
 	if err != nil {
 		return err
 	}
-	for i := range s.troupe.locustWorkers {
-		err := s.children.start(ctx, fmt.Sprintf("Locust worker %d", i+1), s.troupe.locustEnv, s.troupe.locust,
-			"--worker", "--master-host", host, "--master-port", port, "-f", s.troupe.locustFile,
-			"--loglevel", locustLevel(s.cluster.plan.level))
+	for i := range m.how.locustWorkers {
+		err := m.children.start(ctx, fmt.Sprintf("Locust worker %d", i+1), m.how.locustEnv, m.how.locust,
+			"--worker", "--master-host", host, "--master-port", port, "-f", m.how.locustFile,
+			"--loglevel", locustLevel(m.cluster.plan.level))
 		if err != nil {
 			return withHint(err, "is Locust installed? pip install locust")
 		}
@@ -261,100 +280,100 @@ func (s *stage) startLocust(ctx context.Context) error {
 }
 
 // announce says where things are.
-func (s *stage) announce() {
-	if !s.cluster.alone {
-		fmt.Fprintf(s.progress, "Workers join at %s\n", s.workers)
+func (m *runningMaster) announce() {
+	if !m.cluster.alone {
+		fmt.Fprintf(m.progress, "Workers join at %s\n", m.workers)
 	}
-	if s.server == nil {
+	if m.server == nil {
 		return
 	}
-	fmt.Fprintf(s.progress, "Web UI:    %s\n", s.url())
-	if s.troupe.browser {
-		openBrowser(s.url())
+	fmt.Fprintf(m.progress, "Web UI:    %s\n", m.url())
+	if m.how.browser {
+		openBrowser(m.url())
 	}
 }
 
 // play waits for the end: of the one run, of the master, of a child, or of the context.
-func (s *stage) play(ctx context.Context, mastered chan error) error {
-	if !s.troupe.start {
-		return s.wait(ctx, mastered, nil, 0)
+func (m *runningMaster) play(ctx context.Context, mastered chan error) error {
+	if !m.how.start {
+		return m.wait(ctx, mastered, nil, 0)
 	}
-	if err := s.gather(ctx); err != nil {
+	if err := m.gather(ctx); err != nil {
 		return err
 	}
-	if err := s.cluster.start(); err != nil {
+	if err := m.cluster.start(); err != nil {
 		return err
 	}
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		_ = s.cluster.master.Wait(ctx) // also ends with ctx
+		_ = m.cluster.master.Wait(ctx) // also ends with ctx
 	}()
-	s.progress.Start(time.Now())
-	defer s.progress.Close()
-	if err := s.watch(ctx, mastered, over); err != nil || !s.troupe.end {
-		return errors.Join(err, s.wait(ctx, mastered, nil, 0))
+	m.progress.Start(time.Now())
+	defer m.progress.Close()
+	if err := m.watch(ctx, mastered, over); err != nil || !m.how.end {
+		return errors.Join(err, m.wait(ctx, mastered, nil, 0))
 	}
-	return s.wait(ctx, mastered, over, s.troupe.quitAfter)
+	return m.wait(ctx, mastered, over, m.how.quitAfter)
 }
 
 // gather waits for the workers that are expected.
-func (s *stage) gather(ctx context.Context) error {
+func (m *runningMaster) gather(ctx context.Context) error {
 	waiting := ctx
-	if s.troupe.expectMax > 0 {
-		limited, cancel := context.WithTimeoutCause(ctx, s.troupe.expectMax,
-			fmt.Errorf("%d workers did not join within %s", s.troupe.expect, s.troupe.expectMax))
+	if m.how.expectMax > 0 {
+		limited, cancel := context.WithTimeoutCause(ctx, m.how.expectMax,
+			fmt.Errorf("%d workers did not join within %s", m.how.expect, m.how.expectMax))
 		defer cancel()
 		waiting = limited
 	}
 	joined := make(chan error, 1)
-	go func() { joined <- s.cluster.master.WaitWorkers(waiting, s.troupe.expect) }()
+	go func() { joined <- m.cluster.master.WaitWorkers(waiting, m.how.expect) }()
 	select {
 	case err := <-joined:
 		return interruption(ctx, err)
-	case <-s.children.ended:
-		return s.children.failure()
+	case <-m.children.ended:
+		return m.children.failure()
 	}
 }
 
 // childEnded says, once, that a process ended that should run.
-func (s *stage) childEnded() {
-	s.ended = nil
-	s.app.warn("%v", s.children.failure())
+func (m *runningMaster) childEnded() {
+	m.ended = nil
+	m.app.warn("%v", m.children.failure())
 }
 
 // watch shows the progress of a run until it is over.
-func (s *stage) watch(ctx context.Context, mastered chan error, over <-chan struct{}) error {
+func (m *runningMaster) watch(ctx context.Context, mastered chan error, over <-chan struct{}) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-over:
 			return nil
-		case <-s.ended:
-			s.childEnded()
+		case <-m.ended:
+			m.childEnded()
 		case <-ctx.Done():
 			return nil
 		case err := <-mastered:
 			mastered <- err
 			return nil
 		case <-ticker.C:
-			snapshot := s.cluster.master.Snapshot()
+			snapshot := m.cluster.master.Snapshot()
 			if snapshot == nil {
 				continue
 			}
-			if !s.cluster.plan.summaryOnly {
-				s.progress.Update(time.Now(), progressFrame(snapshot, s.cluster.plan.duration))
+			if !m.cluster.plan.summaryOnly {
+				m.progress.Update(time.Now(), progressFrame(snapshot, m.cluster.plan.duration))
 			}
-			if s.troupe.onTick != nil {
-				s.troupe.onTick(snapshot)
+			if m.how.onTick != nil {
+				m.how.onTick(snapshot)
 			}
 		}
 	}
 }
 
 // wait waits for the end; after over it comes so much later.
-func (s *stage) wait(ctx context.Context, mastered chan error, over <-chan struct{}, later time.Duration) error {
+func (m *runningMaster) wait(ctx context.Context, mastered chan error, over <-chan struct{}, later time.Duration) error {
 	var quit <-chan time.Time
 	for {
 		select {
@@ -363,8 +382,8 @@ func (s *stage) wait(ctx context.Context, mastered chan error, over <-chan struc
 		case err := <-mastered:
 			mastered <- nil
 			return err
-		case <-s.ended:
-			s.childEnded()
+		case <-m.ended:
+			m.childEnded()
 		case <-over:
 			if later <= 0 {
 				return nil

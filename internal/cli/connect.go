@@ -63,7 +63,7 @@ workers are functions. A tunnel leads to its web UI. Ctrl+C ends the tunnel; the
 
 func (a *app) connect(cmd *cobra.Command, f *clusterCommandFlags) error {
 	processes := f.workerProcesses()
-	t := &troupe{
+	t := &masterRun{
 		web: &f.web, inside: processes == 0 && f.locust.command == "",
 		processes: processes, workerArgs: f.workerArgs(),
 		start: f.autostart, end: f.autoquit >= 0, expect: max(1, processes), expectMax: workersJoinWithin,

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
@@ -279,6 +280,7 @@ type deployedDocument struct {
 	LayersSent   int            `json:"image_layers_sent"`
 	Function     string         `json:"function"`
 	CodeSent     bool           `json:"function_code_sent"`
+	Version      string         `json:"function_version"` // the one that is invoked; "" after a dry run
 	Endpoints    []string       `json:"endpoints"`
 	Warnings     []string       `json:"warnings"`
 }
@@ -494,7 +496,16 @@ func (s *stacker) applyAndShip(ctx context.Context, name string, request *stack.
 			return err
 		}
 	}
-	function := &artifact.Function{API: lambda.NewFromConfig(s.account.Config), Name: document.Function, Poll: pollOf(s.account)}
+	if err := artifact.MarkInUse(ctx, ecr.NewFromConfig(s.account.Config), awsdeploy.Repository(name), shipped.digest); err != nil {
+		return err
+	}
+	return s.sendCode(ctx, shipped, document)
+}
+
+// sendCode gives the function the package of a build and lets its alias point at it.
+func (s *stacker) sendCode(ctx context.Context, shipped *shipment, document *deployedDocument) (err error) {
+	client := lambda.NewFromConfig(s.account.Config)
+	function := &artifact.Function{API: client, Name: document.Function, Poll: pollOf(s.account)}
 	if document.CodeSent, err = function.Update(ctx, shipped.build.Arch, shipped.sum, shipped.code); err != nil {
 		return err
 	}
@@ -502,6 +513,18 @@ func (s *stacker) applyAndShip(ctx context.Context, name string, request *stack.
 		s.tell("function %s: code of build %s", document.Function, shipped.build.ID)
 	} else {
 		s.tell("function %s: code unchanged", document.Function)
+	}
+	publication := &artifact.Publication{API: client, Function: document.Function, Poll: pollOf(s.account)}
+	published, err := publication.Publish(ctx, shipped.sum)
+	if err != nil {
+		return err
+	}
+	document.Version = published.Version
+	if published.Moved {
+		s.tell("function %s: version %s is %s", document.Function, published.Version, artifact.Live)
+	}
+	if len(published.Deleted) > 0 {
+		s.tell("function %s: deleted the old versions %s", document.Function, strings.Join(published.Deleted, ", "))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 
 	"github.com/zeroae/zae-limiter-go/internal/awsdeploy"
 	"github.com/zeroae/zae-limiter-go/internal/awsdeploy/stack"
@@ -73,6 +76,74 @@ func TestDeployPushDelete(t *testing.T) {
 	}
 	if gone := w.must("delete", "--name", "my-limiter", "--yes"); gone.doc["action"] != "deleted" {
 		t.Errorf("delete: %s", gone.stdout)
+	}
+}
+
+// Each push is a version behind the alias; ten builds stay to come back to, and the image in use always.
+func TestPushesKeepTheNewestBuildsAndTheOneInUse(t *testing.T) {
+	w := newAWSWorld(t)
+	w.must("deploy", "--name", "my-limiter")
+	functions, registry := lambda.NewFromConfig(w.config), ecr.NewFromConfig(w.config)
+	live := func() string {
+		t.Helper()
+		alias, err := functions.GetAlias(t.Context(), &lambda.GetAliasInput{FunctionName: aws.String("my-limiter-load-worker"), Name: aws.String("live")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *alias.FunctionVersion
+	}
+	images := func() (digests map[string]bool, inUse string) {
+		t.Helper()
+		out, err := registry.ListImages(t.Context(), &ecr.ListImagesInput{RepositoryName: aws.String("my-limiter-load-locust")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = map[string]bool{}
+		for _, id := range out.ImageIds {
+			digests[*id.ImageDigest] = true
+			if *id.ImageTag == "in-use" {
+				inUse = *id.ImageDigest
+			}
+		}
+		return digests, inUse
+	}
+	if first := w.must(w.deploy()...); first.doc["function_version"] != "1" || live() != "1" {
+		t.Errorf("after the first deployment %s is live, want 1: %s", live(), first.stdout)
+	}
+	if again := w.must(w.deploy()...); again.doc["function_version"] != "1" || live() != "1" {
+		t.Errorf("after a deployment that changed nothing %s is live, want 1", live())
+	}
+	push := []string{"load", "push", "--name", "my-limiter", "-C", w.dir, "--binary", w.program}
+	for n := range 11 {
+		w.file("locustfiles/n.star", fmt.Sprintf("N = %d\n", n))
+		w.must(push...)
+	}
+	if live() != "12" {
+		t.Errorf("version %s is live, want 12", live())
+	}
+	listed, err := functions.ListVersionsByFunction(t.Context(), &lambda.ListVersionsByFunctionInput{FunctionName: aws.String("my-limiter-load-worker")})
+	if err != nil || len(listed.Versions) != 11 || *listed.Versions[1].Version != "3" {
+		t.Errorf("%d versions, $LATEST included, %v, want it and 3 to 12", len(listed.Versions), err)
+	}
+	digests, inUse := images()
+	if len(digests) != 10 || !digests[inUse] {
+		t.Errorf("%d images, in use %s", len(digests), inUse)
+	}
+	// Other settings are another version.
+	if more := w.must(w.deploy("--lambda-memory", "512")...); more.doc["function_version"] != "13" {
+		t.Errorf("with other memory: %s", more.stdout)
+	}
+	// Images that never come into use do not push the one in use out.
+	w.failWith(map[string]string{"CREATE LocustMasterTaskDefinition": "not today"})
+	for n := range 11 {
+		w.file("locustfiles/n.star", fmt.Sprintf("N = %d\n", 100+n))
+		w.refused(1, "not today", push...)
+	}
+	if digests, still := images(); still != inUse || len(digests) != 11 {
+		t.Errorf("in use %s, was %s, of %d images", still, inUse, len(digests))
+	}
+	if live() != "13" {
+		t.Errorf("pushes that failed made %s live", live())
 	}
 }
 
@@ -407,6 +478,27 @@ func TestUpgradeOfOldReleases(t *testing.T) {
 				t.Errorf("status: %s", status.stdout)
 			}
 		})
+	}
+}
+
+// A bucket that is not empty would end the deletion of a stack in the middle.
+func TestALimiterIsNotDeletedUnderItsArchive(t *testing.T) {
+	w := newAWSWorld(t)
+	template, err := awsdeploy.LimiterTemplate(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template = strings.Replace(template, "Resources:\n", "Resources:\n  AuditArchiveBucket: {Type: AWS::S3::Bucket}\n", 1)
+	w.create("my-limiter", template+"  AuditArchiveBucketName: {Value: !Ref AuditArchiveBucket}\n")
+	w.archived = "<Contents><Key>2026/01/01/a.json</Key></Contents>"
+	w.refused(1, "its audit archive, bucket my-limiter-AuditArchiveBucket, is not empty", "delete", "--name", "my-limiter", "--yes")
+	w.refused(1, "aws s3 rm s3://my-limiter-AuditArchiveBucket --recursive", "delete", "--name", "my-limiter", "--yes")
+	if got := w.status("my-limiter"); got != "CREATE_COMPLETE" {
+		t.Errorf("the stack is %s", got)
+	}
+	w.archived = ""
+	if gone := w.must("delete", "--name", "my-limiter", "--yes"); gone.doc["action"] != "deleted" {
+		t.Errorf("delete: %s", gone.stdout)
 	}
 }
 

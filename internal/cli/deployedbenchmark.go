@@ -125,6 +125,13 @@ type deployedRun struct {
 	locustfile string // "" = the deployment's own
 
 	machines machines
+	// part is what the task measures that runs now, parts are what those measured that AWS took back: lost
+	// are their ends. The run is to end at endsAt, which is zero before it has begun.
+	part   runPart
+	parts  []runPart
+	lost   []*awsrun.StoppedError
+	endsAt time.Time
+	onSpot bool // the task that runs now can be taken back
 	// result is what the run left; nil when there is nothing. interrupted tells an ordered end.
 	result      *report.Result
 	interrupted bool
@@ -170,7 +177,7 @@ func (r *deployedRun) locustfileOr(deployed string) error {
 
 // lambda runs the users in one call of the function.
 func (r *deployedRun) lambda(ctx context.Context) error {
-	config, err := r.functions.Configuration(ctx, r.stack.Function())
+	config, err := r.functions.Configuration(ctx, r.stack.Worker())
 	if err != nil {
 		return err
 	}
@@ -255,7 +262,7 @@ func (r *deployedRun) call(ctx context.Context, config functions.Configuration, 
 	defer abandon()
 	answered := make(chan outcome, 1)
 	go func() {
-		response, err := r.functions.Invoke(calling, r.stack.Function(), config.Timeout, event)
+		response, err := r.functions.Invoke(calling, r.stack.Worker(), config.Timeout, event)
 		answered <- outcome{response, err}
 	}()
 	r.app.active.Store(&activeRun{kill: abandon, notes: r.progress})
@@ -282,7 +289,7 @@ func (r *deployedRun) call(ctx context.Context, config functions.Configuration, 
 			again = time.After(0)
 			patience = time.After(r.flags.stop.duration() + answerAfter)
 		case <-again:
-			if err := r.functions.Purge(calling, r.stack.Function(), event.RunID); err != nil {
+			if err := r.functions.Purge(calling, r.stack.Worker(), event.RunID); err != nil {
 				r.app.warn("the run could not be ended: %v", err)
 			}
 			again = time.After(purgeAgain)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -97,6 +98,7 @@ type connection struct {
 	flags    *clusterCommandFlags
 	options  *pflag.FlagSet
 	progress *term.Progress
+	port     int // local end of the tunnel; 0 = a free one
 	doc      connectionDocument
 }
 
@@ -123,11 +125,25 @@ func (c *connection) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.doc = connectionDocument{
-		Cluster: c.stack.Cluster(), TaskID: task.ID, Started: c.doc.Started, Running: true, IdleSeconds: t.definition.IdleTimeout.Seconds(),
-		CostPerHour: cost.Published().TaskHour(taskCost(task.Size.Or(t.size), t.definition.ARM, task.Capacity)),
+	c.port = c.flags.web.port
+	for {
+		c.doc = connectionDocument{
+			Cluster: c.stack.Cluster(), TaskID: task.ID, Started: c.doc.Started, Running: true, URL: c.doc.URL, IdleSeconds: t.definition.IdleTimeout.Seconds(),
+			CostPerHour: cost.Published().TaskHour(taskCost(task.Size.Or(t.size), t.definition.ARM, task.Capacity)),
+		}
+		err = c.hold(ctx, task)
+		stopped, ok := errors.AsType[*awsrun.StoppedError](err)
+		if !ok || !stopped.Interrupted() || !stopped.Task.StartedFor("connect") || ctx.Err() != nil {
+			break
+		}
+		c.note("%v: another task is started as this one was; runs and statistics of its master are gone", stopped)
+		next, startErr := c.again(ctx, t, &stopped.Task)
+		if startErr != nil {
+			err = startErr
+			break
+		}
+		task = next
 	}
-	err = c.hold(ctx, task)
 	if errors.Is(context.Cause(ctx), errInterrupted) {
 		err = nil // Ctrl+C is the normal end
 	}
@@ -161,7 +177,7 @@ func (c *connection) obtain(ctx context.Context, t *deployedTask) (*awsrun.Task,
 	return c.begin(ctx, t)
 }
 
-// begin starts a task. One that does not get ready is stopped.
+// begin starts a task.
 func (c *connection) begin(ctx context.Context, t *deployedTask) (*awsrun.Task, error) {
 	f := c.flags
 	file, err := f.scenario.deployedLocustfile()
@@ -188,6 +204,22 @@ func (c *connection) begin(ctx context.Context, t *deployedTask) (*awsrun.Task, 
 	}
 	c.doc.Started = true
 	c.note("task %s: %d CPU units, %d MB, %s", task.ID, t.size.CPU, t.size.Memory, t.capacity)
+	return c.ready(ctx, task)
+}
+
+// again starts a task for one that AWS has taken back.
+func (c *connection) again(ctx context.Context, t *deployedTask, old *awsrun.Task) (*awsrun.Task, error) {
+	task, err := c.start(ctx, awsrun.Start{Network: t.network, Again: old, Command: "connect"}, c.flags.deployed.fallback)
+	if err != nil {
+		return nil, err
+	}
+	c.doc.Started = true
+	c.note("task %s", task.ID)
+	return c.ready(ctx, task)
+}
+
+// ready waits for a task that was started. One that does not get ready is stopped.
+func (c *connection) ready(ctx context.Context, task *awsrun.Task) (*awsrun.Task, error) {
 	ready, err := c.tasks.AwaitReady(ctx, task.ARN, c.observe)
 	if err != nil {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpWithin)
@@ -204,8 +236,9 @@ func (c *connection) observe(t *awsrun.Task) { c.note("task %s is %s", t.ID, t.S
 // hold keeps the tunnel open until the context ends or the task does.
 func (c *connection) hold(ctx context.Context, task *awsrun.Task) error {
 	var shown atomic.Bool
+	shown.Store(c.doc.URL != "")
 	var last tunnel.Event
-	way, err := c.openTunnel(ctx, task, c.flags.web.port, func(e tunnel.Event) {
+	way, err := c.openTunnel(ctx, task, c.port, func(e tunnel.Event) {
 		again := e == last
 		last = e
 		switch e.State {
@@ -222,21 +255,52 @@ func (c *connection) hold(ctx context.Context, task *awsrun.Task) error {
 	if err != nil {
 		return c.why(ctx, task, err)
 	}
-	url := fmt.Sprintf("http://localhost:%d", way.Port())
-	c.doc.URL = url
-	shown.Store(true)
-	c.note("Web UI:    %s", url)
-	c.note("Ctrl+C disconnects")
-	if !c.flags.noBrowser && c.app.hasDesktop() {
-		openBrowser(url)
+	if c.port = way.Port(); !shown.Swap(true) {
+		c.show()
 	}
 	c.app.active.Store(&activeRun{kill: func() {}, notes: c.progress})
 	defer c.app.active.Store(nil)
+	watching, enough := context.WithCancel(ctx)
+	reclaimed := make(chan *awsrun.StoppedError, 1)
+	var group sync.WaitGroup
+	defer func() { enough(); group.Wait() }()
+	if task.Capacity == spot {
+		group.Go(func() { c.watch(watching, task.ARN, reclaimed) })
+	}
 	select {
 	case <-ctx.Done():
 		return way.Close()
 	case <-way.Done():
 		return c.why(ctx, task, way.Err())
+	case taken := <-reclaimed:
+		c.doc.Running = false
+		if err := way.Close(); err != nil {
+			c.app.warn("the session was not closed: %v", err)
+		}
+		return taken
+	}
+}
+
+// watchEvery is the time between two looks at a task that AWS may take back.
+const watchEvery = 5 * time.Second
+
+// watch tells when AWS takes a task back: its connections would be missed much later.
+func (c *connection) watch(ctx context.Context, arn string, reclaimed chan<- *awsrun.StoppedError) {
+	for c.clock.Sleep(ctx, watchEvery) == nil {
+		if taken := c.taken(ctx, arn); taken != nil {
+			reclaimed <- taken
+			return
+		}
+	}
+}
+
+// show says where the web UI is.
+func (c *connection) show() {
+	c.doc.URL = fmt.Sprintf("http://localhost:%d", c.port)
+	c.note("Web UI:    %s", c.doc.URL)
+	c.note("Ctrl+C disconnects")
+	if !c.flags.noBrowser && c.app.hasDesktop() {
+		openBrowser(c.doc.URL)
 	}
 }
 

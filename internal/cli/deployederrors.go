@@ -43,7 +43,7 @@ func (d *deployment) advice(ctx context.Context, err error) string {
 		return "deploy it first: " + d.command("deploy") + " --vpc-id vpc-… --subnet-ids subnet-…,subnet-… -C FOLDER"
 	case errors.Is(err, awsrun.ErrStartTimeout):
 		return "look at " + d.command("doctor") + ", or restart what is there: " + d.command("connect") + " --force"
-	case errors.Is(err, awsrun.ErrAgentTimeout):
+	case errors.Is(err, awsrun.ErrAgentTimeout), errors.Is(err, awsrun.ErrOverBeforeAgent):
 		return "the task needs the permissions ssmmessages:* of its role, a route to the ssmmessages endpoint (NAT or an interface endpoint), and a writable root file system"
 	}
 	return ""

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,12 +23,19 @@ import (
 const (
 	// masterPort is where the master's web UI listens in the task.
 	masterWebPort = 8089
-	// autoquit is how long a master without workers stays after its run, for the results to be read.
+	// autoquit is how long a master without workers stays after its run, for the results to be read; a
+	// short run's master stays until the agent had its time, too.
 	autoquit = 30 * time.Second
 	// pollEvery is the time between questions about a run (load-cli.md 7.5), pollNearEnd that of the
 	// last ones. A live result is never older than the first.
 	pollEvery   = 5 * time.Second
 	pollNearEnd = time.Second
+	// pollOnSpot is how old the statistics are at the most that a task leaves that AWS takes back.
+	pollOnSpot = 2 * time.Second
+	// worthReplacing is the least that must be left of a run for another task to take it over.
+	worthReplacing = 10 * time.Second
+	// unluckyMost is how often a task may be taken back before its run has begun.
+	unluckyMost = 2
 	// missesMost is how many questions in a row may have no answer.
 	missesMost = 3
 	// workersWithin is how long the workers of a benchmark may take to connect.
@@ -111,18 +119,119 @@ func (r *deployedRun) task(ctx context.Context) error {
 	if err := r.confirmTarget(ctx, f.deployed.confirm); err != nil {
 		return err
 	}
+	return r.inTasks(ctx, t)
+}
+
+// inTasks runs the benchmark in a task, and goes on in another one when AWS takes it back, until the time
+// at which the run was to end.
+func (r *deployedRun) inTasks(ctx context.Context, t *deployedTask) (err error) {
+	var ending []string // tasks that AWS takes back
+	defer func() {
+		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpWithin)
+		defer cancel()
+		for _, arn := range ending {
+			_, awaitErr := r.tasks.AwaitStopped(cleaning, arn)
+			err = errors.Join(err, awaitErr)
+		}
+	}()
+	r.part = runPart{id: r.runID, left: r.flags.duration.duration()}
+	for unlucky := 0; ; {
+		err := r.inOneTask(ctx, t)
+		taken, ok := errors.AsType[*awsrun.StoppedError](err)
+		if !ok || !taken.Interrupted() {
+			return r.finishParts(ctx, err)
+		}
+		ending = append(ending, taken.Task.ARN)
+		switch {
+		case r.part.result == nil && len(r.parts) == 0:
+			if unlucky++; unlucky > unluckyMost {
+				return err
+			}
+			r.app.warn("%v: before the run began, which is tried again in another task", err)
+		case !r.goesOn():
+			r.app.warn("%v: these are the results until then", err)
+			r.keepPart(taken)
+			return r.finishParts(ctx, nil)
+		default:
+			r.app.warn("%v: the run goes on in another task for the %s that are left", err, r.left().Round(time.Second))
+			r.keepPart(taken)
+		}
+		r.part = runPart{id: newRunID(), left: r.left()}
+	}
+}
+
+// keepPart keeps what a task measured that AWS has taken back.
+func (r *deployedRun) keepPart(taken *awsrun.StoppedError) {
+	if r.part.result != nil {
+		r.parts, r.lost = append(r.parts, r.part), append(r.lost, taken)
+		r.part = runPart{}
+	}
+}
+
+// left is how much of the run is still to come.
+func (r *deployedRun) left() time.Duration {
+	if r.endsAt.IsZero() {
+		return r.flags.duration.duration()
+	}
+	return r.endsAt.Sub(r.clock.Now())
+}
+
+// goesOn says whether another task takes over what is left of the run. A shape begins at its beginning, and
+// what cannot be added up cannot be continued.
+func (r *deployedRun) goesOn() bool {
+	measured := r.part.result == nil || r.part.statistics != nil && r.part.result.Run.Users != nil
+	return measured && !r.interrupted && r.left() >= worthReplacing
+}
+
+// inOneTask starts a task and runs in it what is left of the benchmark.
+func (r *deployedRun) inOneTask(ctx context.Context, t *deployedTask) error {
+	f := r.flags
 	task, err := r.start(ctx, awsrun.Start{
 		Network: t.network, Capacity: f.deployed.capacity, Overrides: r.overrides(t), Command: "benchmark", RunID: r.runID,
-		Until: r.clock.Now().Add(maxWait(f.duration.duration(), f.users, f.spawnRate) + untilSlack),
+		Until: r.clock.Now().Add(maxWait(r.part.left, f.users, f.spawnRate) + untilSlack),
 	}, f.deployed.fallback)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(r.progress, "task %s\n", task.ID)
+	r.part.arn = task.ARN
+	r.onSpot = cmp.Or(task.Capacity, t.capacity) == spot
 	started := r.clock.Now()
-	err = r.inTask(ctx, task.ARN)
-	r.machines.taskFor = r.clock.Now().Sub(started)
+	err = r.inTask(ctx)
+	r.machines.taskFor += r.clock.Now().Sub(started)
+	if r.part.result != nil {
+		r.machines.workersFor += time.Duration(orZero(r.part.result.Run.DurationSeconds) * float64(time.Second))
+	}
 	return err
+}
+
+// finishParts makes the result of what the tasks measured; err is why the last one ended.
+func (r *deployedRun) finishParts(ctx context.Context, err error) error {
+	last := r.part.result
+	if last != nil {
+		r.parts = append(r.parts, r.part)
+	}
+	if len(r.parts) == 0 {
+		return err
+	}
+	r.result = r.parts[0].result
+	if len(r.parts) > 1 {
+		r.result = joined(r.parts, priceList(cost.Published()))
+	}
+	r.finishResult(err)
+	_, stopped := errors.AsType[*awsrun.StoppedError](err)
+	switch {
+	case err == nil:
+	case last != nil && !stopped:
+		return err
+	case last != nil:
+		r.app.warn("%v: these are the results until then", err)
+	case errors.Is(context.Cause(ctx), errInterrupted): // while another task was to take over
+		r.interrupted = true
+	default:
+		r.app.warn("no other task goes on: %v", r.explain(ctx, err))
+	}
+	return nil // the verdict says it
 }
 
 // announceTask prints what is going to run where, and what it costs.
@@ -133,7 +242,7 @@ func (r *deployedRun) announceTask(ctx context.Context, t *deployedTask) error {
 	r.header("Task", "%s, %d CPU units (%.1f vCPU), %d MB, %s", r.stack.Family(), t.size.CPU, t.size.VCPU(), t.size.Memory, t.capacity)
 	plan := cost.Plan{Duration: f.duration.duration(), Users: f.users, Task: &task, VCPUs: t.size.VCPU()}
 	if f.mode == modeDistributed {
-		config, err := r.functions.Configuration(ctx, r.stack.Function())
+		config, err := r.functions.Configuration(ctx, r.stack.Worker())
 		if err != nil {
 			return err
 		}
@@ -142,7 +251,7 @@ func (r *deployedRun) announceTask(ctx context.Context, t *deployedTask) error {
 		plan.Workers, plan.Function, plan.VCPUs = f.workers, r.machines.function, float64(f.workers)*config.CPUs()
 	}
 	if t.capacity == spot {
-		r.app.warn("the task runs on Spot capacity, which AWS may take back in the middle of the run: --capacity-provider FARGATE does not")
+		r.app.warn("the task runs on Spot capacity, which AWS may take back in the middle of the run; it goes on in another task then and is partial, with --capacity-provider FARGATE it is not")
 	}
 	r.headerOfRun()
 	return r.app.announceCost(plan, f.budget.budget(true))
@@ -164,25 +273,47 @@ func (r *deployedRun) overrides(t *deployedTask) awsrun.Overrides {
 			o.Master["BOTO3_MAX_POOL"] = strconv.Itoa(pool)
 		}
 	}
-	for name, value := range f.budget.limits(t.cost(), r.machines.function) {
+	bound := f.budget
+	if bound.maxCost > 0 {
+		bound.maxCost = max(bound.maxCost-r.spent(), leastCost)
+	}
+	for name, value := range bound.limits(t.cost(), r.machines.function) {
 		o.Master[name] = value
 	}
-	o.Master["ZAE_LIMITER_RUN_ID"] = r.runID
+	o.Master["ZAE_LIMITER_RUN_ID"] = r.part.id
 	for name, value := range r.runVariables() {
 		o.Master[name] = value
 	}
 	return o
 }
 
+// leastCost is the bound of a run that may not cost more, in USD: 0 would be none.
+const leastCost = 0.0001
+
+// spent is what the run has cost in the tasks before, in USD.
+func (r *deployedRun) spent() float64 {
+	usd := r.machines.compute(cost.Published())
+	for _, part := range r.parts {
+		if c := part.result.Cost; c != nil {
+			usd += orZero(c.TableUSD)
+		}
+	}
+	return usd
+}
+
 // masterArguments are those of a master that runs its users alone and ends by itself.
 func (r *deployedRun) masterArguments() string {
 	f := r.flags
+	stays := autoquit + max(0, awsrun.AgentWithin-r.part.left)
 	arguments := []string{
-		"--autostart", "--autoquit", strconv.Itoa(int(autoquit / time.Second)), "--users", strconv.Itoa(f.users),
-		"--run-time", fmt.Sprintf("%ds", int(f.duration.duration()/time.Second)), "--spawn-rate", formatNumber(f.spawnRate),
+		"--autostart", "--autoquit", strconv.Itoa(int(stays / time.Second)), "--users", strconv.Itoa(f.users),
+		"--run-time", locustTime(r.part.left), "--spawn-rate", formatNumber(f.spawnRate),
 	}
 	return strings.Join(append(arguments, f.scenario.classes...), " ")
 }
+
+// locustTime is a duration in Locust's spelling, with a second begun counted as one.
+func locustTime(d time.Duration) string { return fmt.Sprintf("%ds", int(math.Ceil(d.Seconds()))) }
 
 // runVariables are the options of the run that Locust's arguments have no words for, as variables of
 // the master.
@@ -204,13 +335,23 @@ func (r *deployedRun) runVariables() map[string]string {
 }
 
 // inTask runs the benchmark in a task that was started, and leaves nothing of it.
-func (r *deployedRun) inTask(ctx context.Context, arn string) (err error) {
+func (r *deployedRun) inTask(ctx context.Context) (err error) {
+	arn := r.part.arn
 	var way *tunnel.Tunnel
 	cleaning, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	r.app.active.Store(&activeRun{kill: cancel, notes: r.progress})
 	defer r.app.active.Store(nil)
-	defer func() { err = errors.Join(err, r.leave(cleaning, arn, way)) }()
+	defer func() {
+		if err != nil && ctx.Err() == nil {
+			if taken := r.taken(cleaning, arn); taken != nil {
+				r.close(way) // it ends by itself, which is not waited for here
+				err = taken  // whatever went wrong because of that
+				return
+			}
+		}
+		err = errors.Join(err, r.leave(cleaning, arn, way))
+	}()
 	task, err := r.tasks.AwaitReady(ctx, arn, func(t *awsrun.Task) { fmt.Fprintf(r.progress, "task %s is %s\n", t.ID, t.Status) })
 	if err != nil {
 		return err
@@ -228,11 +369,14 @@ func (r *deployedRun) inTask(ctx context.Context, arn string) (err error) {
 		if err := r.awaitWorkers(ctx, master); err != nil {
 			return err
 		}
+		if r.part.left = r.left(); r.part.left <= 0 {
+			return nil
+		}
 		if err := master.Swarm(ctx, r.swarm()); err != nil {
 			return err
 		}
 	}
-	return r.follow(ctx, cleaning, arn, master, way)
+	return r.follow(ctx, cleaning, master, way)
 }
 
 // leave ends everything that the benchmark started.
@@ -245,17 +389,23 @@ func (r *deployedRun) leave(ctx context.Context, arn string, way *tunnel.Tunnel)
 	if err := r.tasks.Stop(stopping, arn, "the benchmark is over"); err != nil {
 		errs = append(errs, err)
 	}
-	if way != nil {
-		if err := way.Close(); err != nil {
-			r.app.warn("the session was not closed: %v", err)
-		}
-	}
+	r.close(way)
 	if len(errs) == 0 {
 		if _, err := r.tasks.AwaitStopped(ctx, arn); err != nil && ctx.Err() == nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// close closes the way to a master, which need not be there.
+func (r *deployedRun) close(way *tunnel.Tunnel) {
+	if way == nil {
+		return
+	}
+	if err := way.Close(); err != nil {
+		r.app.warn("the session was not closed: %v", err)
+	}
 }
 
 // openTunnel opens the way to the master's web UI; more, unless nil, hears what happens to it.
@@ -295,6 +445,8 @@ func (r *deployedRun) awaitWorkers(ctx context.Context, master *remoteMaster) er
 		status, err := master.Status(ctx)
 		if err == nil {
 			connected = present(status.Workers)
+		} else if taken := r.taken(ctx, r.part.arn); taken != nil {
+			return taken
 		}
 		elapsed := r.clock.Now().Sub(begun)
 		r.progress.Update(time.Now(), term.Frame{Line: fmt.Sprintf("[%s] workers=%d/%d", elapsed.Round(time.Second), connected, r.flags.workers)})
@@ -339,7 +491,7 @@ func (r *deployedRun) swarm() url.Values {
 	f := r.flags
 	form := url.Values{
 		"user_count": {strconv.Itoa(f.users)}, "spawn_rate": {formatNumber(f.spawnRate)},
-		"run_time": {fmt.Sprintf("%ds", int(f.duration.duration()/time.Second))},
+		"run_time": {locustTime(r.part.left)},
 	}
 	if len(f.scenario.classes) > 0 {
 		form["user_classes"] = f.scenario.classes
@@ -361,10 +513,8 @@ var errLost = errors.New("the connection to the master was lost")
 
 // follow shows the run until it is over and keeps its last result. When ctx ends the run is stopped;
 // what it measured is still read, as long as cleaning goes on.
-func (r *deployedRun) follow(ctx, cleaning context.Context, arn string, master *remoteMaster, way *tunnel.Tunnel) error {
-	f := r.flags
-	duration := f.duration.duration()
-	err := r.poll(ctx, master, maxWait(duration, f.users, f.spawnRate))
+func (r *deployedRun) follow(ctx, cleaning context.Context, master *remoteMaster, way *tunnel.Tunnel) error {
+	err := r.poll(ctx, master, maxWait(r.part.left, r.flags.users, r.flags.spawnRate))
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -374,40 +524,80 @@ func (r *deployedRun) follow(ctx, cleaning context.Context, arn string, master *
 		}
 		err = nil
 	case errors.Is(err, errLost):
-		err = r.whyLost(cleaning, arn, way, err)
+		err = r.whyLost(cleaning, way, err)
 	}
-	last, resultErr := r.final(cleaning, master)
-	if last != nil {
-		r.result = last
-	}
-	if r.result == nil {
+	resultErr := r.final(cleaning, master)
+	if r.part.result == nil {
 		return errors.Join(err, fmt.Errorf("no statistics were collected: %w", resultErr))
 	}
-	r.finishResult(duration, err)
-	if _, stopped := errors.AsType[*awsrun.StoppedError](err); stopped {
-		r.app.warn("%v: these are the results until then", err)
-		return nil // the verdict says it
+	if err == nil && !r.interrupted && r.endedEarly() {
+		if taken := r.taken(cleaning, r.part.arn); taken != nil {
+			return taken
+		}
 	}
 	return err
 }
 
+// endedEarly says whether the run of a task ended before its time.
+func (r *deployedRun) endedEarly() bool {
+	return r.part.result.Run.EndedAt != nil && r.left() > shortBy
+}
+
+// taken is the error of a task that AWS takes back or has taken back; nil for every other one.
+func (d *deployment) taken(ctx context.Context, arn string) *awsrun.StoppedError {
+	if arn == "" {
+		return nil
+	}
+	task, err := d.tasks.Describe(ctx, arn)
+	if err != nil {
+		return nil // nobody can tell
+	}
+	if stopped := (&awsrun.StoppedError{Task: *task}); stopped.Interrupted() {
+		return stopped
+	}
+	return nil
+}
+
 // finishResult makes the document of the master that of the benchmark.
-func (r *deployedRun) finishResult(planned time.Duration, err error) {
+func (r *deployedRun) finishResult(err error) {
+	f := r.flags
 	r.result.Run.Mode = report.ModeFargate
-	r.machines.workersFor = time.Duration(orZero(r.result.Run.DurationSeconds) * float64(time.Second))
-	if r.flags.mode == modeDistributed {
+	if f.mode == modeDistributed {
 		r.result.Run.Mode = report.ModeDistributed
 	}
-	if r.result.Run.EndedAt == nil && err != nil {
-		r.result.CutShort(plannedUserSeconds(r.flags.users, r.flags.spawnRate, planned), err.Error())
-		return
+	planned, wanted := f.duration.duration(), 0.0
+	if r.result.Run.Users != nil { // no shape decided
+		wanted = plannedUserSeconds(f.users, f.spawnRate, planned)
 	}
-	r.checkLength(planned)
+	switch {
+	case len(r.lost) > 0:
+		r.result.CutShort(wanted, r.interruptions())
+	case r.result.Run.EndedAt == nil && err != nil:
+		r.result.CutShort(wanted, err.Error())
+	default:
+		r.checkLength(planned)
+	}
+}
+
+// interruptions says how the run went on.
+func (r *deployedRun) interruptions() string {
+	var text []string
+	for i, taken := range r.lost {
+		said := fmt.Sprintf("AWS took task %s back (%s)", taken.Task.ID, taken.Task.StopCode)
+		if i+1 < len(r.parts) {
+			before, after := r.parts[i].statistics.Snapshot, r.parts[i+1].statistics.Snapshot
+			said += fmt.Sprintf(" after %s, another one went on %s later", before.Elapsed().Round(time.Second), after.Started.Sub(before.At).Round(time.Second))
+		} else {
+			said += ", and no other one went on"
+		}
+		text = append(text, said)
+	}
+	return strings.Join(text, "; ")
 }
 
 // whyLost finds out whether the task is gone.
-func (r *deployedRun) whyLost(ctx context.Context, arn string, way *tunnel.Tunnel, err error) error {
-	task, describeErr := r.tasks.Describe(ctx, arn)
+func (r *deployedRun) whyLost(ctx context.Context, way *tunnel.Tunnel, err error) error {
+	task, describeErr := r.tasks.Describe(ctx, r.part.arn)
 	if describeErr == nil && task.Ending() {
 		return &awsrun.StoppedError{Task: *task}
 	}
@@ -423,28 +613,47 @@ func (r *deployedRun) whyLost(ctx context.Context, arn string, way *tunnel.Tunne
 const finalWithin = 30 * time.Second
 
 // final reads the result when the run is over; a run that is still ending is waited for.
-func (r *deployedRun) final(ctx context.Context, master *remoteMaster) (*report.Result, error) {
+func (r *deployedRun) final(ctx context.Context, master *remoteMaster) error {
 	ctx, cancel := context.WithTimeout(ctx, finalWithin)
 	defer cancel()
-	var last *report.Result
 	for {
-		result, err := master.Result(ctx)
-		if err != nil {
-			return last, err
+		if err := r.keep(ctx, master); err != nil {
+			return err
 		}
-		if last = result; result.Run.EndedAt != nil {
-			return result, nil
+		if r.part.result.Run.EndedAt != nil {
+			return nil
 		}
 		if err := r.clock.Sleep(ctx, pollNearEnd); err != nil {
-			return last, nil //nolint:nilerr // the live one is what there is
+			return nil //nolint:nilerr // the live one is what there is
 		}
 	}
 }
 
-// poll asks about the run until it is over.
+// keep reads what the run has measured so far, from a task that AWS may take back with all that it is
+// made of.
+func (r *deployedRun) keep(ctx context.Context, master *remoteMaster) error {
+	result, err := master.Result(ctx)
+	if err != nil {
+		return err
+	}
+	if r.onSpot || len(r.parts) > 0 {
+		s, err := master.Statistics(ctx)
+		if err != nil {
+			return err
+		}
+		r.part.statistics = s
+	}
+	r.part.result = result
+	if r.endsAt.IsZero() {
+		r.endsAt = r.clock.Now().Add(r.flags.duration.duration() - time.Duration(orZero(result.Run.DurationSeconds)*float64(time.Second)))
+	}
+	return nil
+}
+
+// poll asks about the run until it is over. What goes on in another task is stopped when the time of the
+// whole run is up: it took that task a while to begin.
 func (r *deployedRun) poll(ctx context.Context, master *remoteMaster, within time.Duration) error {
 	begun := r.clock.Now()
-	planned := r.flags.duration.duration()
 	r.progress.Start(begun)
 	defer r.progress.Close()
 	misses, seen := 0, false
@@ -455,6 +664,9 @@ func (r *deployedRun) poll(ctx context.Context, master *remoteMaster, within tim
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil:
+			if taken := r.taken(ctx, r.part.arn); taken != nil {
+				return taken
+			}
 			if misses++; misses >= missesMost {
 				return fmt.Errorf("%w: %w", errLost, err)
 			}
@@ -462,25 +674,38 @@ func (r *deployedRun) poll(ctx context.Context, master *remoteMaster, within tim
 		default:
 			misses = 0
 			r.show(elapsed, &status)
-			if live, err := master.Result(ctx); err == nil {
-				r.result = live
-			}
+			_ = r.keep(ctx, master) // the next question may have an answer
 			running := status.State == "spawning" || status.State == "running"
-			if seen = seen || running; over(status.State, seen, r.result) {
+			if seen = seen || running; over(status.State, seen, r.part.result) {
 				return nil
+			}
+		}
+		left := r.part.left - elapsed
+		if len(r.parts) > 0 {
+			left = r.left()
+			if left <= 0 {
+				return master.Stop(ctx)
 			}
 		}
 		if elapsed >= within {
 			return nil
 		}
-		pause := pollEvery
-		if left := planned - elapsed; left < pollEvery {
-			pause = max(pollNearEnd, left)
-		}
-		if err := r.clock.Sleep(ctx, pause); err != nil {
+		if err := r.clock.Sleep(ctx, r.pause(left)); err != nil {
 			return err
 		}
 	}
+}
+
+// pause is the time until the next question when so much of the run is left.
+func (r *deployedRun) pause(left time.Duration) time.Duration {
+	pause := pollEvery
+	if r.onSpot {
+		pause = pollOnSpot
+	}
+	if left < pause {
+		return max(pollNearEnd, left)
+	}
+	return pause
 }
 
 // over tells whether the run has ended. A master that has not begun is ready, too, and one whose run is
@@ -494,7 +719,7 @@ func over(state string, seen bool, result *report.Result) bool {
 
 // show prints the state of the run.
 func (r *deployedRun) show(elapsed time.Duration, s *orchestrator.Status) {
-	line := fmt.Sprintf("[%s of %s] state=%s users=%d", elapsed.Round(time.Second), r.flags.duration.duration(), s.State, s.Users)
+	line := fmt.Sprintf("[%s of %s] state=%s users=%d", elapsed.Round(time.Second), r.part.left.Round(time.Second), s.State, s.Users)
 	if r.flags.mode == modeDistributed {
 		line += fmt.Sprintf(" workers=%d", present(s.Workers))
 	}

@@ -61,7 +61,7 @@ type deployedTuning struct {
 func (t *deployedTuning) run(ctx context.Context, out *outputFile) error {
 	f := t.flags
 	var err error
-	if t.config, err = t.functions.Configuration(ctx, t.stack.Function()); err != nil {
+	if t.config, err = t.functions.Configuration(ctx, t.stack.Worker()); err != nil {
 		return err
 	}
 	path, err := f.scenario.deployedLocustfile()

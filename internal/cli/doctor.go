@@ -149,7 +149,23 @@ func (c *checkup) accountQuotas(ctx context.Context) {
 	for _, capacity := range []string{onDemand, spot} {
 		group.Go(func() { c.vCPUs(ctx, capacity, awsrun.Size{}) })
 	}
+	group.Go(func() { c.accountConcurrency(ctx) })
 	group.Wait()
+}
+
+// smallConcurrency is what new accounts may have, far below the default of 1,000.
+const smallConcurrency = 100
+
+func (c *checkup) accountConcurrency(ctx context.Context) {
+	limit, err := awsrun.DescribeAccountConcurrency(ctx, c.account.Config)
+	switch {
+	case err != nil:
+		c.found("concurrency", unknown, "", "functions at once: %v", awsError(err, c.account.Profile))
+	case limit.Unreserved < smallConcurrency:
+		c.found("concurrency", doubt, "ask for more under Service Quotas, AWS Lambda, or deploy with few --max-workers", "%d functions at once (account %d)", limit.Unreserved, limit.Account)
+	default:
+		c.found("concurrency", healthy, "", "%d functions at once (account %d)", limit.Unreserved, limit.Account)
+	}
 }
 
 // all makes the checks of a load stack, side by side.
@@ -209,9 +225,10 @@ func (c *checkup) stackParts(ctx context.Context) {
 	t, err := c.prepare(ctx, &deployedFlags{})
 	if err != nil {
 		c.failed(ctx, "stack", err)
+		c.accountQuotas(ctx)
 		return
 	}
-	config, err := c.functions.Configuration(ctx, c.stack.Function())
+	config, err := c.functions.Configuration(ctx, c.stack.Worker())
 	if err != nil {
 		c.failed(ctx, "stack", err)
 		return

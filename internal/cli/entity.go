@@ -17,7 +17,7 @@ func (a *app) entityCommand() *cobra.Command {
 	group := newGroup("entity", "Entities: create, move, limit, disable", "  zae-limiter entity set-limits user-1 --resource gpt-4 --limit rpm:100",
 		a.entityCreateCommand(), a.entityShowCommand(), a.entityDeleteCommand(), a.entityChildrenCommand(), a.entitySetParentCommand(),
 		a.entitySetLimitsCommand(), a.entityGetLimitsCommand(), a.entityDeleteLimitsCommand(),
-		a.entityListCommand(), a.entityListResourcesCommand())
+		a.entityListCommand(), a.entityListResourcesCommand(), a.entityResetCommand(), a.entityTopUpCommand())
 	group.AddCommand(a.flagCommandsOf("ENTITY_ID", "an entity", "entity", "user-1", func(id, resource string) limiter.ConfigKey {
 		return limiter.ConfigKey{EntityID: id, Resource: firstOf(resource, limiter.DefaultResource)}
 	}, true)...)

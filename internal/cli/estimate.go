@@ -44,18 +44,31 @@ type machines struct {
 	workersFor time.Duration
 }
 
+// compute is what they cost, in USD.
+func (m *machines) compute(prices cost.Prices) float64 {
+	usd := 0.0
+	if m.task != nil && m.taskFor > 0 {
+		usd += max(m.taskFor, time.Minute).Hours() * prices.TaskHour(*m.task) // a minute is the least that is charged
+	}
+	if m.workersFor > 0 {
+		usd += float64(m.workers) * (m.workersFor.Hours()*prices.WorkerHour(m.function) + prices.LambdaRequest)
+	}
+	return usd
+}
+
 // charge adds to a result what its machines cost, and says on stderr what all of it did.
 func (a *app) charge(r *report.Result, used machines) {
 	prices := cost.Published()
-	compute := 0.0
-	if used.task != nil {
-		compute += max(used.taskFor, time.Minute).Hours() * prices.TaskHour(*used.task) // a minute is the least that is charged
-	}
-	compute += float64(used.workers) * (used.workersFor.Hours()*prices.WorkerHour(used.function) + prices.LambdaRequest)
-	r.AddCompute(compute, report.PriceListRef{Date: prices.Date, Region: prices.Region})
+	compute := used.compute(prices)
+	r.AddCompute(compute, priceList(prices))
 	table := "unknown"
 	if r.Cost.TableUSD != nil {
 		table = fmt.Sprintf("$%.4f", *r.Cost.TableUSD)
 	}
 	fmt.Fprintf(a.stderr, "Cost:       about $%.4f (table %s, machines $%.4f)\n", orZero(r.Cost.EstimateUSD), table, compute)
+}
+
+// priceList is what a result document needs of the prices.
+func priceList(p cost.Prices) *report.PriceList {
+	return &report.PriceList{Date: p.Date, Region: p.Region, PerMillionReadUnits: p.PerMillionReadUnits, PerMillionWriteUnit: p.PerMillionWriteUnits}
 }

@@ -231,6 +231,10 @@ func (t *targetFlags) validate() error {
 	if t.table == "" {
 		errs = append(errs, errors.New("--table must not be empty"))
 	}
+	if t.endpoint != "" {
+		_, err := target.ParseEndpoint(t.endpoint)
+		errs = append(errs, err)
+	}
 	if t.consumed != "sample" && t.consumed != "all" {
 		errs = append(errs, fmt.Errorf("--consumed %q is unknown: want sample or all", t.consumed))
 	}

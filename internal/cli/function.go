@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/zeroae/zae-limiter-go/internal/aggregator"
 	"github.com/zeroae/zae-limiter-go/internal/invocation"
 	"github.com/zeroae/zae-limiter-go/internal/lambdaworker"
 	"github.com/zeroae/zae-limiter-go/internal/report"
@@ -23,10 +24,11 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/worker"
 )
 
-// Variables that the platform sets for the worker function.
+// Variables that the platform sets for a function.
 const (
 	runtimeAPIVariable = "AWS_LAMBDA_RUNTIME_API"
 	taskRootVariable   = "LAMBDA_TASK_ROOT"
+	handlerVariable    = "_HANDLER"
 	memoryVariable     = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE" // MB
 )
 
@@ -41,18 +43,31 @@ const (
 	functionJoinTimeout = "30s"
 )
 
-// IsFunction reports whether the process was started as the worker function: by the platform, as its
-// bootstrap, which has no arguments.
+// IsFunction reports whether the process was started as a function: by the platform, as its bootstrap, which
+// has no arguments.
 func IsFunction(p Process) bool { return len(p.Args) == 0 && p.Getenv(runtimeAPIVariable) != "" }
 
 // Function serves invocations until the platform ends the process. It returns the exit code only when
 // something is wrong.
 func Function(p Process) int {
 	useShare(p.Getenv)
-	if err := newFunctionHandler(p).Serve(context.Background(), p.Getenv(runtimeAPIVariable)); err != nil {
+	ctx := context.Background()
+	handler, err := functionHandler(ctx, p)
+	if err == nil {
+		err = lambdaworker.Serve(ctx, p.Getenv(runtimeAPIVariable), handler)
+	}
+	if err != nil {
 		fmt.Fprintln(p.Stderr, "error: "+err.Error())
 	}
 	return report.ExitError
+}
+
+// functionHandler returns what the function is there for, which the name of its handler says.
+func functionHandler(ctx context.Context, p Process) (lambdaworker.Invoker, error) {
+	if p.Getenv(handlerVariable) == aggregator.HandlerName {
+		return newAggregatorHandler(ctx, p)
+	}
+	return newFunctionHandler(p), nil
 }
 
 func newFunctionHandler(p Process) *lambdaworker.Handler {

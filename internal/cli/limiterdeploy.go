@@ -390,7 +390,8 @@ func (a *app) limiterDeleteCommand() *cobra.Command {
 		Use:   "delete",
 		Short: "Delete the stack of a limiter, with its table and all data",
 		Long: `Delete the stack of a limiter: table, data, policies. A stack that others import from, such as a load
-test, is refused by name, and so is a table with deletion protection. A stack that does not exist is
+test, is refused by name, and so are a table with deletion protection and an audit archive that is not
+empty. A stack that does not exist is
 no error.`,
 		Example: "  zae-limiter delete --name my-limiter --region us-east-1",
 		Args:    positional,
@@ -427,6 +428,25 @@ no error.`,
 	return cmd
 }
 
+// archiveEmpty refuses to delete a stack whose audit archive holds anything: CloudFormation would delete
+// the table and fail at the bucket.
+func (s *stacker) archiveEmpty(ctx context.Context, before *stack.Stack) error {
+	bucket := before.Outputs[awsdeploy.ArchiveOutput]
+	if bucket == "" {
+		return nil
+	}
+	full, err := awsdeploy.BucketHasObjects(ctx, s.account.Config, bucket)
+	if err != nil {
+		s.warn(fmt.Sprintf("whether the audit archive is empty, without which the stack cannot be deleted, is not known: %v", err))
+		return nil
+	}
+	if full {
+		return withHint(fmt.Errorf("stack %s cannot be deleted: its audit archive, bucket %s, is not empty", before.Name, bucket),
+			fmt.Sprintf("keep what you need of it, then empty it: aws s3 rm s3://%s --recursive --region %s", bucket, s.account.Region()))
+	}
+	return nil
+}
+
 func (s *stacker) deleteLimiter(ctx context.Context, name, role string, yes, noWait bool) error {
 	document := &deletedDocument{Stack: name, Action: "absent"}
 	before, err := s.stacks.Describe(ctx, name)
@@ -452,6 +472,9 @@ func (s *stacker) deleteLimiter(ctx context.Context, name, role string, yes, noW
 		if err == nil && facts.DeletionProtection {
 			return withHint(fmt.Errorf("table %s has deletion protection", name), "switch it off if it is meant: zae-limiter deploy --name "+name+" --no-deletion-protection")
 		}
+	}
+	if err := s.archiveEmpty(ctx, before); err != nil {
+		return err
 	}
 	s.tell("%s in %s: the table with all its data, policies, roles and alarms", name, s.account.Region())
 	if !yes {

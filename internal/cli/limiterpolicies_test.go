@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -227,5 +229,62 @@ func TestARunThatMayNotCreateBuckets(t *testing.T) {
 				t.Errorf("the namespaces %v are left, %v", left, err)
 			}
 		})
+	}
+}
+
+// A right that is taken away in the middle ends the run: its message names what was denied, and it is not
+// counted by the thousand.
+func TestARunWhoseCallerLosesARight(t *testing.T) {
+	w := newAWSWorld(t)
+	w.must("deploy", "--name", "my-limiter")
+	w.file("u.star", "def acquire(user):\n    sleep(0.005)\n    user.client.acquire(\"e\", \"api\", {\"rpm\": 1}, limits = [Limit.per_minute(\"rpm\", 1000000)])\n\nU = user_class(acquire)\n")
+	const allowed, lost = `{"Statement": {"Effect": "Allow", "Resource": "*", "Action": "dynamodb:*"}}`,
+		`{"Statement": [{"Effect": "Allow", "Resource": "*", "Action": "dynamodb:*"}, {"Effect": "Deny", "Resource": "*", "Action": "dynamodb:UpdateItem"}]}`
+	role, access := "runner", iam.NewFromConfig(w.config)
+	_, err := access.CreateRole(t.Context(), &iam.CreateRoleInput{
+		RoleName: &role, AssumeRolePolicyDocument: aws.String(`{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "sts:AssumeRole"}]}`),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	may := func(policy string) {
+		t.Helper()
+		if _, err := access.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: &role, PolicyName: aws.String("own"), PolicyDocument: &policy}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	may(allowed)
+	taken, err := sts.NewFromConfig(w.config).AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::123456789012:role/runner"), RoleSessionName: aws.String("me")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", *taken.Credentials.AccessKeyId)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", *taken.Credentials.SecretAccessKey)
+	t.Setenv("AWS_SESSION_TOKEN", *taken.Credentials.SessionToken)
+	w.forget()
+	ended := make(chan *outcomeOf, 1)
+	go func() {
+		ended <- w.run("load", "benchmark", "--target", "dynamodb", "--table", "my-limiter", "-f", w.dir+"/u.star", "--users", "2", "--spawn-rate", "100", "--duration", "300", "--json")
+	}()
+	for w.made("dynamodb:UpdateItem") < 10 {
+		select {
+		case o := <-ended:
+			t.Fatalf("ended with %d\n%s", o.code, o.stderr)
+		default:
+			runtime.Gosched()
+		}
+	}
+	may(lost)
+	o := <-ended
+	const says = "permission denied: User: arn:aws:sts::123456789012:assumed-role/runner/me is not authorized to perform: dynamodb:UpdateItem on resource: arn:aws:dynamodb:us-east-1:123456789012:table/my-limiter with an explicit deny"
+	if o.code != 1 || !strings.Contains(o.stderr, says) {
+		t.Errorf("exit code %d, want 1 and %s\n%s", o.code, says, o.stderr)
+	}
+	failures, _ := o.doc["totals"].(map[string]any)["failures"].(float64)
+	if failures < 1 || failures > 4 {
+		t.Errorf("%v failures of two users", failures)
+	}
+	if !strings.Contains(o.stdout, "PermissionDenied: AccessDeniedException (dynamodb:UpdateItem)") || !strings.Contains(o.stdout, "stopped: permission denied: User: ") {
+		t.Errorf("the document does not name the right:\n%s", o.stdout)
 	}
 }

@@ -105,7 +105,7 @@ func look(ctx context.Context, opened *account.Account, s *stack.Stack, now time
 	var group sync.WaitGroup
 	group.Go(func() { found, errs[0] = tasks.Find(ctx) })
 	group.Go(func() { definition, errs[1] = tasks.Definition(ctx) })
-	group.Go(func() { function, errs[2] = functions.NewCaller(opened.Config).Configuration(ctx, name.Function()) })
+	group.Go(func() { function, errs[2] = functions.NewCaller(opened.Config).Configuration(ctx, name.Worker()) })
 	group.Wait()
 	for _, err := range errs {
 		if err != nil && row.Problem == nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/zeroae/zae-limiter-go/internal/report"
 	"github.com/zeroae/zae-limiter-go/internal/target"
 	"github.com/zeroae/zae-limiter-go/internal/term"
 )
@@ -125,7 +126,7 @@ func missingLocustfile(dir string) error {
 	err := errors.New("which locustfile? give -f FILE")
 	found := findLocustfiles(dir)
 	if len(found) == 0 {
-		return withHint(err, "there is none below "+filepath.Join(".", dir))
+		return withHint(err, "there is none below "+filepath.Clean(dir))
 	}
 	return withHint(err, "there are:\n  "+strings.Join(found, "\n  "))
 }
@@ -135,7 +136,7 @@ const maxListed = 50
 
 // findLocustfiles lists the Starlark files below a directory that define user classes.
 func findLocustfiles(dir string) []string {
-	root := filepath.Join(".", dir)
+	root := filepath.Clean(dir)
 	var found []string
 	_ = filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
 		switch {
@@ -161,7 +162,7 @@ func findLocustfiles(dir string) []string {
 // runMaster is load master.
 func (a *app) runMaster(cmd *cobra.Command, f *clusterCommandFlags) error {
 	progress := term.NewProgress(a.stderr, progressInterval)
-	t := &troupe{
+	t := &masterRun{
 		start: f.autostart || f.headless, end: f.headless || f.autoquit >= 0, expect: f.master.expect,
 		expectMax: f.master.expectMaxWait.duration(), quitAfter: time.Duration(max(f.autoquit, 0)) * time.Second,
 	}
@@ -178,8 +179,8 @@ func (a *app) runMaster(cmd *cobra.Command, f *clusterCommandFlags) error {
 	return a.runCluster(cmd, f, t, progress)
 }
 
-// runCluster runs a master with what a troupe says and prints what was measured last.
-func (a *app) runCluster(cmd *cobra.Command, f *clusterCommandFlags, t *troupe, progress *term.Progress) error {
+// runCluster runs a master with what t says and prints what was measured last.
+func (a *app) runCluster(cmd *cobra.Command, f *clusterCommandFlags, t *masterRun, progress *term.Progress) error {
 	ctx := cmd.Context()
 	plan, release, err := a.clusterPlan(ctx, &f.benchmarkFlags, t, progress, cmd.Flags().Changed)
 	if err != nil {
@@ -200,6 +201,9 @@ func (a *app) runCluster(cmd *cobra.Command, f *clusterCommandFlags, t *troupe, 
 	}
 	c.alone = f.alone
 	t.onTick = outputs.update
+	if f.csvHistory {
+		t.history = report.HistoryCSV(f.csv)
+	}
 	if err := a.conduct(ctx, c, t, progress); err != nil {
 		return errors.Join(err, outputs.abandon())
 	}
@@ -224,7 +228,7 @@ func (a *app) runCluster(cmd *cobra.Command, f *clusterCommandFlags, t *troupe, 
 
 // clusterPlan loads the locustfile, or asks Locust about a Python one. release ends what was started
 // for it.
-func (a *app) clusterPlan(ctx context.Context, f *benchmarkFlags, t *troupe, progress *term.Progress, changed func(string) bool) (p *runPlan, release func(), err error) {
+func (a *app) clusterPlan(ctx context.Context, f *benchmarkFlags, t *masterRun, progress *term.Progress, changed func(string) bool) (p *runPlan, release func(), err error) {
 	if f.locust.command != "" {
 		return a.locustPlan(ctx, f, t, progress)
 	}
@@ -253,12 +257,12 @@ func (f *benchmarkFlags) workerArgs() []string {
 
 // benchmarkDistributed runs the users on worker processes of this machine.
 func (a *app) benchmarkDistributed(ctx context.Context, f *benchmarkFlags, plan *runPlan, outputs *outputs, progress *term.Progress) error {
-	return a.benchmarkOn(ctx, f, plan, &troupe{processes: f.workers, workerArgs: f.workerArgs(), expect: f.workers}, outputs, progress)
+	return a.benchmarkOn(ctx, f, plan, &masterRun{processes: f.workers, workerArgs: f.workerArgs(), expect: f.workers}, outputs, progress)
 }
 
 // benchmarkLocust runs a Python locustfile on workers of Locust itself.
 func (a *app) benchmarkLocust(ctx context.Context, f *benchmarkFlags, progress *term.Progress) error {
-	t := &troupe{}
+	t := &masterRun{}
 	plan, release, err := a.locustPlan(ctx, f, t, progress)
 	if err != nil {
 		return err
@@ -278,8 +282,8 @@ func (a *app) benchmarkLocust(ctx context.Context, f *benchmarkFlags, progress *
 // workersJoinWithin is how long workers on this machine may take to join.
 const workersJoinWithin = time.Minute
 
-// benchmarkOn runs a plan once on the workers of a troupe and prints what was measured.
-func (a *app) benchmarkOn(ctx context.Context, f *benchmarkFlags, plan *runPlan, t *troupe, outputs *outputs, progress *term.Progress) error {
+// benchmarkOn runs a plan once on the workers of t and prints what was measured.
+func (a *app) benchmarkOn(ctx context.Context, f *benchmarkFlags, plan *runPlan, t *masterRun, outputs *outputs, progress *term.Progress) error {
 	plan.level = slog.LevelWarn // workers that come and go are no news here
 	c, err := a.newCluster(plan, &masterFlags{bind: "127.0.0.1:0", expect: t.expect, rebalancing: true}, &lastLines{out: progress})
 	if err != nil {
@@ -300,7 +304,7 @@ func (a *app) benchmarkOn(ctx context.Context, f *benchmarkFlags, plan *runPlan,
 
 // locustPlan asks Locust what a Python file has, and opens an engine that lives as long as its
 // workers when no other target is named.
-func (a *app) locustPlan(ctx context.Context, f *benchmarkFlags, t *troupe, progress *term.Progress) (*runPlan, func(), error) {
+func (a *app) locustPlan(ctx context.Context, f *benchmarkFlags, t *masterRun, progress *term.Progress) (*runPlan, func(), error) {
 	if len(f.scenario.files) != 1 || filepath.Ext(f.scenario.files[0]) != ".py" {
 		return nil, nil, usagef("--locust-command runs one Python locustfile: give -f FILE.py")
 	}

@@ -27,9 +27,9 @@ func (a *app) rootCommand() *cobra.Command {
 	a.config.register(root.PersistentFlags())
 	older := a.loadCommand() // the group's name in earlier versions, which scripts still use
 	older.Use, older.Hidden = "loadtest", true
-	root.AddCommand(a.loadCommand(), older, a.localCommand(), a.versionCommand())
+	root.AddCommand(a.loadCommand(), older, a.localCommand(), a.aggregateCommand(), a.versionCommand())
 	root.AddCommand(a.limiterDeployCommand(), a.limiterUpgradeCommand(), a.limiterStatusCommand(), a.limiterCheckCommand(), a.limiterDeleteCommand(), a.limiterListCommand(), a.limiterTemplateCommand())
-	root.AddCommand(a.entityCommand(), a.resourceCommand(), a.systemCommand(), a.namespaceCommand(), a.usageCommand(), a.auditCommand())
+	root.AddCommand(a.entityCommand(), a.resourceCommand(), a.systemCommand(), a.namespaceCommand(), a.limitsCommand(), a.usageCommand(), a.auditCommand())
 	addNotes(root)
 	root.PersistentPreRunE = a.configure
 	return root

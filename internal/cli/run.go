@@ -9,13 +9,16 @@ import (
 	"maps"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/zeroae/zae-limiter-go/internal/cost"
 	"github.com/zeroae/zae-limiter-go/internal/loadclient"
 	"github.com/zeroae/zae-limiter-go/internal/locustfile"
 	"github.com/zeroae/zae-limiter-go/internal/report"
 	"github.com/zeroae/zae-limiter-go/internal/target"
 	"github.com/zeroae/zae-limiter-go/internal/term"
+	"github.com/zeroae/zae-limiter-go/limiter"
 	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 	"github.com/zeroae/zae-limiter-go/loadtest"
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
@@ -139,6 +142,8 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 		aborted = "stopped: " + overspent
 	case gone:
 		aborted = "stopped: " + namespaceRemoved
+	case strings.HasPrefix(reason, loadclient.Denied):
+		aborted, done.err = "stopped: "+reason, errors.Join(err, deniedError(reason))
 	}
 	if errors.Is(ended, loadtest.ErrUnreachable) {
 		// What cannot be reached cannot be cleaned up either: that is no failure of its own.
@@ -157,6 +162,11 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	meta.Run.EndedAt, meta.Aborted = report.At(time.Now()), aborted
 	done.result = report.Build(snapshot, meta)
 	return done, nil
+}
+
+// deniedError is the error of a run that ended because a call was denied.
+func deniedError(reason string) error {
+	return withHint(errors.New(reason), "give the right back, or see what the roles and callers of a limiter need: zae-limiter cfn-template, load iam-policy")
 }
 
 // namespacePoll is the time between looks at the namespace of a run in a function.
@@ -215,12 +225,20 @@ func (a *app) openTarget(ctx context.Context, p *runPlan, runID string) (*target
 	config.EngineSeed = p.seed
 	t, err := target.Open(ctx, config)
 	switch {
+	case isInvalid(err):
+		err = usage(err)
 	case errors.Is(err, dynamostore.ErrTableNotFound):
 		err = withHint(err, "create it with --create-table, or name another one with --table")
 	case isCredentials(err):
 		err = withHint(err, credentialsHint)
 	}
 	return t, err
+}
+
+// isInvalid reports whether the error is about a value of the command line, such as that of --namespace.
+func isInvalid(err error) bool {
+	_, ok := errors.AsType[*limiter.ValidationError](err)
+	return ok
 }
 
 // closeTarget cleans up even when the run was interrupted.
@@ -365,7 +383,7 @@ func (p *runPlan) meta(runID string, info target.Info, readings target.Readings)
 		meta.Run.Users, meta.Run.SpawnRate = nil, nil
 	}
 	if p.prices {
-		meta.Prices = report.OnDemandPrices()
+		meta.Prices = priceList(cost.Published())
 	}
 	fillReadings(&meta, readings)
 	return meta

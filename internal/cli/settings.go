@@ -55,7 +55,7 @@ func settingsNote(cmd *cobra.Command) string {
 	note := `Every option can also come from the environment (--spawn-rate as ZAE_LIMITER_SPAWN_RATE) or from
 ` + settingsFile + ` in the working directory (spawn-rate = 5, for all commands or under [load.benchmark]);
 --show-config prints where each value comes from.`
-	if names := settings.LocustVariables(options); len(names) > 0 {
+	if names := settings.LocustVariables(options); len(names) > 0 && locustCounts(commandWords(cmd)) {
 		note += " Locust's variables and locust.conf\ncount, too: " + strings.Join(names, ", ") + "."
 	}
 	return note
@@ -143,7 +143,10 @@ func (a *app) sources(cmd *cobra.Command) ([]settings.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	found = append(found, settings.LocustEnvironment(a.getenv))
+	locust := locustCounts(command)
+	if locust {
+		found = append(found, settings.LocustEnvironment(a.getenv))
+	}
 	read := func(path string, required bool, parse func(string, []byte) (settings.Source, error)) error {
 		data, err := readSmall(path)
 		if errors.Is(err, fs.ErrNotExist) && !required {
@@ -167,7 +170,11 @@ func (a *app) sources(cmd *cobra.Command) ([]settings.Source, error) {
 		}
 		errs = append(errs, read(a.config.file, true, parse))
 	}
-	errs = append(errs, read(settingsFile, false, ours), read("locust.conf", false, settings.LocustConf))
+	errs = append(errs, read(settingsFile, false, ours))
+	if !locust {
+		return found, errors.Join(errs...)
+	}
+	errs = append(errs, read("locust.conf", false, settings.LocustConf))
 	if home := a.getenv("HOME"); home != "" {
 		errs = append(errs, read(filepath.Join(home, ".locust.conf"), false, settings.LocustConf))
 	}
@@ -239,6 +246,10 @@ func readSmall(path string) ([]byte, error) {
 	}
 	return os.ReadFile(path)
 }
+
+// locustCounts reports whether Locust's variables and files concern a command: those of the group load.
+// Elsewhere an option of the same name is another one, such as --host of local.
+func locustCounts(command []string) bool { return len(command) > 0 && command[0] == "load" }
 
 // commandWords are the words of a command without the program's name, by its first name.
 func commandWords(cmd *cobra.Command) []string {

@@ -168,7 +168,7 @@ func (d *deployment) askMaster(ctx context.Context, task *awsrun.Task) (status o
 }
 
 func (d *deployment) statusOfFunction(ctx context.Context, s *statusDocument) error {
-	config, err := d.functions.Configuration(ctx, d.stack.Function())
+	config, err := d.functions.Configuration(ctx, d.stack.Worker())
 	if err != nil {
 		return err
 	}

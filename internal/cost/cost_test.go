@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/internal/cost"
-	"github.com/zeroae/zae-limiter-go/internal/report"
 )
 
 // The examples of aws.md 7.
@@ -43,12 +42,5 @@ func TestEstimateOfARun(t *testing.T) {
 	}
 	if e := p.Estimate(cost.Plan{Duration: time.Second, Users: 1000, VCPUs: 1}); e.Acquires != 10_000 || e.Compute() != 0 {
 		t.Errorf("%.0f acquires of one processor for $%.4f", e.Acquires, e.Compute())
-	}
-}
-
-func TestTheResultDocumentHasTheSamePrices(t *testing.T) {
-	ours, documents := cost.Published(), report.OnDemandPrices()
-	if ours.PerMillionReadUnits != documents.PerMillionReadUnits || ours.PerMillionWriteUnits != documents.PerMillionWriteUnit || ours.Region != documents.Region {
-		t.Errorf("%+v and %+v differ", ours, documents)
 	}
 }

@@ -165,7 +165,7 @@ func serve(t *testing.T, runner lambdaworker.Runner) (api *runtimeAPI, ended cha
 	ctx, cancel := context.WithCancel(t.Context())
 	ended = make(chan error, 1)
 	go func() {
-		ended <- lambdaworker.New(lambdaworker.Config{Runner: runner}).Serve(ctx, strings.TrimPrefix(server.URL, "http://"))
+		ended <- lambdaworker.Serve(ctx, strings.TrimPrefix(server.URL, "http://"), lambdaworker.New(lambdaworker.Config{Runner: runner}))
 		close(ended)
 	}()
 	t.Cleanup(func() {

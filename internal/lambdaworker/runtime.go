@@ -50,21 +50,26 @@ type platform struct {
 	client *http.Client
 }
 
-// Serve takes invocations from the runtime API at host:port, one at a time, until the context ends,
-// the API is not reachable any more, or the handler panics: the process has to end then.
-func (h *Handler) Serve(ctx context.Context, api string) error {
+// Invoker serves the event of a request. An *Error says under which type an error is answered.
+type Invoker interface {
+	Invoke(ctx context.Context, requestID string, payload []byte) ([]byte, error)
+}
+
+// Serve takes invocations from the runtime API at host:port and has them served, one at a time, until the
+// context ends, the API is not reachable any more, or the handler panics: the process has to end then.
+func Serve(ctx context.Context, api string, handler Invoker) error {
 	// An invocation is waited for without end, while the process is frozen most of the time.
 	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: answerWithin}).DialContext}
 	defer transport.CloseIdleConnections()
 	p := &platform{base: "http://" + api + runtimePath, client: &http.Client{Transport: transport}}
 	for {
-		if err := h.serveNext(ctx, p); err != nil {
+		if err := p.serveNext(ctx, handler); err != nil {
 			return err
 		}
 	}
 }
 
-func (h *Handler) serveNext(ctx context.Context, p *platform) error {
+func (p *platform) serveNext(ctx context.Context, handler Invoker) error {
 	id, deadline, payload, err := p.next(ctx)
 	if err != nil {
 		return err
@@ -73,7 +78,7 @@ func (h *Handler) serveNext(ctx context.Context, p *platform) error {
 	if !deadline.IsZero() {
 		call, release = context.WithDeadline(ctx, deadline)
 	}
-	answer, failed, panicked := h.guarded(call, id, payload)
+	answer, failed, panicked := guarded(call, handler, id, payload)
 	release()
 	if failed == nil {
 		return p.post(ctx, "invocation/"+id+"/response", answer, "")
@@ -89,13 +94,13 @@ func (h *Handler) serveNext(ctx context.Context, p *platform) error {
 }
 
 // guarded serves one event; a panic becomes a failure with the place where it arose.
-func (h *Handler) guarded(ctx context.Context, id string, payload []byte) (answer []byte, failed *failure, panicked bool) {
+func guarded(ctx context.Context, handler Invoker, id string, payload []byte) (answer []byte, failed *failure, panicked bool) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			failed, panicked = &failure{Message: fmt.Sprint(reason), Type: panicType, Stack: callers()}, true
 		}
 	}()
-	answer, err := h.Invoke(ctx, id, payload)
+	answer, err := handler.Invoke(ctx, id, payload)
 	if err != nil {
 		kind := ErrorTypeRun
 		if typed, ok := errors.AsType[*Error](err); ok {

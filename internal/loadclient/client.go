@@ -248,10 +248,15 @@ func (c Caller) DeleteLimits(ctx context.Context, entity, resource, row string) 
 	})
 }
 
-// SetResourceDefaults sets the limits of a resource.
-func (c Caller) SetResourceDefaults(ctx context.Context, resource string, limits []limiter.Limit, row string) error {
+// SetResourceDefaults sets the limits of a resource, and its cascade policy unless that is limiter.Unset.
+func (c Caller) SetResourceDefaults(ctx context.Context, resource string, limits []limiter.Limit, cascade limiter.Flag, row string) error {
 	return done(ctx, c, "SET_RESOURCE_DEFAULTS", rowOr(row, resource), func() error {
-		return c.Client.limiter.Admin().SetResourceDefaults(ctx, resource, limits)
+		admin := c.Client.limiter.Admin()
+		if cascade == limiter.Unset || resource == "" { // an empty name is refused there
+			return admin.SetResourceDefaults(ctx, resource, limits)
+		}
+		_, err := admin.Configure(ctx, limiter.ConfigKey{Resource: resource}, limiter.ConfigChange{Limits: limits, Cascade: cascade})
+		return err
 	})
 }
 

@@ -114,6 +114,12 @@ func TestAFailedCallIsAFailureOfItsRow(t *testing.T) {
 	if len(r.samples) != 1 || r.samples[0].Type != TypeAcquire || r.samples[0].Err != failure.Text {
 		t.Errorf("got %+v", r.samples)
 	}
+	unknown := request(1)
+	unknown.EntityID, unknown.Consume = "someone-42", limiter.Amounts{"zzz": 1}
+	_, err = caller.Acquire(t.Context(), unknown, "")
+	if !errors.As(err, &failure) || !strings.Contains(failure.Text, `"zzz"`) || strings.Contains(failure.Text, unknown.EntityID) {
+		t.Errorf("got %v; want an error that names the limit and not the entity", err)
+	}
 	if _, err := caller.CreateEntity(t.Context(), limiter.Entity{ID: "a"}, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +159,11 @@ func TestFailuresHaveStableTexts(t *testing.T) {
 		{err: unavailable(io.ErrUnexpectedEOF), want: "Unavailable: connection closed without a reply", unreachable: true},
 		{err: unavailable(timeout{errors.New("127.0.0.1:8000: slow")}), want: "Unavailable: timeout"},
 		{err: &limiter.PermissionError{Err: &smithy.GenericAPIError{Code: "AccessDeniedException"}}, want: "PermissionDenied: AccessDeniedException"},
-		{err: &limiter.UnsupportedFeatureError{Feature: "quotas", Where: "limit x"}, want: "UnsupportedFeature: quotas"},
+		{
+			err:  &limiter.PermissionError{Err: &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "User: arn:x is not authorized to perform: dynamodb:UpdateItem on resource: arn:y because no identity-based policy allows the dynamodb:UpdateItem action"}},
+			want: "PermissionDenied: AccessDeniedException (dynamodb:UpdateItem)",
+		},
+		{err: fmt.Errorf("readers are too old: %w", limiter.ErrVersion), want: "VersionMismatch: readers are too old: limiter: version of the table"},
 		{ctx: cancelled, err: unavailable(context.Canceled), want: Interrupted},
 	} {
 		ctx := c.ctx

@@ -3,9 +3,11 @@ package loadclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,6 +17,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/zeroae/zae-limiter-go/limiter"
+	"github.com/zeroae/zae-limiter-go/loadtest"
 )
 
 // Interrupted is the text of a call that was cut off when its user had to stop.
@@ -24,7 +27,7 @@ const Interrupted = "interrupted"
 // they are counted together.
 type Failure struct {
 	// Type is the kind of failure: Interrupted, ResourceDisabled, ValidationError, PermissionDenied,
-	// UnsupportedFeature, EntityExists, Throttled, Unavailable.
+	// VersionMismatch, EntityExists, Throttled, Unavailable.
 	Type string
 	Text string
 	// Unreachable is set when nothing answered at all.
@@ -38,6 +41,40 @@ func (f *Failure) Unwrap() error { return f.Err }
 // Recorded tells package loadtest that the failure is in the statistics already.
 func (f *Failure) Recorded() bool { return true }
 
+// Denied begins the reason of a run that ended because a call was denied.
+const Denied = "permission denied: "
+
+const permissionDenied = "PermissionDenied"
+
+// As makes the end of a user whose call was denied the end of the run: a denial does not pass, and must not
+// show as thousands of equal failures (aws.md 6.4).
+func (f *Failure) As(target any) bool {
+	stop, ok := target.(**loadtest.StopTestError)
+	if !ok || f.Type != permissionDenied {
+		return false
+	}
+	reason := f.Text
+	if api, ok := errors.AsType[smithy.APIError](f.Err); ok && api.ErrorMessage() != "" {
+		reason = api.ErrorMessage() // it names who may not do what on which table, and why
+	}
+	*stop = &loadtest.StopTestError{Reason: Denied + reason}
+	return true
+}
+
+// deniedAction finds the action in the text of a denial.
+var deniedAction = regexp.MustCompile(`perform: ([a-z0-9-]+:[A-Za-z]+)`)
+
+// deniedText is what a denial says without the names that differ from call to call.
+func deniedText(err error) string {
+	text := serviceText(err)
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		if action := deniedAction.FindStringSubmatch(api.ErrorMessage()); action != nil {
+			text += " (" + action[1] + ")"
+		}
+	}
+	return text
+}
+
 // Classify gives an error of the limiter its stable text.
 func Classify(ctx context.Context, err error) *Failure {
 	var failure *Failure
@@ -48,7 +85,6 @@ func Classify(ctx context.Context, err error) *Failure {
 	var disabled *limiter.DisabledError
 	var validation *limiter.ValidationError
 	var permission *limiter.PermissionError
-	var unsupported *limiter.UnsupportedFeatureError
 	switch {
 	case ctx.Err() != nil:
 		f.Type, f.Text = "Interrupted", Interrupted
@@ -57,10 +93,13 @@ func Classify(ctx context.Context, err error) *Failure {
 		f.Type, f.Text = "ResourceDisabled", "resource "+disabled.Resource+" is disabled ("+disabled.Level+")"
 	case errors.As(err, &validation):
 		f.Type, f.Text = "ValidationError", validation.Field+": "+validation.Reason
+		if validation.Field == "consume" { // the value is no entity: it tells limits apart, not users
+			f.Text = fmt.Sprintf("%s: %q %s", validation.Field, validation.Value, validation.Reason)
+		}
 	case errors.As(err, &permission):
-		f.Type, f.Text = "PermissionDenied", serviceText(permission.Err)
-	case errors.As(err, &unsupported):
-		f.Type, f.Text = "UnsupportedFeature", unsupported.Feature
+		f.Type, f.Text = permissionDenied, deniedText(permission.Err)
+	case errors.Is(err, limiter.ErrVersion):
+		f.Type, f.Text = "VersionMismatch", err.Error()
 	case errors.Is(err, limiter.ErrEntityExists):
 		f.Type, f.Text = "EntityExists", "the entity exists already"
 	default:

@@ -93,13 +93,13 @@ func acquire(s *session, c loadclient.Caller, b *starlark.Builtin, args starlark
 	if err != nil {
 		return nil, err
 	}
-	if also != nil && also != starlark.None {
-		return nil, errors.New("acquire: also (several resources in one acquire) is not supported yet")
-	}
 	if req.Consume, err = amountsOf(consume, "consume"); err != nil {
 		return nil, fmt.Errorf("acquire: %w", err)
 	}
 	if req.Limits, err = limitsOf(limits); err != nil {
+		return nil, fmt.Errorf("acquire: %w", err)
+	}
+	if req.Also, err = alsoOf(also); err != nil {
 		return nil, fmt.Errorf("acquire: %w", err)
 	}
 	lease, err := c.Acquire(s.ctx, req, name.text)
@@ -111,6 +111,30 @@ func acquire(s *session, c loadclient.Caller, b *starlark.Builtin, args starlark
 		s.keep(value)
 	}
 	return value, nil
+}
+
+// alsoOf reads a map from further resources to what is consumed of them; None and nil are none.
+func alsoOf(v starlark.Value) (map[string]limiter.Amounts, error) {
+	if v == nil || v == starlark.None {
+		return nil, nil
+	}
+	d, ok := v.(starlark.IterableMapping)
+	if !ok {
+		return nil, fmt.Errorf("also must be a map of resources to maps of limit names to numbers, got %s", v.Type())
+	}
+	also := map[string]limiter.Amounts{}
+	for _, item := range d.Items() {
+		resource, ok := starlark.AsString(item[0])
+		if !ok {
+			return nil, fmt.Errorf("also: resources must be strings, got %s", item[0].Type())
+		}
+		amounts, err := amountsOf(item[1], fmt.Sprintf("also[%q]", resource))
+		if err != nil {
+			return nil, err
+		}
+		also[resource] = amounts
+	}
+	return also, nil
 }
 
 func available(s *session, c loadclient.Caller, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
@@ -323,15 +347,25 @@ func deleteLimits(s *session, c loadclient.Caller, b *starlark.Builtin, args sta
 func setResourceDefaults(s *session, c loadclient.Caller, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	var resource string
 	var name row
-	var limits starlark.Value
-	if err := starlark.UnpackArgs(b.Name(), args, kwargs, "resource", &resource, "limits", &limits, "name?", &name); err != nil {
+	var limits, cascade starlark.Value
+	if err := starlark.UnpackArgs(b.Name(), args, kwargs, "resource", &resource, "limits", &limits, "cascade?", &cascade, "name?", &name); err != nil {
 		return nil, err
 	}
 	list, err := limitsOf(limits)
 	if err != nil {
 		return nil, fmt.Errorf("set_resource_defaults: %w", err)
 	}
-	return starlark.None, c.SetResourceDefaults(s.ctx, resource, list, name.text)
+	policy := limiter.Unset
+	switch cascade := cascade.(type) {
+	case nil, starlark.NoneType:
+	case starlark.Bool:
+		if policy = limiter.Off; cascade {
+			policy = limiter.On
+		}
+	default:
+		return nil, fmt.Errorf("set_resource_defaults: cascade must be True, False or None, got %s", cascade.Type())
+	}
+	return starlark.None, c.SetResourceDefaults(s.ctx, resource, list, policy, name.text)
 }
 
 func resourceCall(b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (resource string, name row, err error) {

@@ -137,6 +137,45 @@ X = user_class(sequential([fails, call_fails, end]))
 	}
 }
 
+func TestOneAcquireTakesOfSeveralResources(t *testing.T) {
+	f := mustLoad(t, `
+def start(env):
+    env.client.set_resource_defaults("search", [Limit.per_minute("rpm", 10)])
+    env.client.set_resource_defaults("budget", [Limit.per_minute("usd", 3)], cascade=False)
+
+on_test_start = start
+
+def t(user):
+    for i in range(4):
+        lease = user.client.acquire("e", "search", {"rpm": 1}, also={"budget": {"usd": 1}})
+        if not lease.granted:
+            print(lease.exceeded[0].limit, user.client.available("e", "search"), user.client.available("e", "budget"))
+        else:
+            lease.close()
+    user.stop_test("done")
+
+def bad(user):
+    user.client.acquire("e", "search", {"rpm": 1}, also=["budget"])
+
+X = user_class(sequential([bad, t]))
+`)
+	var out bytes.Buffer
+	f.stderr = &out
+	s, _, err := run(t, f, loadtest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(out.String()); got != `usd {"rpm": 7} {"usd": 0}` {
+		t.Errorf("got %q: a refused acquire must leave the other resource as it was", got)
+	}
+	if got := rows(s); got != "ACQUIRE search 3; AVAILABLE budget 1; AVAILABLE search 1; RATE_LIMITED search 1" {
+		t.Errorf("rows: %s", got)
+	}
+	if len(s.TaskErrors) != 1 || !strings.Contains(s.TaskErrors[0].Text, "also must be a map") {
+		t.Errorf("task errors: %+v", s.TaskErrors)
+	}
+}
+
 func TestAFailingStartEndsTheUser(t *testing.T) {
 	f := mustLoad(t, `
 def start(user):

@@ -72,7 +72,7 @@ func TestListsAreSorted(t *testing.T) {
 func TestDocumentHasEveryFieldOfTheContract(t *testing.T) {
 	var doc map[string]any
 	meta := sampleMeta()
-	meta.Prices = OnDemandPrices()
+	meta.Prices = samplePrices()
 	r := Build(sample10s(t), meta)
 	r.Evaluate([]Threshold{MaxP95(40)})
 	if err := json.Unmarshal(marshal(t, r), &doc); err != nil {
@@ -162,7 +162,7 @@ func TestVerdict(t *testing.T) {
 
 func TestCostOfAnEmbeddedRunSplitsAdmittedAndRefused(t *testing.T) {
 	meta := sampleMeta()
-	meta.Prices = OnDemandPrices()
+	meta.Prices = samplePrices()
 	c := Build(sample10s(t), meta).Cost
 	total := (180*0.625 + 10*0.125) / 1e6
 	if math.Abs(*c.EstimateUSD-total) > 1e-12 || *c.PerMillionRefusedUSD != 0.625 {

@@ -6,12 +6,6 @@ type PriceList struct {
 	PerMillionReadUnits, PerMillionWriteUnit float64
 }
 
-// OnDemandPrices are the on-demand prices of DynamoDB as published; check them before relying on an
-// estimate.
-func OnDemandPrices() *PriceList {
-	return &PriceList{Date: "2024-11-01", Region: "us-east-1", PerMillionReadUnits: 0.125, PerMillionWriteUnit: 0.625}
-}
-
 // Cost is what the run would cost, and what acquires of its kind cost.
 type Cost struct {
 	EstimateUSD           *float64     `json:"estimate_usd"` // of everything that is known
@@ -54,12 +48,10 @@ func (r *Result) costAt(prices *PriceList) *Cost {
 	return c
 }
 
-// AddCompute adds what the machines of the run cost, in US dollars. prices names the list when the
-// document has no cost yet.
-func (r *Result) AddCompute(usd float64, prices PriceListRef) {
-	if r.Cost == nil {
-		r.Cost = &Cost{PriceList: prices}
-	}
+// AddCompute adds what the machines of the run cost, in US dollars of a list, by which the rest is
+// computed anew: whoever made the document may have had another one.
+func (r *Result) AddCompute(usd float64, prices *PriceList) {
+	r.Cost = r.costAt(prices)
 	r.Cost.ComputeUSD = known(usd)
 	total := usd
 	if r.Cost.TableUSD != nil {

@@ -32,6 +32,9 @@ type CSVFiles struct {
 	fullHistory                          bool
 }
 
+// HistoryCSV is the name of the history file that OpenCSV creates.
+func HistoryCSV(prefix string) string { return prefix + "_stats_history.csv" }
+
 // OpenCSV creates PREFIX_stats.csv, PREFIX_failures.csv, PREFIX_exceptions.csv and
 // PREFIX_stats_history.csv, and missing folders of the prefix. fullHistory adds a row for every entry
 // to the history and makes its percentiles those of the last ten seconds.
@@ -41,13 +44,13 @@ func OpenCSV(prefix string, fullHistory bool) (*CSVFiles, error) {
 	}
 	c := &CSVFiles{fullHistory: fullHistory}
 	for _, file := range []struct {
-		into   **os.File
-		suffix string
+		into **os.File
+		name string
 	}{
-		{&c.stats, "_stats.csv"}, {&c.failures, "_failures.csv"},
-		{&c.exceptions, "_exceptions.csv"}, {&c.history, "_stats_history.csv"},
+		{&c.stats, prefix + "_stats.csv"}, {&c.failures, prefix + "_failures.csv"},
+		{&c.exceptions, prefix + "_exceptions.csv"}, {&c.history, HistoryCSV(prefix)},
 	} {
-		f, err := os.Create(prefix + file.suffix)
+		f, err := os.Create(file.name)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("CSV files: %w", err), c.closeFiles())
 		}

@@ -21,14 +21,14 @@ func TestARunThatWasCutShortIsPartial(t *testing.T) {
 
 func TestMachinesAreAddedToTheCostOfTheTable(t *testing.T) {
 	r := &Result{}
-	r.AddCompute(0.25, PriceListRef{Date: "d"})
+	r.AddCompute(0.25, &PriceList{Date: "d"})
 	if *r.Cost.EstimateUSD != 0.25 || r.Cost.TableUSD != nil || r.Cost.PriceList.Date != "d" {
 		t.Errorf("cost %+v", r.Cost)
 	}
-	table := 1.0
-	r = &Result{Cost: &Cost{EstimateUSD: &table, TableUSD: &table, PriceList: PriceListRef{Date: "t"}}}
-	r.AddCompute(0.25, PriceListRef{Date: "d"})
-	if *r.Cost.EstimateUSD != 1.25 || *r.Cost.ComputeUSD != 0.25 || r.Cost.PriceList.Date != "t" {
-		t.Errorf("cost %+v", r.Cost)
+	other := 5.0
+	r = &Result{Consumed: Consumed{WriteUnits: new(2e6)}, Cost: &Cost{EstimateUSD: &other, TableUSD: &other, PriceList: PriceListRef{Date: "t"}}}
+	r.AddCompute(0.25, &PriceList{Date: "d", PerMillionWriteUnit: 0.5})
+	if *r.Cost.EstimateUSD != 1.25 || *r.Cost.TableUSD != 1 || *r.Cost.ComputeUSD != 0.25 || r.Cost.PriceList.Date != "d" {
+		t.Errorf("cost %+v: the table's is not of the same list", r.Cost)
 	}
 }

@@ -62,3 +62,7 @@ func sampleResult(t *testing.T) *Result {
 	t.Helper()
 	return Build(sample10s(t), sampleMeta())
 }
+
+func samplePrices() *PriceList {
+	return &PriceList{Date: "2024-11-01", Region: "us-east-1", PerMillionReadUnits: 0.125, PerMillionWriteUnit: 0.625}
+}

@@ -22,7 +22,7 @@ import (
 
 func TestResultsBlock(t *testing.T) {
 	meta := sampleMeta()
-	meta.Prices = OnDemandPrices()
+	meta.Prices = samplePrices()
 	r := Build(sample10s(t), meta)
 	r.Totals.Requests = 1234567
 	r.Verdict.Reasons = []string{"why"}
@@ -217,7 +217,7 @@ func readCSV(t *testing.T, name string) [][]string {
 
 func TestHTMLIsSelfContainedAndEscaped(t *testing.T) {
 	s, meta := sample10s(t), sampleMeta()
-	meta.Prices = OnDemandPrices()
+	meta.Prices = samplePrices()
 	s.Entries[0].Name = `</td><script>alert("x")</script>`
 	r := Build(s, meta)
 	r.Evaluate([]Threshold{MaxP95(1)})

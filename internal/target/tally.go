@@ -15,7 +15,7 @@ import (
 type Tally struct {
 	Operations map[string]*OperationTally `json:"operations,omitempty"`
 	Units      map[string]*UnitTally      `json:"units,omitempty"`
-	Waits      Durations                  `json:"waits"`
+	Waits      stats.Histogram            `json:"waits"`
 	Retries    int64                      `json:"retries"`
 	// CPU is the processor time of the metered processes in nanoseconds; negative when one of them
 	// cannot tell, or also ran the target.
@@ -24,10 +24,10 @@ type Tally struct {
 
 // OperationTally counts the attempts of one operation.
 type OperationTally struct {
-	Attempts  int64     `json:"attempts"`
-	Throttled int64     `json:"throttled"`
-	Failures  int64     `json:"failures"`
-	Durations Durations `json:"durations"`
+	Attempts  int64           `json:"attempts"`
+	Throttled int64           `json:"throttled"`
+	Failures  int64           `json:"failures"`
+	Durations stats.Histogram `json:"durations"`
 }
 
 // UnitTally has what the calls of one operation that told it consumed.
@@ -38,27 +38,6 @@ type UnitTally struct {
 	Reads    float64 `json:"reads"`
 	Writes   float64 `json:"writes"`
 	Indexes  float64 `json:"indexes"`
-}
-
-// Durations is a histogram that is its compact form in JSON.
-type Durations struct{ stats.Histogram }
-
-// MarshalJSON implements json.Marshaler.
-func (d *Durations) MarshalJSON() ([]byte, error) {
-	b, err := d.MarshalBinary()
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(b)
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (d *Durations) UnmarshalJSON(data []byte) error {
-	var b []byte
-	if err := json.Unmarshal(data, &b); err != nil {
-		return err
-	}
-	return d.UnmarshalBinary(b)
 }
 
 // DecodeTally reads a tally from its JSON form.
@@ -86,7 +65,7 @@ func (t *Tally) Merge(other *Tally) {
 		sum.Attempts += o.Attempts
 		sum.Throttled += o.Throttled
 		sum.Failures += o.Failures
-		sum.Durations.Merge(&o.Durations.Histogram)
+		sum.Durations.Merge(&o.Durations)
 	}
 	for name, u := range other.Units {
 		if t.Units == nil {
@@ -103,7 +82,7 @@ func (t *Tally) Merge(other *Tally) {
 		sum.Writes += u.Writes
 		sum.Indexes += u.Indexes
 	}
-	t.Waits.Merge(&other.Waits.Histogram)
+	t.Waits.Merge(&other.Waits)
 	t.Retries += other.Retries
 	if t.CPU < 0 || other.CPU < 0 {
 		t.CPU = -1

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,9 +24,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/smithy-go/logging"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
+	"github.com/zeroae/zae-limiter-go/internal/account"
 	"github.com/zeroae/zae-limiter-go/limiter"
 	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 )
@@ -179,7 +180,7 @@ func (t *Target) locate(ctx context.Context) (place, error) {
 	}
 	if at.endpoint != "" {
 		// Before credentials are looked for: a mistyped endpoint must not go anywhere.
-		if _, err := parseEndpoint(at.endpoint); err != nil {
+		if _, err := ParseEndpoint(at.endpoint); err != nil {
 			return place{}, err
 		}
 	}
@@ -208,7 +209,7 @@ func (at *place) keysOfEnvironment() error {
 
 // connect makes the client.
 func (t *Target) connect(at place) error {
-	u, err := parseEndpoint(at.endpoint)
+	u, err := ParseEndpoint(at.endpoint)
 	if err != nil {
 		return err
 	}
@@ -272,7 +273,8 @@ func (t *Target) connectSDK(at place, u *url.URL, connections int) error {
 	return nil
 }
 
-func parseEndpoint(endpoint string) (*url.URL, error) {
+// ParseEndpoint refuses what is no URL of an endpoint.
+func ParseEndpoint(endpoint string) (*url.URL, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("endpoint %q is not a URL such as http://127.0.0.1:8000", endpoint)
@@ -282,7 +284,11 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 
 func (t *Target) prepareTable(ctx context.Context) error {
 	if t.engine != nil || t.config.CreateTable {
-		return t.table.Create(ctx)
+		if err := t.table.Create(ctx); err != nil || t.engine == nil {
+			return err
+		}
+		// Nothing but this program reads the engine, so that every feature may be stored there.
+		return t.table.DeclareReaders(ctx, true)
 	}
 	return t.table.Check(ctx)
 }
@@ -348,6 +354,15 @@ func (t *Target) Tally() *Tally { return t.meter.tally(t.engine == nil) }
 // Readings returns what was metered since Open, or since StartReadings, by this target and by those
 // of workers that drove the same table; the processor time for each request is then that of the workers.
 func (t *Target) Readings(workers ...*Tally) Readings {
+	r := t.Sum(workers...).Readings()
+	if t.engine != nil {
+		t.engine.fill(&r, t.base.Load())
+	}
+	return r
+}
+
+// Sum is what Readings are made of, without the engine's own counters.
+func (t *Target) Sum(workers ...*Tally) *Tally {
 	sum := t.Tally()
 	if len(workers) > 0 {
 		sum.CPU = 0
@@ -355,11 +370,7 @@ func (t *Target) Readings(workers ...*Tally) Readings {
 	for _, w := range workers {
 		sum.Merge(w)
 	}
-	r := sum.Readings()
-	if t.engine != nil {
-		t.engine.fill(&r, t.base.Load())
-	}
-	return r
+	return sum
 }
 
 // Close removes what the run left on the table, unless it is to be kept, and closes the target. An
@@ -490,16 +501,13 @@ func isLoopback(endpoint string) bool {
 // awsPlace takes region, credentials and endpoint from the SDK's configuration, where the options say
 // nothing else.
 func awsPlace(ctx context.Context, c *Config) (place, error) {
-	options := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})} // errors are returned as well
-	if c.Region != "" {
-		options = append(options, config.WithRegion(c.Region))
+	o := account.Options{Region: c.Region, Profile: c.Profile, EndpointURL: c.Endpoint, Getenv: os.Getenv}
+	if !c.AWS {
+		o.DefaultRegion = localRegion // what is signed for another service than AWS's own matters little
 	}
-	if c.Profile != "" {
-		options = append(options, config.WithSharedConfigProfile(c.Profile))
-	}
-	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	loaded, err := account.Load(ctx, o)
 	if err != nil {
-		return place{}, fmt.Errorf("%w: %w", ErrCredentials, err)
+		return place{}, err
 	}
 	if loaded.Credentials == nil {
 		return place{}, ErrCredentials
@@ -507,30 +515,25 @@ func awsPlace(ctx context.Context, c *Config) (place, error) {
 	if _, err := loaded.Credentials.Retrieve(ctx); err != nil {
 		return place{}, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
-	if c.AWS && loaded.Region == "" {
-		return place{}, errors.New("no AWS region: neither --region, AWS_REGION nor the profile names one")
-	}
-	at := place{endpoint: c.Endpoint, region: cmp.Or(loaded.Region, localRegion), credentials: loaded.Credentials}
-	if at.endpoint == "" {
-		at.endpoint, err = serviceEndpoint(ctx, loaded, at.region)
-	}
+	at := place{region: loaded.Region, credentials: loaded.Credentials}
+	at.endpoint, err = serviceEndpoint(ctx, loaded)
 	return at, err
 }
 
-// serviceEndpoint is the address of DynamoDB in a region, or what the configuration names instead.
-func serviceEndpoint(ctx context.Context, loaded aws.Config, region string) (string, error) {
+// serviceEndpoint is the address of DynamoDB in the configuration's region, or what it names instead.
+func serviceEndpoint(ctx context.Context, loaded aws.Config) (string, error) {
 	client := dynamodb.NewFromConfig(loaded) // it knows where the configuration may name an endpoint
 	if base := client.Options().BaseEndpoint; base != nil {
 		return *base, nil
 	}
 	endpoints := client.Options().EndpointOptions
 	resolved, err := dynamodb.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, dynamodb.EndpointParameters{
-		Region:       aws.String(region),
+		Region:       aws.String(loaded.Region),
 		UseFIPS:      aws.Bool(endpoints.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
 		UseDualStack: aws.Bool(endpoints.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
 	})
 	if err != nil {
-		return "", fmt.Errorf("endpoint of DynamoDB in region %q: %w", region, err)
+		return "", fmt.Errorf("endpoint of DynamoDB in region %q: %w", loaded.Region, err)
 	}
 	return resolved.URI.String(), nil
 }

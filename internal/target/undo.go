@@ -11,18 +11,19 @@ import (
 )
 
 // undoStore remembers what a run changes in a namespace that is not its own: entities that it
-// created and limits that it set or deleted.
+// created, limits that it set or deleted, and cascade policies that it set.
 type undoStore struct {
 	*dynamostore.Store
 
 	mu       sync.Mutex
 	entities []string
 	configs  map[limiter.ConfigKey]limiter.Config // before the first change
+	cascades map[limiter.ConfigKey]bool           // whose cascade policy was changed
 	order    []limiter.ConfigKey
 }
 
 func newUndoStore(s *dynamostore.Store) *undoStore {
-	return &undoStore{Store: s, configs: map[limiter.ConfigKey]limiter.Config{}}
+	return &undoStore{Store: s, configs: map[limiter.ConfigKey]limiter.Config{}, cascades: map[limiter.ConfigKey]bool{}}
 }
 
 // PutEntity implements limiter.AdminStore.
@@ -40,6 +41,11 @@ func (u *undoStore) PutEntity(ctx context.Context, m limiter.Meta) error {
 func (u *undoStore) PutConfig(ctx context.Context, key limiter.ConfigKey, change limiter.ConfigChange) (limiter.Config, error) {
 	if err := u.remember(ctx, key); err != nil {
 		return limiter.Config{}, err
+	}
+	if change.Cascade != limiter.Unset {
+		u.mu.Lock()
+		u.cascades[key] = true
+		u.mu.Unlock()
 	}
 	return u.Store.PutConfig(ctx, key, change)
 }
@@ -87,8 +93,21 @@ func (u *undoStore) restore(ctx context.Context, l *limiter.Limiter) error {
 			continue
 		}
 		errs = append(errs, restoreConfig(ctx, l, key, u.configs[key]))
+		if u.cascades[key] && u.configs[key].Exists {
+			errs = append(errs, restoreCascade(ctx, l, key, u.configs[key].Cascade))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+func restoreCascade(ctx context.Context, l *limiter.Limiter, key limiter.ConfigKey, before limiter.Flag) error {
+	var err error
+	if before == limiter.Unset {
+		_, err = l.Admin().ClearCascade(ctx, key.EntityID, key.Resource)
+	} else {
+		_, err = l.Admin().SetCascade(ctx, key.EntityID, key.Resource, before == limiter.On)
+	}
+	return err
 }
 
 func restoreConfig(ctx context.Context, l *limiter.Limiter, key limiter.ConfigKey, before limiter.Config) error {

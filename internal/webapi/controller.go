@@ -42,6 +42,13 @@ type Controller interface {
 	Result() (Document, error)
 }
 
+// StatisticsTeller is a Controller that tells what its result is made of, as JSON: who has run a test in
+// several parts needs that to make one result of them.
+type StatisticsTeller interface {
+	// Statistics are those of the current or last run; nil before the first one.
+	Statistics() any
+}
+
 // ClassEditor is a Controller whose user classes can be changed between and during runs.
 type ClassEditor interface {
 	// UpdateClass changes attributes of a class here and on all workers. An error is a refusal.

@@ -84,13 +84,32 @@ func (s *Server) result(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
+func (s *Server) statistics(w http.ResponseWriter, _ *http.Request) error {
+	teller, ok := s.controller.(StatisticsTeller)
+	if !ok {
+		return &statusError{http.StatusNotFound, "the statistics behind the result are not told here"}
+	}
+	told := teller.Statistics()
+	if told == nil {
+		return errNoResult
+	}
+	body, err := encode(told)
+	if err != nil {
+		return fmt.Errorf("statistics: %w", err)
+	}
+	writeBody(w, http.StatusOK, body)
+	return nil
+}
+
+var errNoResult = &statusError{http.StatusNotFound, "there is no result yet: no run was started"}
+
 func (s *Server) document() (Document, error) {
 	document, err := s.controller.Result()
 	if err != nil {
 		return nil, fmt.Errorf("result: %w", err)
 	}
 	if document == nil {
-		return nil, &statusError{http.StatusNotFound, "there is no result yet: no run was started"}
+		return nil, errNoResult
 	}
 	return document, nil
 }

@@ -137,6 +137,7 @@ func (s *Server) routes() {
 	s.route("POST /workers/quit", s.quitWorkers)
 	s.route("POST /user", s.updateUser)
 	s.route("GET /result", s.result)
+	s.route("GET /result/statistics", s.statistics)
 	s.route("GET /metrics", s.metrics)
 	s.route("GET /healthz", s.health)
 }
@@ -188,7 +189,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // uses the server.
 var watching = map[string]bool{
 	"/stats/requests": true, "/worker-count": true, "/logs": true, "/tasks": true, "/exceptions": true,
-	"/result": true, "/metrics": true, "/healthz": true, "/workers/quit": true,
+	"/result": true, "/result/statistics": true, "/metrics": true, "/healthz": true, "/workers/quit": true,
 }
 
 // inside returns the request with the base path taken off; it answers one outside by itself.

@@ -496,6 +496,29 @@ func TestResultIsTheDocument(t *testing.T) {
 	})
 }
 
+// teller tells what its result is made of.
+type teller struct {
+	*testRun
+	told any
+}
+
+func (t *teller) Statistics() any { return t.told }
+
+func TestStatisticsAreThoseOfAControllerThatTellsThem(t *testing.T) {
+	run := &teller{testRun: newTestRun()}
+	s := newServer(t, run, nil)
+	if w := call(s, "GET", "/result/statistics", ""); w.Code != http.StatusNotFound || decode(t, w)["message"] != "there is no result yet: no run was started" {
+		t.Errorf("before a run: %d %s", w.Code, w.Body)
+	}
+	run.told = map[string]int{"snapshot": 1}
+	if got := decode(t, call(s, "GET", "/result/statistics", "")); got["snapshot"] != 1.0 {
+		t.Errorf("got %v", got)
+	}
+	if w := call(newServer(t, newTestRun(), nil), "GET", "/result/statistics", ""); w.Code != http.StatusNotFound {
+		t.Errorf("of a controller that tells none: %d", w.Code)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, newTestRun().distributed(webapi.Worker{ID: "h_1", State: webapi.StateRunning}), nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ const fetchEvery = 2 * time.Second
 var ErrNoAnswer = errors.New("the master did not answer")
 
 // FetchLocustfile asks the master for its locustfile: the first file is the one to run. Of the
-// configuration it uses how to reach the master, Version and JoinTimeout.
+// configuration it uses how to reach the master, Version, JoinTimeout and Logger.
 func FetchLocustfile(ctx context.Context, config Config) ([]wire.LocustfileSource, error) {
 	timeout := config.JoinTimeout
 	if timeout <= 0 {
@@ -26,8 +27,17 @@ func FetchLocustfile(ctx context.Context, config Config) ([]wire.LocustfileSourc
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w within %v", ErrNoAnswer, timeout))
 	defer cancel()
 	identity := newID("locustfile_")
+	log := config.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	dealer := wire.NewDealer(wire.DealerOptions{
 		Identity: identity, Address: config.Master, Dial: config.Dial, Secret: config.Secret,
+		Changed: func(link wire.LinkState) {
+			if !link.Connected {
+				logUnconnected(log, config.Master, link)
+			}
+		},
 	})
 	var group sync.WaitGroup
 	defer group.Wait()

@@ -1,7 +1,9 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -61,7 +63,13 @@ func TestTheLocustfileOfNoMasterIsNotWaitedForForever(t *testing.T) {
 	}
 	address := listener.Addr().String()
 	listener.Close()
-	_, err = worker.FetchLocustfile(t.Context(), worker.Config{Master: address, JoinTimeout: 50 * time.Millisecond})
+	var log bytes.Buffer
+	_, err = worker.FetchLocustfile(t.Context(), worker.Config{
+		Master: address, JoinTimeout: 50 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if !strings.Contains(log.String(), "trying again") || !strings.Contains(log.String(), address) {
+		t.Errorf("log %q, want it to say that the master cannot be reached", log.String())
+	}
 	if err == nil || !strings.Contains(err.Error(), "did not answer within 50ms") {
 		t.Errorf("error %v", err)
 	}

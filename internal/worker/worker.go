@@ -488,8 +488,15 @@ func (w *Worker) linkChanged(link wire.LinkState) {
 		case w.again <- struct{}{}:
 		default:
 		}
-	case link.Attempts <= 1 || link.Attempts%10 == 0:
-		w.log.Warn("no connection to the master: trying again", "master", w.config.Master,
+	default:
+		logUnconnected(w.log, w.config.Master, link)
+	}
+}
+
+// logUnconnected tells of the first failed attempt to connect and of some of the later ones.
+func logUnconnected(log *slog.Logger, master string, link wire.LinkState) {
+	if link.Attempts <= 1 || link.Attempts%10 == 0 {
+		log.Warn("no connection to the master: trying again", "master", master,
 			"error", link.Err, "attempts", link.Attempts, "next", link.Retry.Round(time.Millisecond))
 	}
 }

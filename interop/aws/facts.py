@@ -134,7 +134,8 @@ def function(account, name, _):
     found["function/variables"] = config.get("Environment", {}).get("Variables")
     found["function/network"] = some(config.get("VpcConfig", {}), "SubnetIds", "SecurityGroupIds")
     found["function/tags"] = {key: value for key, value in ask(client.list_tags, Resource=config["FunctionArn"]).get("Tags", {}).items() if not key.startswith("aws:")}
-    found["function/events"] = some(ask(client.get_function_event_invoke_config, FunctionName=function, Qualifier="$LATEST"), "MaximumRetryAttempts", "MaximumEventAgeInSeconds")
+    found["function/events"] = some(ask(client.get_function_event_invoke_config, FunctionName=function, Qualifier="live"), "MaximumRetryAttempts", "MaximumEventAgeInSeconds")
+    found["function/live"] = some(ask(client.get_alias, FunctionName=function, Name="live"), "FunctionVersion")
     return found
 
 

@@ -264,6 +264,38 @@ func (s State) Materialise(now int64) (State, Passed) {
 	return s.At(now), passed
 }
 
+// Settle is Materialise without opening a window: it brings the state to now for a write that is no use of the
+// limit. Passed.Opened stays false.
+func (s State) Settle(now int64) (State, Passed) {
+	var passed Passed
+	if s.RollPending() {
+		s, passed.Rolled = s.rollTo(s.RollTarget(now)), true
+	}
+	if s.ResetDue(now) {
+		s, passed.Reset = s.granted(s.ResetTarget(now)), true
+	}
+	return s.At(now), passed
+}
+
+// Reset gives a limit back what it may hold, as an operator does: one that drips its ceiling, a calendar quota
+// its share as a new period. The window of a session quota ends at now, and its next use, which opens
+// another, gives it its share; the balance stays until then. restored is what the limit has by that.
+func (s State) Reset(now int64) (after State, restored int64) {
+	switch {
+	case s.Window.Length > 0:
+		ended := now - Millis(s.Window.Length)
+		s.Window.HasStart, s.Window.Start = true, ended
+		s.Window.HasApplied, s.Window.Applied = true, ended
+		s.Window.HasMark, s.Window.Mark = false, 0
+		return s, s.ResetTarget(now)
+	case s.Quota():
+		s = s.granted(s.ResetTarget(now))
+	default:
+		s.Tokens = s.Ceiling(now)
+	}
+	return s, s.Tokens
+}
+
 // ResetDue says whether a calendar quota has had a reset since RF.
 func (s *State) ResetDue(now int64) bool {
 	edge, ok := s.Resets.Prev(now)

@@ -24,6 +24,7 @@ func newMeter(t *testing.T) *meter {
 	m := &meter{T: t, engine: newEngine(t, dynamolocal.Config{}), now: 1800000000000}
 	table := dynamostore.OpenTable(m.engine.Client(), "costs", dynamostore.TableOptions{WithoutStream: true})
 	m.must(table.Create(t.Context()))
+	m.must(table.DeclareReaders(t.Context(), false))
 	m.store = table.Store("ns")
 	return m
 }
@@ -172,6 +173,36 @@ func TestCostsOfShards(t *testing.T) {
 	m.acquire(l, "u", 1)() // refills the wcu of shard 0
 	m.shard = 1
 	m.expect("shard retry", cost{2, 2, 0, 1 + 1, 1}, m.acquire(l, "u", 100))
+}
+
+func TestCostsOfStampsAndSeveralResources(t *testing.T) {
+	m := newMeter(t)
+	l := m.process(func(o *limiter.Options) { o.OnUnavailable = limiter.Block })
+	m.must(l.Admin().SetResourceDefaults(t.Context(), "api", []limiter.Limit{limiter.PerMinute("rpm", 60).WithSoft()}))
+	m.acquire(l, "soft", 50)()
+	m.expect("soft, into debt", cost{1, 1, 0, 1, 1}, m.acquire(l, "soft", 50))
+	m.now += 70_000
+	m.expect("soft, past the stamp", cost{3, 3, 3, 2, 1}, m.acquire(l, "soft", 50))
+
+	m.must(l.Admin().SetResourceDefaults(t.Context(), "search", []limiter.Limit{limiter.PerMinute("rpm", 60)}))
+	both := func(entity string) func() int {
+		return func() int {
+			lease, err := l.Acquire(t.Context(), limiter.Request{EntityID: entity, Resource: "api", Consume: limiter.Amounts{"rpm": 1},
+				Also: map[string]limiter.Amounts{"search": {"rpm": 1}}})
+			m.must(err)
+			return lease.RoundTrips()
+		}
+	}
+	m.expect("two resources, both new: one transaction of two creates and one check", cost{3, 5, 5, 2 + 6, 6}, both("several"))
+	m.expect("two resources, warm", cost{1, 2, 0, 2, 2}, both("several"))
+
+	m.acquire(l, "waived", 1)()
+	_, err := l.Admin().Bypass(t.Context(), "waived", "api")
+	m.must(err)
+	m.expect("bypassed, first time in a process", cost{2, 2, 0, 2, 2}, m.acquire(l, "waived", 500))
+	m.expect("bypassed", cost{1, 1, 0, 1, 1}, m.acquire(l, "waived", 500))
+	m.now += 70_000
+	m.expect("bypassed, past the stamp", cost{3, 3, 3, 2, 1}, m.acquire(l, "waived", 500))
 }
 
 func TestCostsOfAdministration(t *testing.T) {

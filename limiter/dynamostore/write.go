@@ -164,6 +164,8 @@ func (s *Store) writeExpression(w *limiter.Write) (*expression, error) {
 		return bypassExpression(w), nil
 	case limiter.WriteMove:
 		return moveExpression(w), nil
+	case limiter.WriteOperation:
+		return operationExpression(w), nil
 	}
 	return nil, fmt.Errorf("write %s: unknown kind %d", writeSubject(w), w.Kind)
 }

@@ -64,6 +64,9 @@ func (s *Store) DeleteEntity(ctx context.Context, id string) (deleted int, err e
 	deleted += len(s.configs)
 	maps.DeleteFunc(s.configs, func(k limiter.ConfigKey, _ limiter.Config) bool { return k.EntityID == id })
 	deleted -= len(s.configs)
+	deleted += len(s.operations)
+	maps.DeleteFunc(s.operations, func(k operationKey, _ limiter.OperationRecord) bool { return k.entityID == id })
+	deleted -= len(s.operations)
 	if s.metas[id].Found {
 		deleted++
 	}
@@ -354,3 +357,79 @@ func (s *Store) UsageSnapshots(ctx context.Context, _ limiter.UsageQuery) ([]lim
 
 // Ping implements limiter.AdminStore.
 func (s *Store) Ping(ctx context.Context) error { return ctx.Err() }
+
+// OperationRecord implements limiter.AdminStore.
+func (s *Store) OperationRecord(ctx context.Context, entityID, resource, id string) (limiter.OperationRecord, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.operations[operationKey{entityID, resource, id}], ctx.Err()
+}
+
+type operationKey struct{ entityID, resource, id string }
+
+// WriteOperation implements limiter.AdminStore.
+func (s *Store) WriteOperation(ctx context.Context, in []limiter.Write, record limiter.OperationRecord, audit *limiter.AuditEvent, _ string) (limiter.Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return limiter.Refused, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range s.lock(in) {
+		defer s.stripes[i].mu.Unlock()
+	}
+	key := operationKey{record.EntityID, record.Resource, record.ID}
+	if old := s.operations[key]; old.Found && (record.Incarnation == "-" || old.Incarnation == "-" || old.Incarnation == record.Incarnation) {
+		return limiter.Refused, nil
+	}
+	for i := range in {
+		if result := s.check(&in[i]); result.Failed || result.OwnerFailed {
+			return limiter.Refused, nil
+		}
+	}
+	for i := range in {
+		s.apply(&in[i])
+	}
+	record.Found = true
+	s.operations[key] = record
+	if audit != nil {
+		s.audit = append(s.audit, *audit)
+	}
+	return limiter.Done, nil
+}
+
+// operates is the condition of WriteOperation.
+func operates(item *limiter.Bucket, w *limiter.Write) bool {
+	return item.HasRF && item.RF == w.ReadRF && item.ShardCount == w.ShardCount
+}
+
+// operate applies a WriteOperation.
+func operate(item *limiter.Bucket, w *limiter.Write) {
+	item.RF, item.HasVU, item.VU = w.RF, true, 0
+	setTTL(item, w)
+	for i := range w.Limits {
+		l := w.Limits[i]
+		limit := item.Limit(l.Name)
+		limit.Tokens += l.Change
+		if l.Set&limiter.FieldResets != 0 {
+			l.Extra.Resets = limit.Rare().Resets + 1
+		}
+		if l.Set|l.Remove != 0 {
+			limit.Apply(&l)
+		}
+	}
+}
+
+// Managed implements limiter.AdminStore.
+func (s *Store) Managed(ctx context.Context) (limiter.Managed, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.managed, ctx.Err()
+}
+
+// PutManaged implements limiter.AdminStore.
+func (s *Store) PutManaged(ctx context.Context, m limiter.Managed) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.managed = m
+	return ctx.Err()
+}

@@ -21,10 +21,12 @@ type Store struct {
 	stripes [stripeCount]stripe
 
 	// mu guards the items that are not buckets. Where both are needed it is taken first.
-	mu      sync.RWMutex
-	metas   map[string]limiter.Meta
-	configs map[limiter.ConfigKey]limiter.Config
-	audit   []limiter.AuditEvent
+	mu         sync.RWMutex
+	metas      map[string]limiter.Meta
+	configs    map[limiter.ConfigKey]limiter.Config
+	audit      []limiter.AuditEvent
+	operations map[operationKey]limiter.OperationRecord
+	managed    limiter.Managed
 }
 
 const stripeCount = 256
@@ -42,7 +44,7 @@ var (
 
 // New returns an empty store.
 func New() *Store {
-	s := &Store{seed: maphash.MakeSeed(), metas: map[string]limiter.Meta{}, configs: map[limiter.ConfigKey]limiter.Config{}}
+	s := &Store{seed: maphash.MakeSeed(), metas: map[string]limiter.Meta{}, configs: map[limiter.ConfigKey]limiter.Config{}, operations: map[operationKey]limiter.OperationRecord{}}
 	for i := range s.stripes {
 		s.stripes[i].items = map[limiter.BucketKey]*limiter.Bucket{}
 	}

@@ -62,6 +62,8 @@ func (s *Store) check(w *limiter.Write) limiter.WriteResult {
 		result.Failed = item == nil || !item.HasBypass
 	case limiter.WriteMove:
 		result.Failed = item == nil || !moves(item, w)
+	case limiter.WriteOperation:
+		result.Failed = item == nil || !operates(item, w)
 	default:
 		result.Failed = item == nil || !refills(item, w)
 	}
@@ -187,6 +189,8 @@ func (s *Store) apply(w *limiter.Write) {
 		for _, l := range w.Limits {
 			items[w.Key].Limit(l.Name).Tokens += l.Change
 		}
+	case limiter.WriteOperation:
+		operate(items[w.Key], w)
 	default:
 		refill(items[w.Key], w)
 	}

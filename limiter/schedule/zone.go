@@ -146,5 +146,6 @@ func (z *zone) unitStart(p *pattern, minute int64) int64 {
 	if local-s.offset >= s.from {
 		return local - s.offset
 	}
-	return local - z.at(s.from-1).offset
+	// Skipped clock times come first at the change.
+	return min(local-z.at(s.from-1).offset, s.from)
 }

@@ -1,6 +1,8 @@
 package stats
 
 import (
+	"encoding/json"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -210,4 +212,67 @@ func BenchmarkRecord(b *testing.B) {
 	for b.Loop() {
 		r.Record(&s)
 	}
+}
+
+// A run that went on elsewhere is one run: its percentiles are those of all calls, and the seconds without
+// users are in series and coverage.
+func TestARunThatWentOnElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		part := func(took time.Duration, calls int) *Snapshot {
+			c := NewCollector(1, time.Now(), 0)
+			r := c.Recorder(0)
+			c.Users(time.Now(), 2, map[string]int{"A": 2})
+			for range 3 {
+				for range calls {
+					r.Record(&Sample{Type: "ACQUIRE", Name: "api", Start: time.Now(), Duration: took, Err: "no"})
+				}
+				time.Sleep(time.Second)
+				c.Tick(time.Now())
+			}
+			s := c.Snapshot(time.Now(), true)
+			s.Generator.CPURatio = float64(calls)
+			return s
+		}
+		first := part(10*time.Millisecond, 1) // 3 of 12 calls
+		time.Sleep(2 * time.Second)
+		second := part(30*time.Millisecond, 3)
+		for name, whole := range map[string]*Snapshot{"as measured": first.Then(second), "after JSON": throughJSON(t, first).Then(throughJSON(t, second))} {
+			if whole.Total.Requests != 12 || whole.Total.Hist.Quantile(0.25).Round(time.Millisecond) != 10*time.Millisecond || whole.Total.Hist.Quantile(0.26).Round(time.Millisecond) != 30*time.Millisecond {
+				t.Errorf("%s: %d calls, quartile %v", name, whole.Total.Requests, whole.Total.Hist.Quantile(0.25))
+			}
+			if !whole.Started.Equal(begun) || whole.Elapsed() != 8*time.Second || whole.PeakUsers != 2 || whole.PeakByClass["A"] != 2 {
+				t.Errorf("%s: began %v, took %v, %d users", name, whole.Started, whole.Elapsed(), whole.PeakUsers)
+			}
+			var requests []int64
+			for i, second := range whole.Series {
+				if second.Index != int64(i) {
+					t.Errorf("%s: second %d is at %d", name, second.Index, i)
+				}
+				requests = append(requests, second.Requests)
+			}
+			if !slices.Equal(requests, []int64{1, 1, 1, 0, 0, 3, 3, 3}) {
+				t.Errorf("%s: requests by second %v", name, requests)
+			}
+			if gaps := whole.Coverage.Gaps; len(gaps) != 2 || gaps[0] != (Gap{Index: 3}) || gaps[1] != (Gap{Index: 4}) || whole.Coverage.DeliveredUserSeconds != 12 {
+				t.Errorf("%s: coverage %+v", name, whole.Coverage)
+			}
+			if len(whole.Errors) != 1 || whole.Errors[0].Occurrences != 12 || whole.Generator.CPURatio != 2 {
+				t.Errorf("%s: errors %+v, CPU %v", name, whole.Errors, whole.Generator.CPURatio)
+			}
+		}
+	})
+}
+
+func throughJSON(t *testing.T, s *Snapshot) *Snapshot {
+	t.Helper()
+	data, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := new(Snapshot)
+	if err := json.Unmarshal(data, back); err != nil {
+		t.Fatal(err)
+	}
+	return back
 }

@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -345,6 +346,25 @@ func (h *Histogram) AppendBinary(b []byte) ([]byte, error) {
 
 // MarshalBinary returns the compact form.
 func (h *Histogram) MarshalBinary() ([]byte, error) { return h.AppendBinary(nil) }
+
+// MarshalText returns the compact form in base64, which is also the histogram's form in JSON.
+func (h *Histogram) MarshalText() ([]byte, error) {
+	b, err := h.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	return base64.StdEncoding.AppendEncode(nil, b), nil
+}
+
+// UnmarshalText is UnmarshalBinary for what MarshalText encoded.
+func (h *Histogram) UnmarshalText(text []byte) error {
+	b, err := base64.StdEncoding.AppendDecode(nil, text)
+	if err != nil {
+		h.Reset()
+		return ErrBadHistogram
+	}
+	return h.UnmarshalBinary(b)
+}
 
 // UnmarshalBinary replaces h by what MarshalBinary encoded, in the memory that h has; an error leaves
 // it empty. Memory is bounded whatever the input.

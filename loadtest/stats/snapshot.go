@@ -134,6 +134,44 @@ func Merge(snapshots ...*Snapshot) *Snapshot {
 	return merged
 }
 
+// Then combines what was measured in one run with what other processes measured of it later: the seconds
+// between are seconds without users, which the coverage has as gaps.
+func (s *Snapshot) Then(later *Snapshot) *Snapshot {
+	offset := int64(later.Started.Sub(s.Started) / time.Second)
+	shifted := *later
+	shifted.Series = slices.Clone(later.Series)
+	for i := range shifted.Series {
+		shifted.Series[i].Index += offset
+	}
+	shifted.Coverage.Gaps = slices.Clone(later.Coverage.Gaps)
+	for i := range shifted.Coverage.Gaps {
+		shifted.Coverage.Gaps[i].Index += offset
+	}
+	between := &Snapshot{Started: s.Started, Total: Entry{Hist: new(Histogram)}}
+	next := int64(0)
+	if n := len(s.Series); n > 0 {
+		next = s.Series[n-1].Index + 1
+	}
+	for ; next < offset; next++ {
+		between.Series = append(between.Series, Second{Index: next})
+		between.Coverage.Gaps = append(between.Coverage.Gaps, Gap{Index: next})
+	}
+	merged := Merge(s, between, &shifted)
+	merged.Users, merged.UsersByClass = later.Users, later.UsersByClass
+	merged.PeakUsers = max(s.PeakUsers, later.PeakUsers)
+	for class := range merged.PeakByClass {
+		merged.PeakByClass[class] = max(s.PeakByClass[class], later.PeakByClass[class])
+	}
+	merged.Generator.CPURatio = -1
+	if first, second := s.Elapsed().Seconds(), later.Elapsed().Seconds(); s.Generator.CPURatio >= 0 && later.Generator.CPURatio >= 0 && first+second > 0 {
+		merged.Generator.CPURatio = (first*s.Generator.CPURatio + second*later.Generator.CPURatio) / (first + second)
+	}
+	if s.Generator.CPUTime < 0 || later.Generator.CPUTime < 0 {
+		merged.Generator.CPUTime = -1
+	}
+	return merged
+}
+
 func (s *Snapshot) addRun(other *Snapshot) {
 	if s.Started.IsZero() || other.Started.Before(s.Started) {
 		s.Started = other.Started

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -22,6 +23,9 @@ type LambdaAPI interface {
 
 // ErrNoFunction says that the function does not exist.
 var ErrNoFunction = errors.New("function not found")
+
+// defaultPoll is the time between two looks at a function.
+const defaultPoll = 2 * time.Second
 
 // updateWithin bounds how long a function may take to accept an update; in a VPC that is about a minute.
 const updateWithin = 10 * time.Minute
@@ -92,20 +96,29 @@ func (f *Function) updated(ctx context.Context) (*lambda.GetFunctionConfiguratio
 	return out, err
 }
 
-// settle waits until no update of the function is under way.
 func (f *Function) settle(ctx context.Context) (*lambda.GetFunctionConfigurationOutput, error) {
+	return settle(ctx, f.API, f.Name, f.Poll)
+}
+
+// configurationAPI tells how a function is.
+type configurationAPI interface {
+	GetFunctionConfiguration(context.Context, *lambda.GetFunctionConfigurationInput, ...func(*lambda.Options)) (*lambda.GetFunctionConfigurationOutput, error)
+}
+
+// settle waits until no update of a function, or of one of its versions, is under way.
+func settle(ctx context.Context, api configurationAPI, name string, poll time.Duration) (*lambda.GetFunctionConfigurationOutput, error) {
 	for {
-		out, err := f.API.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: aws.String(f.Name)})
+		out, err := api.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: aws.String(name)})
 		if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
-			return nil, fmt.Errorf("%w: %s", ErrNoFunction, f.Name)
+			return nil, fmt.Errorf("%w: %s", ErrNoFunction, name)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("function %s: %w", f.Name, err)
+			return nil, fmt.Errorf("function %s: %w", name, err)
 		}
 		if out.LastUpdateStatus != types.LastUpdateStatusInProgress && out.State != types.StatePending {
 			return out, nil
 		}
-		timer := time.NewTimer(f.poll())
+		timer := time.NewTimer(cmp.Or(poll, defaultPoll))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -113,11 +126,4 @@ func (f *Function) settle(ctx context.Context) (*lambda.GetFunctionConfiguration
 			return nil, context.Cause(ctx)
 		}
 	}
-}
-
-func (f *Function) poll() time.Duration {
-	if f.Poll > 0 {
-		return f.Poll
-	}
-	return 2 * time.Second
 }

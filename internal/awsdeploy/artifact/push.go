@@ -39,15 +39,7 @@ type Pushed struct {
 // that tag is not even made, and layers that the repository has are not sent. Where the registry is, only
 // the service can tell in every partition.
 func PushImage(ctx context.Context, api ECRAPI, repositoryName, tag, digest string, image func() (v1.Image, error)) (*Pushed, error) {
-	found, err := api.DescribeRepositories(ctx, &ecr.DescribeRepositoriesInput{RepositoryNames: []string{repositoryName}})
-	if _, missing := errors.AsType[*types.RepositoryNotFoundException](err); missing || err == nil && len(found.Repositories) == 0 {
-		return nil, fmt.Errorf("%w: %s", ErrNoRepository, repositoryName)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("image repository %s: %w", repositoryName, err)
-	}
-	repository := aws.ToString(found.Repositories[0].RepositoryUri)
-	auth, err := login(ctx, api)
+	repository, options, err := open(ctx, api, repositoryName)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +48,7 @@ func PushImage(ctx context.Context, api ECRAPI, repositoryName, tag, digest stri
 		return nil, fmt.Errorf("image repository: %w", err)
 	}
 	counter := &uploads{next: remote.DefaultTransport}
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuth(auth), remote.WithTransport(counter)}
+	options = append(options, remote.WithTransport(counter))
 	pushed := &Pushed{Reference: repository + "@" + digest}
 	if there, err := remote.Head(target, options...); err == nil && there.Digest.String() == digest {
 		return pushed, nil
@@ -75,6 +67,62 @@ func PushImage(ctx context.Context, api ECRAPI, repositoryName, tag, digest stri
 	pushed.Layers = len(layers)
 	pushed.Sent = max(0, int(counter.begun.Load())-1) // the configuration is a blob, too
 	return pushed, nil
+}
+
+// open finds a repository and the way into it.
+func open(ctx context.Context, api ECRAPI, repositoryName string) (uri string, options []remote.Option, err error) {
+	found, err := api.DescribeRepositories(ctx, &ecr.DescribeRepositoriesInput{RepositoryNames: []string{repositoryName}})
+	if _, missing := errors.AsType[*types.RepositoryNotFoundException](err); missing || err == nil && len(found.Repositories) == 0 {
+		return "", nil, fmt.Errorf("%w: %s", ErrNoRepository, repositoryName)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("image repository %s: %w", repositoryName, err)
+	}
+	auth, err := login(ctx, api)
+	if err != nil {
+		return "", nil, err
+	}
+	return aws.ToString(found.Repositories[0].RepositoryUri), []remote.Option{remote.WithContext(ctx), remote.WithAuth(auth)}, nil
+}
+
+// InUse is the tag of the image that tasks run. The repository's lifecycle rules spare what has it, also
+// when ten newer builds were pushed.
+const InUse = "in-use"
+
+// TagAPI is the part of ECR's client by which the tag of the image in use moves.
+type TagAPI interface {
+	ECRAPI
+	BatchDeleteImage(context.Context, *ecr.BatchDeleteImageInput, ...func(*ecr.Options)) (*ecr.BatchDeleteImageOutput, error)
+}
+
+// MarkInUse gives the image with a digest the tag InUse. It is taken from the image that has it, because
+// tags of the repository cannot be written over.
+func MarkInUse(ctx context.Context, api TagAPI, repositoryName, digest string) error {
+	repository, options, err := open(ctx, api, repositoryName)
+	if err != nil {
+		return err
+	}
+	tag, err := name.NewTag(repository+":"+InUse, name.StrictValidation)
+	if err != nil {
+		return fmt.Errorf("image repository: %w", err)
+	}
+	if has, err := remote.Head(tag, options...); err == nil {
+		if has.Digest.String() == digest {
+			return nil
+		}
+		_, err := api.BatchDeleteImage(ctx, &ecr.BatchDeleteImageInput{RepositoryName: &repositoryName, ImageIds: []types.ImageIdentifier{{ImageTag: aws.String(InUse)}}})
+		if err != nil {
+			return fmt.Errorf("tag %s of image repository %s: %w", InUse, repositoryName, err)
+		}
+	}
+	image, err := remote.Get(tag.Context().Digest(digest), options...)
+	if err != nil {
+		return fmt.Errorf("image in use: %w", err)
+	}
+	if err := remote.Tag(tag, image, options...); err != nil {
+		return fmt.Errorf("tag %s of image repository %s: %w", InUse, repositoryName, err)
+	}
+	return nil
 }
 
 // login turns ECR's token into the registry's user and password.

@@ -295,21 +295,12 @@ func (s *Service) putLifecyclePolicy(_ context.Context, call *protocol.Call, in 
 		return nil, err
 	}
 	text := aws.ToString(in.LifecyclePolicyText)
-	if err := checkLifecycle(text); err != nil {
+	if _, err := parseLifecycle(text); err != nil {
 		return nil, err
 	}
 	r.Lifecycle = text
+	r.expire(s.config.Now())
 	return &ecr.PutLifecyclePolicyOutput{RegistryId: &s.config.Account, RepositoryName: &r.Name, LifecyclePolicyText: &text}, nil
-}
-
-func checkLifecycle(text string) error {
-	var policy struct {
-		Rules []json.RawMessage `json:"rules"`
-	}
-	if err := json.Unmarshal([]byte(text), &policy); err != nil || len(policy.Rules) == 0 {
-		return protocol.Errorf("InvalidParameterException", "Invalid parameter at 'LifecyclePolicyText' failed to satisfy constraint: 'Lifecycle policy validation failure: the policy must be JSON with rules'")
-	}
-	return nil
 }
 
 func (s *Service) lifecycle(call *protocol.Call, action string, name *string) (*repository, error) {

@@ -310,6 +310,60 @@ func TestRepositories(t *testing.T) {
 	}
 }
 
+// An image that an earlier rule is about is spared by the later ones, which count it.
+func TestImagesExpireByTheLifecyclePolicy(t *testing.T) {
+	r := newRegistry(t)
+	token := r.token(t)
+	r.create(t, map[string]any{"RepositoryName": "app", "LifecyclePolicy": map[string]any{"LifecyclePolicyText": `{"rules": [
+		{"rulePriority": 20, "selection": {"tagStatus": "tagged", "tagPrefixList": ["b-"], "countType": "imageCountMoreThan", "countNumber": 2}, "action": {"type": "expire"}},
+		{"rulePriority": 10, "selection": {"tagStatus": "tagged", "tagPrefixList": ["in-use"], "countType": "imageCountMoreThan", "countNumber": 1}, "action": {"type": "expire"}},
+		{"rulePriority": 30, "selection": {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 1}, "action": {"type": "expire"}}]}`}})
+	push := func(tags ...string) {
+		t.Helper()
+		img := randomImage(t, 1)
+		for _, tag := range tags {
+			if err := remote.Write(r.reference(t, "app:"+tag), img, token); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.clock.move(time.Hour)
+	}
+	tags := func() string {
+		t.Helper()
+		out, err := r.ListImages(t.Context(), &ecr.ListImagesInput{RepositoryName: aws.String("app")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, id := range out.ImageIds {
+			all = append(all, aws.ToString(id.ImageTag))
+		}
+		slices.Sort(all)
+		return strings.Join(all, " ")
+	}
+	push("b-1", "in-use")
+	push("b-2")
+	push("other")
+	push("b-3")
+	if got := tags(); got != "b-1 b-2 b-3 in-use other" {
+		t.Errorf("two builds and the one in use: %s", got)
+	}
+	push("b-4")
+	if got := tags(); got != "b-1 b-3 b-4 in-use other" {
+		t.Errorf("after another build: %s", got)
+	}
+	push("other") // takes the tag away from an image, which has none then
+	if got := tags(); got != " b-1 b-3 b-4 in-use other" {
+		t.Errorf("with an image without a tag: %q", got)
+	}
+	r.clock.move(72 * time.Hour)
+	token = r.token(t)
+	push("b-5")
+	if got := tags(); got != "b-1 b-4 b-5 in-use other" {
+		t.Errorf("days later: %q", got)
+	}
+}
+
 func wantCode(t *testing.T, err error, code string) {
 	t.Helper()
 	if refused, ok := errors.AsType[smithy.APIError](err); !ok || refused.ErrorCode() != code {

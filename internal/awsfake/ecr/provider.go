@@ -32,7 +32,7 @@ func read(r *resource.Resource) (repositoryProperties, map[string]string, error)
 		return p, nil, err
 	}
 	if text := p.LifecyclePolicy.LifecyclePolicyText; text != "" {
-		if err := checkLifecycle(text); err != nil {
+		if _, err := parseLifecycle(text); err != nil {
 			return p, nil, err
 		}
 	}
@@ -76,6 +76,7 @@ func (p repositories) Update(_ context.Context, old *resource.Physical, _, to *r
 		r.Mutability = properties.ImageTagMutability
 	}
 	r.ScanOnPush, r.Lifecycle, r.Tags = properties.ImageScanningConfiguration.ScanOnPush, properties.LifecyclePolicy.LifecyclePolicyText, tags
+	r.expire(p.service.config.Now())
 	return old, nil
 }
 

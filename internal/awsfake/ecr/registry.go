@@ -228,6 +228,7 @@ func (s *Service) putManifest(w http.ResponseWriter, r *http.Request, req reques
 		}
 	}
 	repo.Images[digest] = img
+	repo.expire(s.config.Now())
 	w.Header().Set("Docker-Content-Digest", digest)
 	w.Header().Set("Location", r.URL.Path)
 	w.WriteHeader(http.StatusCreated)

@@ -92,7 +92,7 @@ func (s *Service) makeService(in *ecs.CreateServiceInput) (*service, error) {
 		ServiceName: &name, ServiceArn: aws.String(s.serviceARN(in.Cluster, name)), ClusterArn: c.Cluster.ClusterArn, Status: aws.String("ACTIVE"),
 		TaskDefinition: d.Definition.TaskDefinitionArn, DesiredCount: aws.ToInt32(in.DesiredCount), LaunchType: in.LaunchType,
 		CapacityProviderStrategy: in.CapacityProviderStrategy, NetworkConfiguration: in.NetworkConfiguration, EnableExecuteCommand: in.EnableExecuteCommand,
-		DeploymentConfiguration: in.DeploymentConfiguration, PropagateTags: in.PropagateTags, Tags: in.Tags, CreatedAt: &now,
+		DeploymentConfiguration: in.DeploymentConfiguration, PropagateTags: in.PropagateTags, EnableECSManagedTags: in.EnableECSManagedTags, Tags: in.Tags, CreatedAt: &now,
 		PlatformVersion: aws.String(cmp.Or(aws.ToString(in.PlatformVersion), "LATEST")), PlatformFamily: aws.String("Linux"),
 		SchedulingStrategy: types.SchedulingStrategyReplica,
 	}}

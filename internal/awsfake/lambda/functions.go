@@ -345,6 +345,9 @@ func (s *Service) attach(f *function, vpc *types.VpcConfigResponse) error {
 	}
 	s.detach(f.Interfaces)
 	f.Interfaces = made
+	if len(vpc.SubnetIds) > 0 {
+		vpc.VpcId = aws.String(s.config.Interfaces.VPC(vpc.SubnetIds[0]))
+	}
 	return nil
 }
 
@@ -357,6 +360,9 @@ func (s *Service) detach(interfaces []string) {
 func (s *Service) deleteFunction(_ context.Context, call *protocol.Call, in *lambda.DeleteFunctionInput) (*lambda.DeleteFunctionOutput, error) {
 	s.mu.Lock()
 	f, err := s.find(call, "DeleteFunction", in.FunctionName, in.Qualifier)
+	if err == nil {
+		err = f.unreferenced()
+	}
 	if err == nil && f.qualifier != "" && f.qualifier != latest {
 		f.Versions = slices.DeleteFunc(f.Versions, func(v types.FunctionConfiguration) bool { return *v.Version == f.qualifier })
 	} else if err == nil {
@@ -369,6 +375,21 @@ func (s *Service) deleteFunction(_ context.Context, call *protocol.Call, in *lam
 	}
 	s.sweep()
 	return &lambda.DeleteFunctionOutput{StatusCode: http.StatusNoContent}, nil
+}
+
+// unreferenced refuses the deletion of a version that an alias points at. s.mu is held.
+func (f *found) unreferenced() error {
+	var names []string
+	for name, alias := range f.Aliases {
+		if f.qualifier != "" && aws.ToString(alias.FunctionVersion) == f.qualifier {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return conflict("Cannot delete a version that is referenced by an alias: version %s is referenced by %s", f.qualifier, strings.Join(names, ", "))
 }
 
 // remove deletes a function, as a stack does. One that is gone is no error.

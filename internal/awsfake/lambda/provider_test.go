@@ -126,6 +126,9 @@ func TestAFunctionInAVPCHasInterfacesUntilItIsDeleted(t *testing.T) {
 	if got := interfaces(); got != "subnet-b AWS Lambda VPC ENI-f" {
 		t.Errorf("after an update: interfaces %s", got)
 	}
+	if told, err := b.client.GetFunctionConfiguration(t.Context(), &sdk.GetFunctionConfigurationInput{FunctionName: aws.String("f")}); err != nil || aws.ToString(told.VpcConfig.VpcId) != "vpc-local" {
+		t.Errorf("the function's VPC: %+v, %v", told, err)
+	}
 	if err := provider.Delete(t.Context(), made, second); err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,8 @@ type Interfaces interface {
 	// AddInterface makes one in a subnet; its error names a subnet or a group that does not exist.
 	AddInterface(subnet string, groups []string, address, description string) (id string, err error)
 	RemoveInterface(id string)
+	// VPC is the id of a subnet's VPC, "" when there is no such subnet.
+	VPC(subnet string) string
 }
 
 // Config configures a service.

@@ -175,6 +175,17 @@ func (n *Network) AddInterface(subnet string, groups []string, address, descript
 	return n.addInterface(subnet, groups, address, description, types.NetworkInterfaceTypeInterface)
 }
 
+// VPC is the id of a subnet's VPC, "" when there is no such subnet.
+func (n *Network) VPC(subnet string) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	at := slices.IndexFunc(n.state.Subnets, func(s types.Subnet) bool { return *s.SubnetId == subnet })
+	if at < 0 {
+		return ""
+	}
+	return *n.state.Subnets[at].VpcId
+}
+
 func (n *Network) addInterface(subnet string, groups []string, address, description string, kind types.NetworkInterfaceType) (string, error) {
 	at := slices.IndexFunc(n.state.Subnets, func(s types.Subnet) bool { return *s.SubnetId == subnet })
 	if at < 0 {

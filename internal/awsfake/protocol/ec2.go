@@ -31,13 +31,18 @@ func ec2Tree(value reflect.Value) *object {
 	for i := range value.NumField() {
 		field := value.Type().Field(i)
 		inner := value.Field(i)
-		if !field.IsExported() || field.Name == "ResultMetadata" || inner.IsZero() {
+		if !field.IsExported() || field.Name == "ResultMetadata" || inner.IsZero() && !shownEmpty(field) {
 			continue
 		}
 		name := ec2Name(value.Type().Name(), field)
 		out.members = append(out.members, member{name: name, element: name, value: ec2Value(inner)})
 	}
 	return out
+}
+
+// shownEmpty says whether a member is there without content: EC2 leaves out empty lists of tags only.
+func shownEmpty(field reflect.StructField) bool {
+	return field.Type.Kind() == reflect.Slice && !strings.HasPrefix(field.Name, "Tag")
 }
 
 func ec2Name(structure string, field reflect.StructField) string {

@@ -238,6 +238,49 @@ func TestAListWithoutItemsIsAnsweredEmpty(t *testing.T) {
 	}
 }
 
+// What clients in other languages take for granted is there also when it is 0, false or empty.
+func TestNumbersFlagsAndListsAreNeverAbsent(t *testing.T) {
+	services := &ecs.DescribeServicesOutput{Services: []ecstypes.Service{{ServiceName: aws.String("s"), Deployments: []ecstypes.Deployment{{Id: aws.String("d")}}}}}
+	groups := &ec2.DescribeSecurityGroupsOutput{SecurityGroups: []ec2types.SecurityGroup{{GroupId: aws.String("sg-1"), IpPermissions: []ec2types.IpPermission{{IpProtocol: aws.String("tcp")}}}}}
+	config := protocoltest.Serve(t,
+		protocol.Service{Name: "ecs", Operations: map[string]protocol.Operation{"DescribeServices": echo(&ecs.DescribeServicesInput{}, services)}},
+		protocol.Service{Name: "ec2", Wire: protocol.EC2Query, Operations: map[string]protocol.Operation{"DescribeSecurityGroups": echo(&ec2.DescribeSecurityGroupsInput{}, groups)}})
+	for _, test := range []struct {
+		service, contentType, target, body string
+		want                               []string
+	}{
+		{"ecs", "application/x-amz-json-1.1", "AmazonEC2ContainerServiceV20141113.DescribeServices", `{"services":["s"]}`,
+			[]string{`"desiredCount":0`, `"runningCount":0`, `"pendingCount":0`, `"enableECSManagedTags":false`, `"enableExecuteCommand":false`, `"failedTasks":0`}},
+		{"ec2", "application/x-www-form-urlencoded", "", "Action=DescribeSecurityGroups&Version=2016-11-15",
+			[]string{"<ipPermissionsEgress></ipPermissionsEgress>", "<groups></groups>", "<ipRanges></ipRanges>", "<ipv6Ranges></ipv6Ranges>", "<prefixListIds></prefixListIds>"}},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, *config.BaseEndpoint, strings.NewReader(test.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", test.contentType)
+		request.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AK/20260304/us-east-1/"+test.service+"/aws4_request, SignedHeaders=host, Signature=0")
+		request.Header.Set("X-Amz-Target", test.target)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		var body bytes.Buffer
+		if _, err := body.ReadFrom(response.Body); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(body.String(), want) {
+				t.Errorf("%s: the answer lacks %s:\n%s", test.service, want, body.String())
+			}
+		}
+		if strings.Contains(body.String(), "tagSet") {
+			t.Errorf("%s: the answer has tags where there are none", test.service)
+		}
+	}
+}
+
 func TestErrorsInEachProtocol(t *testing.T) {
 	denied := &protocol.Error{Status: http.StatusForbidden, Code: "AccessDenied", Message: "User: x is not authorized"}
 	config := protocoltest.Serve(t,

@@ -2,6 +2,9 @@ package protocol
 
 import (
 	"math/big"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/smithy-go"
@@ -13,7 +16,10 @@ import (
 // bool, int64, float64, []byte and nil.
 type (
 	// object is a structure or a union with the members that are set.
-	object struct{ members []member }
+	object struct {
+		schema  *smithy.Schema // nil where only the type of a Go value tells
+		members []member
+	}
 	// member is one member of an object or one entry of a dict. element is its name in XML.
 	member struct {
 		name, element string
@@ -44,7 +50,61 @@ func treeOf(output smithy.Serializable) *object {
 	root := &object{}
 	s := &treeWriter{open: []any{root}, atRoot: true}
 	output.Serialize(s)
+	root.addZeros(reflect.Indirect(reflect.ValueOf(output)))
 	return root
+}
+
+// addZeros adds the numbers and flags that are never absent from what they belong to, and which the SDK
+// leaves out of requests when they are 0 or false.
+func (o *object) addZeros(from reflect.Value) {
+	if o.schema == nil || from.Kind() != reflect.Struct {
+		return
+	}
+	for i := range from.NumField() {
+		field := from.Type().Field(i)
+		if !field.IsExported() {
+			continue
+		}
+		at := slices.IndexFunc(o.members, func(m member) bool { return strings.EqualFold(m.name, field.Name) })
+		if at >= 0 {
+			addZeros(o.members[at].value, from.Field(i))
+		} else if zero, plain := zeroOf(field.Type); plain {
+			for name, schema := range o.schema.Members() {
+				if strings.EqualFold(name, field.Name) {
+					o.members = append(o.members, member{name: name, element: elementOf(schema), schema: schema, value: zero})
+				}
+			}
+		}
+	}
+}
+
+// addZeros does it for what a member has.
+func addZeros(tree any, from reflect.Value) {
+	switch tree := tree.(type) {
+	case *object:
+		tree.addZeros(reflect.Indirect(from))
+	case *list:
+		for i := range tree.items {
+			addZeros(tree.items[i], from.Index(i))
+		}
+	case *dict:
+		for _, entry := range tree.entries {
+			addZeros(entry.value, from.MapIndex(reflect.ValueOf(entry.name).Convert(from.Type().Key())))
+		}
+	}
+}
+
+// zeroOf is the value of a number or a flag that is not set; plain is false for everything else.
+func zeroOf(t reflect.Type) (zero any, plain bool) {
+	switch t.Kind() {
+	case reflect.Bool:
+		return false, true
+	case reflect.Int32, reflect.Int64:
+		return int64(0), true
+	case reflect.Float32, reflect.Float64:
+		return 0.0, true
+	}
+	return nil, false
 }
 
 // treeWriter is a ShapeSerializer that builds a tree: one walk over the SDK's types serves all formats.
@@ -97,9 +157,10 @@ func flat(schema *smithy.Schema) bool {
 func (s *treeWriter) WriteStruct(schema *smithy.Schema) {
 	if s.atRoot { // treeOf opened it
 		s.atRoot = false
+		s.open[0].(*object).schema = schema
 		return
 	}
-	s.enter(schema, &object{})
+	s.enter(schema, &object{schema: schema})
 }
 
 func (s *treeWriter) CloseStruct() { s.leave() }
