@@ -78,7 +78,8 @@ def capacity(seconds):
         server = subprocess.Popen([*engine, program, "local", "--port", "0", *LATENCY], stdout=subprocess.PIPE, stderr=said, text=True)
         try:
             url = re.search(r"http://\S+", server.stdout.readline()).group()
-            at = ["--endpoint-url", url, "--create-table", "--spawn-rate", "100", "--duration", str(seconds)]
+            # The first acquire of each entity is slower, and there is one for each user.
+            at = ["--endpoint-url", url, "--create-table", "--spawn-rate", "1000", "--warmup", "3", "--duration", str(3 + seconds)]
             sweep(client, seconds, "simple", "SimpleUser", "120,150,180,220,260", at, ["--cores", "1"])
             sweep(client, seconds, "max_rps", "MaxRpsUser", "10,20,30,40", at, ["--cores", "1"])
             sweep(client, seconds, "simple", "SimpleUser", "500,2000", at, ["--cores", "1"])
