@@ -35,6 +35,7 @@ var allowedImports = map[string][]string{
 	"internal/term":                     {},
 	"internal/webapi":                   {"loadtest/stats"},
 	"internal/settings":                 {},
+	"internal/limitmanifest":            {"limiter", "limiter/schedule"},
 	"internal/webui":                    {},
 	"internal/wire":                     {"loadtest/stats"},
 

@@ -77,6 +77,11 @@ type AdminStore interface {
 	// UsageSnapshots reads at most q.Limit snapshots and then filters them; next is "" at the end.
 	UsageSnapshots(ctx context.Context, q UsageQuery) (snapshots []UsageSnapshot, next string, err error)
 
+	// Managed reads the record of the levels that a manifest declares, empty when there is none; PutManaged
+	// replaces it.
+	Managed(ctx context.Context) (Managed, error)
+	PutManaged(ctx context.Context, m Managed) error
+
 	// Ping is one read that shows that the table answers.
 	Ping(ctx context.Context) error
 }

@@ -59,7 +59,7 @@ func (a *Admin) SetFlag(ctx context.Context, key ConfigKey, name FlagName, value
 	if key == (ConfigKey{}) {
 		return 0, invalid("resource", "", "must not be empty")
 	}
-	if err := a.check(key.validate(), validateFlag(name, value)); err != nil {
+	if err := a.check(key.Validate(), validateFlag(name, value)); err != nil {
 		return 0, err
 	}
 	if err := a.requireFlag(ctx, name, value); err != nil {

@@ -90,7 +90,7 @@ func (a *Admin) DeleteSystemDefaults(ctx context.Context) error {
 
 // Config returns everything that a level holds.
 func (a *Admin) Config(ctx context.Context, key ConfigKey) (Config, error) {
-	if err := a.check(key.validate()); err != nil {
+	if err := a.check(key.Validate()); err != nil {
 		return Config{}, err
 	}
 	config, err := a.store.Config(ctx, key, false)
@@ -105,7 +105,7 @@ func (a *Admin) Config(ctx context.Context, key ConfigKey) (Config, error) {
 // soft, disabled or cascading. It returns how many buckets it wrote. *FanoutIncompleteError means
 // that the level is stored, but not all buckets followed; repeating the call finishes it.
 func (a *Admin) Configure(ctx context.Context, key ConfigKey, change ConfigChange) (stamped int, err error) {
-	if err := a.check(key.validate(), validateLimits(change.Limits), change.validate(key)); err != nil {
+	if err := a.check(key.Validate(), change.Validate(key)); err != nil {
 		return 0, err
 	}
 	if err := a.requireLimits(ctx, change.Limits); err != nil {
@@ -178,7 +178,8 @@ func (a *Admin) EntitiesWithLimits(ctx context.Context, resource string, limit i
 	return ids, next, nil
 }
 
-func (k ConfigKey) validate() error {
+// Validate reports what is wrong with the key as a *ValidationError.
+func (k ConfigKey) Validate() error {
 	switch {
 	case k.EntityID != "":
 		_, err := entityKey(k.EntityID, k.Resource)
@@ -192,7 +193,11 @@ func (k ConfigKey) validate() error {
 	return nil
 }
 
-func (c *ConfigChange) validate(key ConfigKey) error {
+// Validate reports the first rule that the change of that level breaks as a *ValidationError.
+func (c *ConfigChange) Validate(key ConfigKey) error {
+	if err := validateLimits(c.Limits); err != nil {
+		return err
+	}
 	switch {
 	case key != ConfigKey{} && c.OnUnavailable != "":
 		return invalid("on_unavailable", string(c.OnUnavailable), "belongs to the system defaults")
@@ -220,7 +225,7 @@ func (a *Admin) forgetConfig(key ConfigKey) {
 // Unconfigure deletes a level, limits and flags, and lets the buckets that exist follow what holds then. It
 // says whether there was a level, and how many buckets it wrote; see Configure.
 func (a *Admin) Unconfigure(ctx context.Context, key ConfigKey) (existed bool, stamped int, err error) {
-	if err := a.check(key.validate()); err != nil {
+	if err := a.check(key.Validate()); err != nil {
 		return false, 0, err
 	}
 	old, err := a.store.DeleteConfig(ctx, key)

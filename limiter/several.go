@@ -84,10 +84,26 @@ func (s *several) run(ctx context.Context, mode OnUnavailable) error {
 	if err == nil {
 		err = s.slow(ctx)
 	}
-	if err != nil {
-		s.giveBack(ctx)
+	if err == nil {
+		return nil
 	}
+	if rejection, ok := errors.AsType[*ExceededError](err); ok && !rejection.Contended {
+		s.addCharged(rejection)
+	}
+	s.giveBack(ctx)
 	return err
+}
+
+// addCharged adds the statuses of what was charged before another resource was refused.
+func (s *several) addCharged(rejection *ExceededError) {
+	for _, a := range s.parts {
+		if a.child.charged {
+			rejection.Statuses, _ = a.statuses(rejection.Statuses, &a.child)
+		}
+		if a.parent != nil && a.parent.charged {
+			rejection.Statuses, _ = a.statuses(rejection.Statuses, a.parent)
+		}
+	}
 }
 
 // each runs f for the parts that are not settled, at once, and waits. The trips of the slowest count.
@@ -140,14 +156,14 @@ func (s *several) fast(ctx context.Context) error {
 		return err
 	}
 	// A closed resource outranks a short one, and what was not settled may be closed.
-	_, rejections, errs, _ := s.plan(ctx, 0)
+	evaluations, errs := s.evaluate(ctx, 0)
 	for i := range errs {
 		if _, closed := errors.AsType[*DisabledError](errs[i]); closed {
 			return errs[i]
 		}
 		errs[i] = nil
-		if rejections[i] != nil {
-			errs[i] = rejections[i]
+		if len(evaluations[i].statuses) > 0 {
+			errs[i] = &ExceededError{Statuses: evaluations[i].statuses}
 		}
 	}
 	return merge(append([]error{err}, errs...))
@@ -185,23 +201,17 @@ func merge(errs []error) error {
 	return nil
 }
 
-// plan reads and evaluates what is not settled.
-func (s *several) plan(ctx context.Context, attempt int) (plans []plan, rejections []*ExceededError, errs []error, again bool) {
-	of := make([][]plan, len(s.parts))
-	rejections, errs = make([]*ExceededError, len(s.parts)), make([]error, len(s.parts))
-	repeat := make([]bool, len(s.parts))
+// evaluate reads and evaluates what is not settled.
+func (s *several) evaluate(ctx context.Context, attempt int) (evaluations []evaluation, errs []error) {
+	evaluations, errs = make([]evaluation, len(s.parts)), make([]error, len(s.parts))
 	s.each(func(i int, a *acquire) {
 		h := &s.hints[i]
 		if h.shard < 0 {
 			h.shard = a.draw(a.l.owners.get(a.req.EntityID, a.req.Resource), a.avoid)
 		}
-		of[i], rejections[i], repeat[i], errs[i] = a.slowPlan(ctx, h, attempt)
+		evaluations[i], errs[i] = a.evaluate(ctx, h, attempt)
 	})
-	for i := range of {
-		plans = append(plans, of[i]...)
-		again = again || repeat[i]
-	}
-	return plans, rejections, errs, again
+	return evaluations, errs
 }
 
 // slow writes what is not settled in one transaction.
@@ -214,16 +224,22 @@ func (s *several) slow(ctx context.Context) error {
 		if withoutMoves {
 			attempt = maxPlans - 1
 		}
-		plans, rejections, errs, again := s.plan(ctx, attempt)
-		for i, rejection := range rejections {
-			if rejection != nil {
-				errs[i] = rejection
-			}
-		}
+		evaluations, errs := s.evaluate(ctx, attempt)
 		if err := merge(errs); err != nil {
 			return err
 		}
-		if again {
+		var plans []plan
+		rejection := &ExceededError{}
+		short, again := false, false
+		for _, e := range evaluations {
+			plans = append(plans, e.plans...)
+			rejection.Statuses = append(rejection.Statuses, e.statuses...)
+			short, again = short || e.short, again || e.again
+		}
+		switch {
+		case short:
+			return rejection
+		case again:
 			continue
 		}
 		if actions(plans) > maxActions {

@@ -39,16 +39,16 @@ func (r *slowRead) levels(e *EntityState) *levels {
 
 // slowOnce makes one plan and writes it. Neither done nor an error: plan again.
 func (a *acquire) slowOnce(ctx context.Context, h *hint, attempt int) (done bool, err error) {
-	plans, rejection, again, err := a.slowPlan(ctx, h, attempt)
+	e, err := a.evaluate(ctx, h, attempt)
 	switch {
-	case again || err != nil:
+	case e.again || err != nil:
 		return false, err
-	case rejection == nil:
-		return a.commit(ctx, plans)
+	case !e.short:
+		return a.commit(ctx, e.plans)
 	}
 	// What a rejected plan moves between shards is worth keeping: it is where the next one looks.
 	var moved []plan
-	for _, p := range plans {
+	for _, p := range e.plans {
 		if len(p.moves) > 0 {
 			moved = append(moved, p)
 		}
@@ -58,29 +58,38 @@ func (a *acquire) slowOnce(ctx context.Context, h *hint, attempt int) (done bool
 			return false, err
 		}
 	}
-	return false, rejection
+	return false, &ExceededError{Statuses: e.statuses}
 }
 
-// slowPlan reads what the acquire concerns and evaluates it. rejection is set when a limit is short; plans
-// then are what would have been written with nothing consumed.
-func (a *acquire) slowPlan(ctx context.Context, h *hint, attempt int) (plans []plan, rejection *ExceededError, again bool, err error) {
+// evaluation is what a slow pass found out before it writes.
+type evaluation struct {
+	plans    []plan
+	statuses []LimitStatus
+	// short: a limit is. The plans are what would be written with nothing consumed.
+	short bool
+	// again: what was read is not enough to tell.
+	again bool
+}
+
+// evaluate reads what the acquire concerns and plans it.
+func (a *acquire) evaluate(ctx context.Context, h *hint, attempt int) (e evaluation, err error) {
 	consistent := attempt > 0
 	a.aim(&a.child, a.req.EntityID, h.shard)
 	r := slowRead{at: a.l.nowMillis()}
 	known := a.child.owner.parent()
 	if err := a.read(ctx, &r, known, h, consistent); err != nil {
-		return nil, nil, false, err
+		return e, err
 	}
 	meta := &r.child.Meta
 	lv := r.levels(r.child)
 	if _, err := lv.enforced(a.req.EntityID, a.req.Resource); err != nil {
-		return nil, nil, false, err
+		return e, err
 	}
 	cascade := meta.ParentID != "" && lv.cascades(meta)
 	a.child.owner.learnStamp(stamp{cascade, meta.ParentID, meta.Found, meta.Generation, incarnationOf(meta)})
 	if cascade {
 		if err := a.readParent(ctx, &r, meta.ParentID, known, h, consistent); err != nil {
-			return nil, nil, false, err
+			return e, err
 		}
 	} else {
 		a.parent = nil
@@ -88,45 +97,42 @@ func (a *acquire) slowPlan(ctx context.Context, h *hint, attempt int) (plans []p
 	planners := make([]*planner, 0, 2)
 	pl, err := a.planner(ctx, &a.child, r.child, &r)
 	if err != nil {
-		return nil, nil, false, err
+		return e, err
 	}
 	planners = append(planners, pl)
 	if cascade {
 		if pl, err = a.planner(ctx, a.parent, r.above, &r); err != nil {
-			return nil, nil, false, err
+			return e, err
 		}
 		planners = append(planners, pl)
 	}
-	judged := &ExceededError{}
-	anyShort := false
 	for _, pl := range planners {
 		pl.consistent, pl.noMoves = consistent, attempt == maxPlans-1
-		if again, err := a.readSiblings(ctx, pl); again || err != nil {
-			return nil, nil, again, err
+		if e.again, err = a.readSiblings(ctx, pl); e.again || err != nil {
+			return e, err
 		}
 	}
 	now := a.l.nowMillis()
 	for _, pl := range planners {
 		pl.now = now
-		p, statuses, short, again, err := pl.plan(judged.Statuses)
+		p, statuses, short, again, err := pl.plan(e.statuses)
 		if again || err != nil {
-			return nil, nil, again, err
+			return evaluation{again: again}, err
 		}
-		judged.Statuses = statuses
-		anyShort = anyShort || short
-		plans = append(plans, p)
+		e.statuses, e.short = statuses, e.short || short
+		e.plans = append(e.plans, p)
 	}
-	if !anyShort {
-		return plans, nil, false, nil
+	if !e.short {
+		return e, nil
 	}
 	for i, pl := range planners {
-		if len(plans[i].moves) > 0 {
-			plans[i] = pl.unconsumed(plans[i])
+		if len(e.plans[i].moves) > 0 {
+			e.plans[i] = pl.unconsumed(e.plans[i])
 		} else {
 			a.restamp(ctx, pl)
 		}
 	}
-	return plans, judged, false, nil
+	return e, nil
 }
 
 // restamp corrects stamps that a rejected pass met. It is a courtesy to the next one.

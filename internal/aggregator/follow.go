@@ -118,7 +118,7 @@ func (f *follower) over() bool {
 // discover looks for new shards when it is time to. A child is read once its parent has been; the shards of
 // the beginning that are closed are not read at all, unless from the start.
 func (f *follower) discover(ctx context.Context) error {
-	if f.begun && time.Now().Sub(f.described) < describeEvery {
+	if f.begun && time.Since(f.described) < describeEvery {
 		return nil
 	}
 	var shards []streamtypes.Shard

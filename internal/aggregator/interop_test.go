@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -15,7 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/zeroae/zae-limiter-go/limiter"
 	"github.com/zeroae/zae-limiter-go/limiter/bucket"
@@ -294,4 +299,146 @@ func (p *peer) useShard(entity string, shard int, consume limiter.Amounts) {
 			p.t.Fatal(err)
 		}
 	}
+}
+
+// Refills and doublings of any bucket are those of Python's aggregator, from the same images at the same time.
+// What may differ: a limit that runs short of nothing gets what it regained (B7), and usage.
+func TestRefillsAreThoseOfPython(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 1))
+	python, ours := newPeer(t), newWorld(t)
+	const buckets = 400
+	now := python.clock().UnixMilli()
+	ours.pass(now - ours.clock().UnixMilli())
+	var records []Record
+	var keys []bucketKey
+	for i := range buckets {
+		key := bucketKey{"ns", fmt.Sprintf("e%03d", i), "api", int64(random.IntN(2))}
+		before, after := randomBucket(random, key, now)
+		keys = append(keys, key)
+		records = append(records, Record{Event: Modify, At: time.UnixMilli(now), SequenceNumber: fmt.Sprint(i), Old: before, New: after})
+		for _, w := range []*world{python.world, ours} {
+			if _, err := w.client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String("zae-limiter"), Item: after}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	list := []any{}
+	for _, r := range records {
+		list = append(list, map[string]any{"eventName": r.Event, "dynamodb": map[string]any{"OldImage": wireItem(r.Old), "NewImage": wireItem(r.New)}})
+	}
+	var theirs processed
+	python.do(map[string]any{"do": "process", "records": list, "windows": []string{}, "now": now}, &theirs)
+	result := ours.aggregator(nil).Process(t.Context(), records)
+	t.Logf("Python %+v, Go %+v", theirs, result)
+	if theirs.Refills < buckets/10 || theirs.Refills != result.Refills || len(theirs.Errors) > 0 || result.Unreadable > 0 {
+		t.Errorf("Python %+v, Go %+v", theirs, result)
+	}
+	for i, key := range keys {
+		pk := textOf(key.item(), "PK")
+		want, got := python.item(pk, stateKey), ours.item(pk, stateKey)
+		for _, name := range []string{"a", "b", infrastructure} {
+			tk := attribute(name, "tk")
+			wrote, _ := integerOf(want, tk)
+			has, _ := integerOf(got, tk)
+			read, _ := integerOf(records[i].New, tk)
+			rf, _ := integerOf(want, "rf")
+			was, _ := integerOf(records[i].New, "rf")
+			if rf.value != was.value && wrote.value == read.value && has.value > read.value {
+				want[tk] = got[tk] // B7
+			}
+		}
+		if diff := cmp.Diff(wireItem(want), wireItem(got)); diff != "" {
+			t.Errorf("bucket %d, before %v (-Python +Go):\n%s", i, wireItem(records[i].New), diff)
+		}
+	}
+}
+
+// randomBucket makes a bucket of two limits of any kind, before and after some consumption.
+func randomBucket(random *rand.Rand, key bucketKey, now int64) (before, after Item) {
+	pick := func(n int) bool { return random.IntN(n) == 0 }
+	item := key.item()
+	item["entity_id"], item["resource"] = text(key.entity), text(key.resource)
+	shards := int64(1) << random.IntN(4)
+	rf := now - int64(random.IntN(200_000))
+	if pick(8) {
+		rf = now + int64(random.IntN(5000))
+	}
+	item["rf"], item["shard_count"] = integer(rf), integer(shards)
+	switch random.IntN(4) {
+	case 0:
+		item["vu"] = integer(0)
+	case 1:
+		item["vu"] = integer(now - int64(random.IntN(100_000)))
+	case 2:
+		item["vu"] = integer(now + int64(random.IntN(100_000)))
+	}
+	set := func(name, field string, n int64) { item[attribute(name, field)] = integer(n) }
+	set(infrastructure, "cp", 1_000_000)
+	set(infrastructure, "ra", 1_000_000)
+	set(infrastructure, "rp", 1000)
+	set(infrastructure, "tk", int64(random.IntN(1_000_001)))
+	set(infrastructure, "tc", 5000)
+	if pick(3) {
+		item["sched"] = text("1m*/2s500")
+	}
+	if pick(3) {
+		item["rsched"] = text([]string{"1m0h0", "1m*/2", "1m*/30"}[random.IntN(3)])
+	}
+	if pick(2) {
+		item["sched_tz"] = text("America/New_York")
+	}
+	for _, name := range []string{"a", "b"} {
+		capacity := int64(1+random.IntN(1000)) * 1000
+		set(name, "cp", capacity)
+		set(name, "ra", capacity)
+		set(name, "rp", int64(1+random.IntN(120))*1000)
+		set(name, "tk", int64(random.IntN(int(2*capacity)))-capacity/4)
+		set(name, "tc", int64(random.IntN(1_000_000)))
+		if pick(3) {
+			item[attribute(name, "sched")] = text([]string{"-", "1h0-23s250", "1m*/3c500a20p30"}[random.IntN(3)])
+		}
+		_, inherits := item["rsched"]
+		switch kind := random.IntN(3); {
+		case kind == 0: // drips
+			if inherits {
+				item[attribute(name, "rsched")] = text(unscheduled)
+			}
+			continue
+		case kind == 1 && (inherits || pick(2)): // calendar
+			if !inherits || pick(2) {
+				item[attribute(name, "rsched")] = text("1m*/4")
+			}
+		default: // session
+			if inherits {
+				item[attribute(name, "rsched")] = text(unscheduled)
+			}
+			set(name, "rsa", int64(60+random.IntN(300)))
+			if !pick(5) {
+				start := now - int64(random.IntN(400_000))
+				set(name, "ws", start)
+				switch random.IntN(3) {
+				case 0:
+					set(name, "wa", start)
+				case 1:
+					set(name, "wa", start-1000*int64(random.IntN(500)))
+				}
+				if pick(3) {
+					set(name, "wtc", int64(random.IntN(1_000_000)))
+				}
+			}
+		}
+		set(name, "ra", 0)
+		if !pick(3) {
+			set(name, "gc", int64(1)<<random.IntN(4))
+		}
+		if pick(4) {
+			set(name, "tu", int64(random.IntN(100))*1000)
+		}
+	}
+	before = maps.Clone(item)
+	for _, name := range []string{"a", "b"} {
+		n, _ := integerOf(item, attribute(name, "tc"))
+		before[attribute(name, "tc")] = integer(max(0, n.value-int64(random.IntN(500_000))))
+	}
+	return before, item
 }

@@ -65,7 +65,7 @@ func (a *app) connect(cmd *cobra.Command, f *clusterCommandFlags) error {
 	processes := f.workerProcesses()
 	t := &masterRun{
 		web: &f.web, inside: processes == 0 && f.locust.command == "",
-		processes: processes, workerArgs: f.workerArgs(),
+		processes: processes, workerArgs: f.scenario.place(),
 		start: f.autostart, end: f.autoquit >= 0, expect: max(1, processes), expectMax: workersJoinWithin,
 		browser: !f.noBrowser && a.hasDesktop(),
 	}

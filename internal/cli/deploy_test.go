@@ -79,6 +79,30 @@ func TestDeployPushDelete(t *testing.T) {
 	}
 }
 
+// The isolated subnets have no route table of their own and no way out.
+func TestSubnetsWithoutAWayOutAreTold(t *testing.T) {
+	w := newAWSWorld(t)
+	w.must("deploy", "--name", "my-limiter")
+	isolated := []string{"load", "deploy", "--name", "my-limiter", "--vpc-id", "vpc-isolated", "--subnet-ids", "subnet-isolated,subnet-isolated-b", "-C", w.dir, "--binary", w.program, "--arch", "amd64"}
+	first := w.must(isolated...)
+	for _, want := range []string{
+		"gateway endpoint of dynamodb for route tables rtb-isolated is part of the stack",
+		"warning: subnet-isolated, subnet-isolated-b: no route by which a task without a public address reaches AWS",
+		"NAT gateway, or deploy with --vpc-endpoints all",
+	} {
+		if !strings.Contains(first.stderr, want) {
+			t.Errorf("load deploy does not say %q:\n%s", want, first.stderr)
+		}
+	}
+	checked := w.run("load", "doctor", "--name", "my-limiter")
+	if checked.code != 1 || !strings.Contains(checked.stdout, "subnet-isolated, subnet-isolated-b have neither NAT nor the endpoints") {
+		t.Errorf("load doctor: %d\n%s", checked.code, checked.stdout)
+	}
+	if second := w.must(append(isolated, "--vpc-endpoints", "all")...); strings.Contains(second.stderr, "no route") {
+		t.Errorf("with all endpoints there is a way, and it says\n%s", second.stderr)
+	}
+}
+
 // Each push is a version behind the alias; ten builds stay to come back to, and the image in use always.
 func TestPushesKeepTheNewestBuildsAndTheOneInUse(t *testing.T) {
 	w := newAWSWorld(t)

@@ -47,6 +47,15 @@ func (s *scenarioFlags) addClasses(args []string) {
 	}
 }
 
+// place says on another command line where the locustfile is.
+func (s *scenarioFlags) place() []string {
+	args := []string{"-f", strings.Join(s.files, ",")}
+	if s.dir != "" {
+		args = append(args, "-C", s.dir)
+	}
+	return args
+}
+
 func (s *scenarioFlags) validate() error {
 	_, err := s.options()
 	return err

@@ -90,6 +90,7 @@ func (a *app) serveLocal(ctx context.Context, address string, flags engineFlags,
 	exports := []string{
 		"AWS_ENDPOINT_URL_DYNAMODB=" + endpoint, "AWS_ENDPOINT_URL_DYNAMODB_STREAMS=" + endpoint,
 		"AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "AWS_REGION=" + localRegion,
+		"AWS_DEFAULT_REGION=" + localRegion, // what clients in Python read
 	}
 	if a.json {
 		err = a.printJSON(map[string]any{"endpoint": endpoint, "region": localRegion, "engine": flags.document()})

@@ -169,7 +169,7 @@ func (a *app) runMaster(cmd *cobra.Command, f *clusterCommandFlags) error {
 	if !f.headless {
 		t.web = &f.web
 	}
-	t.workerArgs, t.processes = f.workerArgs(), f.workerProcesses()
+	t.workerArgs, t.processes = f.scenario.place(), f.workerProcesses()
 	if t.processes > 0 && !cmd.Flags().Changed("expect-workers") {
 		t.expect = t.processes
 	}
@@ -246,18 +246,9 @@ func (a *app) finishCluster(c *cluster, thresholds *thresholdFlags, outputs *out
 	return a.finish(done, outputs)
 }
 
-// workerArgs tell worker processes on this machine where the locustfile is.
-func (f *benchmarkFlags) workerArgs() []string {
-	args := []string{"-f", strings.Join(f.scenario.files, ",")}
-	if f.scenario.dir != "" {
-		args = append(args, "-C", f.scenario.dir)
-	}
-	return args
-}
-
 // benchmarkDistributed runs the users on worker processes of this machine.
 func (a *app) benchmarkDistributed(ctx context.Context, f *benchmarkFlags, plan *runPlan, outputs *outputs, progress *term.Progress) error {
-	return a.benchmarkOn(ctx, f, plan, &masterRun{processes: f.workers, workerArgs: f.workerArgs(), expect: f.workers}, outputs, progress)
+	return a.benchmarkOn(ctx, f, plan, &masterRun{processes: f.workers, workerArgs: f.scenario.place(), expect: f.workers}, outputs, progress)
 }
 
 // benchmarkLocust runs a Python locustfile on workers of Locust itself.

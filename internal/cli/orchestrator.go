@@ -79,7 +79,7 @@ the web UI) they are told to quit through the master; processes are all gone whe
 
 The variables in brackets are those that a deployment sets; options win.`,
 		Example: `  zae-limiter load orchestrator --master 127.0.0.1:5557 --max-workers 4
-  MIN_WORKERS=2 MAX_WORKERS=8 USERS_PER_WORKER=50 zae-limiter load orchestrator -f max_rps.star MaxRpsUser`,
+  MIN_WORKERS=2 MAX_WORKERS=8 USERS_PER_WORKER=50 zae-limiter load orchestrator -f examples/locust/locustfiles/simple.star SimpleUser`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.lifetimeGiven, f.masterGiven = cmd.Flags().Changed("worker-timeout"), cmd.Flags().Changed("master")
 			f.addClasses(args)

@@ -29,7 +29,7 @@ func (a *app) rootCommand() *cobra.Command {
 	older.Use, older.Hidden = "loadtest", true
 	root.AddCommand(a.loadCommand(), older, a.localCommand(), a.aggregateCommand(), a.versionCommand())
 	root.AddCommand(a.limiterDeployCommand(), a.limiterUpgradeCommand(), a.limiterStatusCommand(), a.limiterCheckCommand(), a.limiterDeleteCommand(), a.limiterListCommand(), a.limiterTemplateCommand())
-	root.AddCommand(a.entityCommand(), a.resourceCommand(), a.systemCommand(), a.namespaceCommand(), a.usageCommand(), a.auditCommand())
+	root.AddCommand(a.entityCommand(), a.resourceCommand(), a.systemCommand(), a.namespaceCommand(), a.limitsCommand(), a.usageCommand(), a.auditCommand())
 	addNotes(root)
 	root.PersistentPreRunE = a.configure
 	return root

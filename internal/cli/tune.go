@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -150,7 +152,7 @@ func (a *app) tune(ctx context.Context, f *tuneFlags) error {
 	cores := runPlan{cores: f.cores}
 	return a.tuneWith(ctx, f, out, tuneSubject{
 		path: file.Path(), cores: float64(cores.coresUsed()), limit: tuneLimit,
-		command: "zae-limiter load benchmark --mode distributed -f " + file.Path(),
+		command: strings.Join(slices.Concat([]string{"zae-limiter load benchmark --mode distributed"}, f.scenario.place(), f.scenario.classes), " "),
 		measure: func(ctx context.Context, users int, d time.Duration) (tunePoint, error) {
 			return a.tuneStep(ctx, f, users, d)
 		},

@@ -34,7 +34,7 @@ func FetchLocustfile(ctx context.Context, config Config) ([]wire.LocustfileSourc
 	dealer := wire.NewDealer(wire.DealerOptions{
 		Identity: identity, Address: config.Master, Dial: config.Dial, Secret: config.Secret,
 		Changed: func(link wire.LinkState) {
-			if !link.Connected {
+			if link.Retry > 0 { // otherwise it is connected, or refused for good
 				logUnconnected(log, config.Master, link)
 			}
 		},

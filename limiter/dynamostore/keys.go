@@ -24,6 +24,7 @@ const (
 	skOperationPrefix    = "#OP#"
 	skEntityConfigPrefix = "#CONFIG#"
 	skAuditPrefix        = "#AUDIT#"
+	skProvisioner        = "#PROVISIONER"
 	skUsagePrefix        = "#USAGE#"
 
 	// systemNamespace holds the records about namespaces and versions.

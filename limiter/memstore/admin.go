@@ -418,3 +418,18 @@ func operate(item *limiter.Bucket, w *limiter.Write) {
 		}
 	}
 }
+
+// Managed implements limiter.AdminStore.
+func (s *Store) Managed(ctx context.Context) (limiter.Managed, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.managed, ctx.Err()
+}
+
+// PutManaged implements limiter.AdminStore.
+func (s *Store) PutManaged(ctx context.Context, m limiter.Managed) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.managed = m
+	return ctx.Err()
+}

@@ -26,6 +26,7 @@ type Store struct {
 	configs    map[limiter.ConfigKey]limiter.Config
 	audit      []limiter.AuditEvent
 	operations map[operationKey]limiter.OperationRecord
+	managed    limiter.Managed
 }
 
 const stripeCount = 256

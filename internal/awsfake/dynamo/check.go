@@ -23,6 +23,7 @@ func (s *Service) handle(w http.ResponseWriter, r *http.Request, call *protocol.
 // request has the members that permissions depend on, of all operations.
 type request struct {
 	TableName, IndexName, ResourceArn string
+	StreamArn, ShardIterator          string
 	Key, Item                         map[string]value
 	KeyConditionExpression            string
 	ExpressionAttributeNames          map[string]string
@@ -40,6 +41,8 @@ func (v value) text() string { return v.S + v.N + v.B }
 // need is one permission that a request needs.
 type need struct {
 	action, table, index string
+	// stream is the ARN of a stream, for requests about one.
+	stream string
 	// leading are the values of the hash key that are touched; with all of them known, policies may
 	// test them.
 	leading []string
@@ -61,7 +64,10 @@ func (s *Service) check(call *protocol.Call, body []byte) error {
 	}
 	for _, n := range needs {
 		resource := "*"
-		if n.table != "" {
+		switch {
+		case n.stream != "":
+			resource = n.stream
+		case n.table != "":
 			resource = s.tableARN(nameOf(n.table))
 		}
 		if n.index != "" {
@@ -85,7 +91,7 @@ func (s *Service) needs(action string, r *request) ([]need, error) {
 	case "GetItem", "PutItem", "UpdateItem", "DeleteItem":
 		return []need{s.part(action, r)}, nil
 	case "Query":
-		return []need{{action, r.TableName, r.IndexName, s.queried(r)}}, nil
+		return []need{{action: action, table: r.TableName, index: r.IndexName, leading: s.queried(r)}}, nil
 	case "Scan":
 		return []need{{action: action, table: r.TableName, index: r.IndexName}}, nil
 	case "BatchGetItem", "BatchWriteItem":
@@ -100,8 +106,13 @@ func (s *Service) needs(action string, r *request) ([]need, error) {
 			}
 		}
 		return needs, nil
-	case "ListTables", "DescribeLimits", "DescribeEndpoints":
+	case "ListTables", "ListStreams", "DescribeLimits", "DescribeEndpoints":
 		return []need{{action: action}}, nil
+	case "DescribeStream", "GetShardIterator":
+		return []need{{action: action, stream: r.StreamArn}}, nil
+	case "GetRecords":
+		stream, _, _ := strings.Cut(r.ShardIterator, "|") // an iterator begins with its stream
+		return []need{{action: action, stream: stream}}, nil
 	default:
 		table := r.TableName
 		if table == "" {

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	"github.com/aws/smithy-go"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
@@ -150,6 +151,51 @@ func TestEachOperationNeedsItsPermission(t *testing.T) {
 	} {
 		denied(t, test.call(), test.action, test.on)
 	}
+}
+
+// Streams are resources of their own, below their table.
+func TestStreamsNeedPermissions(t *testing.T) {
+	w := newWorld(t)
+	arn := w.table(t, nil).Attributes["StreamArn"]
+	reader := func(name, policy string) *dynamodbstreams.Client {
+		id, secret, err := w.iam.AddUser(name, policy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dynamodbstreams.NewFromConfig(w.config, func(o *dynamodbstreams.Options) {
+			o.Credentials = credentials.NewStaticCredentialsProvider(id, secret, "")
+		})
+	}
+	allowed := reader("allowed", `{"Statement":[{"Effect":"Allow","Action":["dynamodb:DescribeStream","dynamodb:GetShardIterator","dynamodb:GetRecords"],"Resource":"`+tableARN+`/stream/*"},{"Effect":"Allow","Action":"dynamodb:ListStreams","Resource":"*"}]}`)
+	nobody := reader("nobody", `{"Statement":{"Effect":"Allow","Action":"dynamodb:*","Resource":"`+tableARN+`"}}`)
+	ctx := t.Context()
+	if _, err := allowed.ListStreams(ctx, &dynamodbstreams.ListStreamsInput{TableName: aws.String("limiter")}); err != nil {
+		t.Error(err)
+	}
+	described, err := allowed.DescribeStream(ctx, &dynamodbstreams.DescribeStreamInput{StreamArn: &arn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := &dynamodbstreams.GetShardIteratorInput{StreamArn: &arn, ShardId: described.StreamDescription.Shards[0].ShardId, ShardIteratorType: "TRIM_HORIZON"}
+	iterator, err := allowed.GetShardIterator(ctx, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.admin().PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String("limiter"), Item: key("a")}); err != nil {
+		t.Fatal(err)
+	}
+	records := &dynamodbstreams.GetRecordsInput{ShardIterator: iterator.ShardIterator}
+	if page, err := allowed.GetRecords(ctx, records); err != nil || len(page.Records) != 1 {
+		t.Errorf("records %+v, %v", page, err)
+	}
+	_, err = nobody.ListStreams(ctx, &dynamodbstreams.ListStreamsInput{})
+	denied(t, err, "dynamodb:ListStreams", "*")
+	_, err = nobody.DescribeStream(ctx, &dynamodbstreams.DescribeStreamInput{StreamArn: &arn})
+	denied(t, err, "dynamodb:DescribeStream", arn)
+	_, err = nobody.GetShardIterator(ctx, at)
+	denied(t, err, "dynamodb:GetShardIterator", arn)
+	_, err = nobody.GetRecords(ctx, records)
+	denied(t, err, "dynamodb:GetRecords", arn)
 }
 
 // TestAPartOfATransactionIsDenied is the case of aws.md 6.4: policies from before 0.17.

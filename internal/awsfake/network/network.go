@@ -20,13 +20,14 @@ import (
 )
 
 // The networks of a new account: one with DNS, two private subnets and a way out, and one without a
-// way out, whose subnet uses the main route table only.
+// way out, whose subnets use the main route table only.
 const (
-	LocalVPC       = "vpc-local"
-	IsolatedVPC    = "vpc-isolated"
-	SubnetA        = "subnet-a"
-	SubnetB        = "subnet-b"
-	IsolatedSubnet = "subnet-isolated"
+	LocalVPC        = "vpc-local"
+	IsolatedVPC     = "vpc-isolated"
+	SubnetA         = "subnet-a"
+	SubnetB         = "subnet-b"
+	IsolatedSubnet  = "subnet-isolated"
+	IsolatedSubnetB = "subnet-isolated-b"
 )
 
 // Options configure the networks.
@@ -87,6 +88,7 @@ func New(o Options) *Network {
 		n.subnet(SubnetA, LocalVPC, "10.0.0.0/20", "a"),
 		n.subnet(SubnetB, LocalVPC, "10.0.16.0/20", "b"),
 		n.subnet(IsolatedSubnet, IsolatedVPC, "10.1.0.0/20", "a"),
+		n.subnet(IsolatedSubnetB, IsolatedVPC, "10.1.16.0/20", "b"),
 	}
 	out := types.Route{DestinationCidrBlock: aws.String("0.0.0.0/0"), NatGatewayId: aws.String("nat-local"), State: types.RouteStateActive, Origin: types.RouteOriginCreateRoute}
 	s.RouteTables = []types.RouteTable{
