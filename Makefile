@@ -4,6 +4,8 @@ SHELL := /bin/bash
 
 GO          ?= go
 PKGS        ?= ./...
+# Modules of their own, whose dependencies the main one does not have. With all packages they come along.
+MODULES     ?= contrib/grpclimit contrib/otellimit
 FUZZTIME    ?= 10s
 BENCHTIME   ?= 1s
 BENCH       ?= .
@@ -13,6 +15,9 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The race detector needs a C compiler; on a machine with Go only the tests still run, without it.
 RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
+
+# in_modules runs commands in every other module, if all packages are meant.
+in_modules = $(if $(filter ./...,$(PKGS)),for module in $(MODULES); do (cd $$module && $(1)) || exit 1; done,@:)
 
 .PHONY: help build test lint bench bench-engine bench-master bench-aws bench-seed bench-peers fuzz cover check soak soak-aws interop web web-check dist clean
 
@@ -25,6 +30,7 @@ build: ## build ./zae-limiter, static and stripped
 test: ## every test that needs only Go
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
 	$(GO) test $(RACE) -shuffle=on -count=1 -timeout 20m $(PKGS)
+	$(call in_modules,$(GO) test $(RACE) -shuffle=on -count=1 ./...)
 
 lint: ## gofmt, vet and staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -32,6 +38,7 @@ lint: ## gofmt, vet and staticcheck
 	$(GO) vet $(PKGS)
 	$(GO) vet -tags interop $(PKGS)
 	$(GO) run $(STATICCHECK) $(PKGS)
+	$(call in_modules,$(GO) vet ./... && $(GO) run $(STATICCHECK) ./...)
 
 bench: ## Go benchmarks of every package (BENCH=regexp, BENCHTIME=1s)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(PKGS)
@@ -66,6 +73,7 @@ cover: ## coverage by package
 check: lint test ## what must hold before a change lands: lint, tests, tidy modules, static binary
 	$(GO) mod tidy -e -diff # -e: tests of a library below the Session Manager plugin need a package that is gone
 	$(GO) mod verify
+	$(call in_modules,$(GO) mod tidy -diff)
 	./scripts/static
 
 interop: ## the real peers: DynamoDB Local, boto3, libzmq, Locust, moto, cfn-lint and awscli (installs what it needs)

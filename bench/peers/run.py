@@ -2,6 +2,8 @@
 
 The engine is pinned to one core, each client to the other; every round runs each contender once,
 and the medians over the rounds are compared, so that a drift of the machine's speed hits all alike.
+What an acquire costs a client alone is measured against a server that answers every request with the
+same bytes. Besides the rate there is the processor time of the client, which a busy machine changes less.
 """
 
 import argparse
@@ -25,12 +27,13 @@ def main():
     try:
         subprocess.run([options.sdkloop, "-endpoint", endpoint, "-table", TABLE, "-prepare"], check=True)
         contenders = build_contenders(options, endpoint)
+        contenders |= fixed_contenders(options)
         results = {name: [] for name in contenders}
         for round_number in range(1, options.rounds + 1):
             for name, run in contenders.items():
                 rate, cpu = run()
                 results[name].append((rate, cpu))
-                print(f"round {round_number}: {name:<44} {rate:>9,.0f}/s {cpu:>7.0f} us CPU", flush=True)
+                print(f"round {round_number}: {name:<46} {rate:>9,.0f}/s {cpu:>9.1f} us CPU", flush=True)
         starts = measure_starts(options, endpoint)
     finally:
         engine.terminate()
@@ -44,6 +47,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", required=True, help="our zae-limiter")
     parser.add_argument("--sdkloop", required=True, help="the bare SDK loop (bench/peers/sdkloop)")
+    parser.add_argument("--fixedloop", required=True, help="acquires against a fixed reply (bench/peers/fixedloop)")
     parser.add_argument("--locust", required=True, help="locust of the virtual environment")
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
@@ -84,13 +88,41 @@ def build_contenders(options, endpoint):
             "-workers", str(USERS), "-duration", f"{seconds}s"]
     examples = os.path.join(HERE, "..", "..", "examples", "locust")
     return {
-        "SDK UpdateItem alone": lambda: run_sdkloop(loop),
+        "SDK UpdateItem alone": lambda: run_loop(loop),
         "zae-limiter": ours("acquire.star"),
+        "zae-limiter, SDK client": ours("acquire.star", "--client", "sdk"),
         "Locust + zae-limiter 0.17.0": locust(True),
         "zae-limiter, speculation off": ours("acquire.star", "--speculative=false"),
+        "zae-limiter, SDK client, speculation off": ours("acquire.star", "--speculative=false", "--client", "sdk"),
         "Locust + zae-limiter 0.17.0, speculation off": locust(False),
         "zae-limiter, max_rps with 10 users": ours("locustfiles/max_rps.star", "MaxRpsUser", "-C", examples, namespace=False),
     }
+
+
+def fixed_contenders(options):
+    """Whole acquires against a server on core 1 that always answers the same, and the same bytes bare."""
+    contenders = {}
+    for scheme in ["http", "https"]:
+        def run(client, scheme=scheme):
+            with tempfile.TemporaryDirectory() as folder:
+                roots = os.path.join(folder, "roots.pem")
+                server = subprocess.Popen(pinned(1, [options.fixedloop, "-serve", scheme, "-roots", roots]),
+                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                try:
+                    endpoint = server.stdout.readline().strip()
+                    return run_loop([options.fixedloop, "-endpoint", endpoint, "-roots", roots, "-client", client,
+                                     "-workers", str(USERS), "-duration", f"{options.seconds}s"])
+                finally:
+                    server.stdin.close()
+                    server.wait(timeout=20)
+        for client in ["raw", "lean", "sdk"]:
+            contenders[fixed_name(client, scheme)] = lambda client=client, run=run: run(client)
+    return contenders
+
+
+def fixed_name(client, scheme):
+    what = {"raw": "bare connections", "lean": "acquire, lean client", "sdk": "acquire, SDK client"}[client]
+    return f"fixed reply, {scheme}: {what}"
 
 
 def measured(command, env=None):
@@ -170,7 +202,7 @@ def run_locust(locust, env, seconds):
     return row["num_requests"] / elapsed, cpu / row["num_requests"] * 1e6
 
 
-def run_sdkloop(command):
+def run_loop(command):
     text, cpu = measured(command)
     report = json.loads(text)
     return report["requests"] / report["seconds"], cpu / report["requests"] * 1e6
@@ -182,15 +214,19 @@ def print_summary(results):
     print(f"\nmedians of {len(next(iter(results.values())))} rounds, one client core each, "
           f"{USERS} users, 4096 entities")
     for name, rate in median.items():
-        print(f"  {name:<46} {rate:>9,.0f} acquires/s {cpu[name]:>7.0f} us CPU each")
+        print(f"  {name:<46} {rate:>9,.0f} acquires/s {cpu[name]:>9.1f} us CPU each")
     ratio("ours / Locust + zae-limiter", median["zae-limiter"], median["Locust + zae-limiter 0.17.0"])
     ratio("ours / bare SDK UpdateItem loop", median["zae-limiter"], median["SDK UpdateItem alone"])
+    theirs = "Locust + zae-limiter 0.17.0"
+    for scheme in ["http", "https"]:
+        ratio(f"fixed reply, {scheme}, lean: CPU of {theirs} / ours", cpu[theirs], cpu[fixed_name("lean", scheme)])
+        ratio(f"fixed reply, {scheme}: CPU with the SDK client / lean", cpu[fixed_name("sdk", scheme)], cpu[fixed_name("lean", scheme)])
     ratio("ours / Locust + zae-limiter, speculation off", median["zae-limiter, speculation off"],
           median["Locust + zae-limiter 0.17.0, speculation off"])
 
 
 def ratio(label, ours, theirs):
-    print(f"  {label:<46} {ours / theirs:>9.2f} x")
+    print(f"  {label:<62} {ours / theirs:>7.2f} x")
 
 
 if __name__ == "__main__":
