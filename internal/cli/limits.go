@@ -249,7 +249,13 @@ func (a *app) printComparison(c *comparison, f *manifestFlags, title, none strin
 }
 
 func changeDocument(change *limitmanifest.Change, problem error) map[string]any {
-	d := map[string]any{"action": change.Action, "level": levelName(change.Key), "target": change.Key.String(), "before": nil, "after": nil}
+	d := map[string]any{"action": change.Action, "level": levelName(change.Key), "target": nil, "before": nil, "after": nil}
+	switch key := change.Key; {
+	case key.EntityID != "":
+		d["target"] = key.EntityID + "/" + key.Resource
+	case key.Resource != "":
+		d["target"] = key.Resource
+	}
 	if change.Before.Exists {
 		d["before"] = levelDocument(change.Key, change.Before)
 	}
