@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
@@ -83,7 +86,7 @@ func (a *app) aggregate(ctx context.Context, f *aggregateFlags) error {
 	case f.poll <= 0:
 		return usagef("--poll must be positive, got %s", f.poll)
 	}
-	config, err := account.Load(ctx, a.accountOptions(f.account))
+	config, err := a.tableConfig(ctx, f.account)
 	if err != nil {
 		return awsError(err, f.account.profile)
 	}
@@ -114,6 +117,33 @@ func (a *app) aggregate(ctx context.Context, f *aggregateFlags) error {
 		return errors.Join(awsError(err, f.account.profile), a.printAggregated(f.name, arn, &total))
 	}
 	return a.printAggregated(f.name, arn, &total)
+}
+
+// tableConfig is the configuration of clients of a table: an engine on this machine wants neither region nor
+// keys, and gets those of the environment where there are some.
+func (a *app) tableConfig(ctx context.Context, f accountFlags) (aws.Config, error) {
+	if !onThisMachine(f.endpoint) {
+		return account.Load(ctx, a.accountOptions(f))
+	}
+	id, secret := a.getenv("AWS_ACCESS_KEY_ID"), a.getenv("AWS_SECRET_ACCESS_KEY")
+	if id == "" || secret == "" {
+		id, secret = "local", "local"
+	}
+	return aws.Config{
+		Region:       cmp.Or(f.region, a.getenv("AWS_REGION"), a.getenv("AWS_DEFAULT_REGION"), localRegion),
+		BaseEndpoint: &f.endpoint, HTTPClient: account.WholeBodies(nil),
+		Credentials: credentials.NewStaticCredentialsProvider(id, secret, a.getenv("AWS_SESSION_TOKEN")),
+	}, nil
+}
+
+// onThisMachine reports whether a URL is one of the loopback interface.
+func onThisMachine(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Hostname() == "" {
+		return false
+	}
+	address := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || address != nil && address.IsLoopback()
 }
 
 func (a *app) printAggregated(table, arn string, r *aggregator.Result) error {

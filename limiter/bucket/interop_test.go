@@ -79,8 +79,8 @@ type stateCase struct {
 
 type generator struct{ *rand.Rand }
 
-// zones lack Pacific/Chatham, whose clocks change at a quarter to an hour: Python's search for the previous edge
-// never returns from the hour that is skipped there.
+// zones lack Pacific/Chatham, whose clocks change at a quarter to an hour: on the day on which they go
+// forward Python's search for the previous edge of the day never returns.
 var zones = []string{"UTC", "America/New_York", "Europe/London", "Asia/Kolkata", "Australia/Lord_Howe",
 	"America/Sao_Paulo", "Asia/Tehran", "Asia/Kathmandu", "Africa/Casablanca", "Europe/Dublin", "America/Havana", "America/Asuncion",
 	"America/St_Johns", "Africa/Cairo", "Asia/Beirut", "Pacific/Apia", "Antarctica/Troll", "America/Santiago", "Pacific/Kiritimati"}

@@ -71,6 +71,8 @@ func TestBothClientsEndAlike(t *testing.T) {
 	answers := map[string]func(w http.ResponseWriter){
 		"admitted":    func(w http.ResponseWriter) { io.WriteString(w, bucketReply) },
 		"refused":     status(400, fault("ConditionalCheckFailedException", `,"Item":{"rf":{"N":"5"}}`)),
+		"a fraction":  func(w http.ResponseWriter) { io.WriteString(w, `{"Attributes":{"rf":{"N":"1.5"}}}`) },
+		"an old one":  status(400, fault("ConditionalCheckFailedException", `,"Item":{"rf":{"N":"1.5"}}`)),
 		"missing":     status(400, fault("ConditionalCheckFailedException", "")),
 		"conflict":    status(400, fault("TransactionConflictException", "")),
 		"throttled":   status(400, fault("ProvisionedThroughputExceededException", `,"ThrottlingReasons":[{"reason":"TableWriteProvisionedThroughputExceeded","resource":"arn:x"}]`)),

@@ -49,22 +49,24 @@ type consumption struct {
 	client *LeanClient
 	what   *Consumption
 	flat   flatReply
+	// err is why an image cannot be read: the call itself succeeded.
+	err error
 }
 
 // Consume implements Consumer.
 func (c *LeanClient) Consume(ctx context.Context, what *Consumption) error {
 	reader := c.consumptions.Get().(*consumption)
-	reader.client, reader.what = c, what
+	reader.client, reader.what, reader.err = c, what, nil
 	call := c.transport.NewCall()
 	call.Body = appendConsume(call.Body, what)
 	err := c.do(ctx, call, "UpdateItem", &c.once, reader)
 	c.transport.Release(call)
+	if err == nil || err == errRefused {
+		err = reader.err
+	}
 	reader.what = nil
 	clear(reader.flat.attributes) // whose texts are parts of the reply
 	c.consumptions.Put(reader)
-	if err == errRefused {
-		return nil
-	}
 	return err
 }
 
@@ -74,14 +76,13 @@ func (r *consumption) read(reply *lean.Reply) error {
 	case reply.Status == 200 && bytes.HasPrefix(reply.Body, []byte(`{"Attributes":`)):
 		if r.flat.parse(string(reply.Body)) {
 			out.Outcome = limiter.Done
-			return decodeBucket(r.flat.attributes, key, &out.Image)
+			r.err = decodeBucket(r.flat.attributes, key, &out.Image)
+			return nil
 		}
 	case reply.Status == 400:
 		if r.flat.parseRefusal(string(reply.Body)) {
 			out.Outcome = limiter.Refused
-			if err := decodeBucket(r.flat.attributes, key, &out.Image); err != nil {
-				return err
-			}
+			r.err = decodeBucket(r.flat.attributes, key, &out.Image)
 			return errRefused
 		}
 	}
@@ -95,7 +96,8 @@ func (r *consumption) read(reply *lean.Reply) error {
 	}
 	r.what.Capacity = decoded.ConsumedCapacity
 	out.Outcome = limiter.Done
-	return decodeBucket(decoded.Attributes, key, &out.Image)
+	r.err = decodeBucket(decoded.Attributes, key, &out.Image)
+	return nil
 }
 
 // appendConsume appends the same request as consumeInput describes.

@@ -30,7 +30,9 @@ func newRetryRules(r aws.Retryer) retryRules {
 		inner = throttling.Retryer
 	}
 	if standard, ok := inner.(*retry.Standard); ok {
-		return retryRules{r, standard.GetInitialToken()}
+		if first, err := standard.GetAttemptToken(context.Background()); err == nil {
+			return retryRules{r, first}
+		}
 	}
 	return retryRules{Retryer: r}
 }

@@ -124,6 +124,7 @@ func TestEdgeVectors(t *testing.T) {
 		{"V67 always", "* * * * *", "UTC", "2026-01-15 10:30:00", none, none},
 		{"V67 leap day", "0 0 29 2 *", "UTC", "2026-01-15 10:30:00", none, none},
 		{"no such wall time in spring", "30 2 * * *", "America/New_York", "2026-03-08 12:00:00", "2026-03-07 07:30:00", "2026-03-09 06:30:00"},
+		{"clocks that skip from a quarter to an hour", "0 0 * * *", "Pacific/Chatham", "2028-09-23 20:00:00", "2028-09-23 11:15:00", "2028-09-24 10:15:00"},
 		{"twice in autumn, the first", "30 1 * * *", "America/New_York", "2026-11-01 05:45:00", "2026-11-01 05:30:00", "2026-11-01 06:30:00"},
 		{"twice in autumn, the second", "30 1 * * *", "America/New_York", "2026-11-01 07:00:00", "2026-11-01 06:30:00", "2026-11-02 06:30:00"},
 	} {
