@@ -112,8 +112,8 @@ func (l *Limiter) sumShards(key *BucketKey, limit *Limit, shards []Bucket, need,
 		if state.Quota() && state.Current(now) {
 			topUps += state.TopUp
 		}
-		if win := state.Window; win.HasStart && (!whole.Window.HasStart || win.Start > whole.Window.Start) {
-			whole.Window = win
+		if end, ok := state.Window.End(); ok && end > now && (!whole.Window.HasStart || state.Window.Start > whole.Window.Start) {
+			whole.Window = state.Window // only a window that runs says when to come again
 		}
 	}
 	ceiling := bucket.FloorTokens(whole.Params(now).Capacity)

@@ -51,9 +51,10 @@ const maxStepSeconds = 100 * 365 * 24 * 3600
 func NewDispatcher(classes []*UserClass, workers []string) *Dispatcher {
 	d := &Dispatcher{weights: map[string]float64{}, fixed: map[string]int{}, workers: slices.Clone(workers), refill: true}
 	for _, c := range classes {
-		if c.FixedCount > 0 {
+		switch {
+		case c.FixedCount > 0:
 			d.fixed[c.Name] = c.FixedCount
-		} else {
+		case !c.Abstract:
 			d.weights[c.Name] = c.WeightOrDefault()
 		}
 	}

@@ -44,8 +44,12 @@ func (c *controller) Plan() webapi.Plan {
 		plan.RunTime = (*runTimeFlag)(&p.duration).String() + "s"
 	}
 	for _, class := range c.master.Classes() {
+		weight := class.WeightOrDefault()
+		if class.Abstract {
+			weight = 0
+		}
 		plan.Classes = append(plan.Classes, webapi.Class{
-			Name: class.Name, Host: class.Host, Weight: class.WeightOrDefault(), FixedCount: class.FixedCount,
+			Name: class.Name, Host: class.Host, Weight: weight, FixedCount: class.FixedCount,
 			Tasks: webTasks(class.Tasks),
 		})
 	}

@@ -638,10 +638,12 @@ func (r *deployedRun) keep(ctx context.Context, master *remoteMaster) error {
 	}
 	if r.onSpot || len(r.parts) > 0 {
 		s, err := master.Statistics(ctx)
-		if err != nil {
-			return err
+		switch {
+		case err == nil:
+			r.part.statistics = s
+		case len(r.parts) > 0:
+			return err // without them it cannot be added to the parts before
 		}
-		r.part.statistics = s
 	}
 	r.part.result = result
 	if r.endsAt.IsZero() {

@@ -144,6 +144,7 @@ func (a *app) limitsApplyCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			return a.withManifest(ctx, cmd, &f, writes, full, func(admin *limiter.Admin, c *comparison) error {
+				a.warnOfSchedules(c.changes)
 				failed, err := applyManifest(ctx, admin, c)
 				if printed := a.printComparison(c, &f, "Applied", "No changes: the table is as declared", failed); printed != nil {
 					return errors.Join(printed, err)
@@ -155,6 +156,18 @@ func (a *app) limitsApplyCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&full, "full", false, "write levels that are as declared, too: buckets that an earlier change missed follow then")
 	a.registerManifest(cmd, &f, writes)
 	return cmd
+}
+
+// warnOfSchedules names what no gate keeps from older clients of the table.
+func (a *app) warnOfSchedules(changes []limitmanifest.Change) {
+	for _, change := range changes {
+		for _, l := range change.After.Limits {
+			if l.Schedule != "" || l.ResetSchedule != "" {
+				a.warn("limit %s of %s has a schedule: clients of the table before release 0.14 do not honour it, and fail on calendar quotas", l.Name, levelText(change.Key))
+				return
+			}
+		}
+	}
 }
 
 // applyManifest makes the changes. One that fails keeps none of the others from being made, and what could
@@ -236,7 +249,13 @@ func (a *app) printComparison(c *comparison, f *manifestFlags, title, none strin
 }
 
 func changeDocument(change *limitmanifest.Change, problem error) map[string]any {
-	d := map[string]any{"action": change.Action, "level": levelName(change.Key), "target": change.Key.String(), "before": nil, "after": nil}
+	d := map[string]any{"action": change.Action, "level": levelName(change.Key), "target": nil, "before": nil, "after": nil}
+	switch key := change.Key; {
+	case key.EntityID != "":
+		d["target"] = key.EntityID + "/" + key.Resource
+	case key.Resource != "":
+		d["target"] = key.Resource
+	}
 	if change.Before.Exists {
 		d["before"] = levelDocument(change.Key, change.Before)
 	}

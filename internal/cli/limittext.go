@@ -133,9 +133,7 @@ func limitText(l limiter.Limit) string {
 	if l.ResetAfter > 0 {
 		more = append(more, "quota for "+formatPeriod(l.ResetAfter)+" from first use")
 	}
-	for _, entry := range scheduleTexts(l) {
-		more = append(more, entry)
-	}
+	more = append(more, scheduleTexts(l)...)
 	if l.Soft {
 		more = append(more, "soft")
 	}

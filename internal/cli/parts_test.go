@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -84,4 +85,28 @@ func TestTheResultOfARunThatWentOnInAnotherTask(t *testing.T) {
 			t.Errorf("verdict %+v, want %s", r.Verdict, why)
 		}
 	})
+}
+
+// A master of another build, which does not tell its statistics, has a result all the same; only what goes
+// on in another task needs them.
+func TestAMasterThatTellsNoStatistics(t *testing.T) {
+	part := runPart{}
+	synctest.Test(t, func(t *testing.T) { part = partOf(t, time.Millisecond) })
+	master := masterAt(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/result" {
+			http.NotFound(w, r)
+			return
+		}
+		if err := part.result.WriteJSON(w); err != nil {
+			t.Error(err)
+		}
+	})
+	run := &deployedRun{deployment: &deployment{clock: &jumpClock{now: time.Now()}}, flags: &benchmarkFlags{duration: runTimeFlag(time.Minute)}, onSpot: true}
+	if err := run.keep(t.Context(), master); err != nil || run.part.result == nil || run.goesOn() {
+		t.Errorf("%v, result %v, goes on %v", err, run.part.result, run.goesOn())
+	}
+	run.parts, run.part = []runPart{part}, runPart{}
+	if err := run.keep(t.Context(), master); err == nil || run.part.result != nil {
+		t.Errorf("a part that cannot be added: %v, %v", err, run.part.result)
+	}
 }

@@ -626,6 +626,18 @@ func TestChangesOfAClassReachTheWorkers(t *testing.T) {
 		if !maps.Equal(rows, want) {
 			t.Errorf("rows %v, want %v", rows, want)
 		}
+		// Weight 0 leaves a class out, until it gets another one.
+		for _, weight := range []int{0, 1} {
+			if err := m.UpdateClass(wire.UpdateUserClass{Class: "B", Attributes: map[string]any{"weight": weight}}); err != nil {
+				t.Fatal(err)
+			}
+			c.start(master.Plan{Users: 8, SpawnRate: 100})
+			time.Sleep(10 * time.Second)
+			if got := m.Users()["A"]; got != 8-2*weight {
+				t.Errorf("weight %d of the other class: %d users", weight, got)
+			}
+			c.end()
+		}
 		for _, bad := range []wire.UpdateUserClass{{Class: "Nobody"}, {Class: "A", Attributes: map[string]any{"weight": -1}}} {
 			if err := m.UpdateClass(bad); err == nil {
 				t.Errorf("%+v is accepted", bad)

@@ -474,7 +474,7 @@ func (m *Master) UpdateClass(update wire.UpdateUserClass) error {
 		}
 		switch name {
 		case "weight":
-			c.Weight = number
+			c.Weight, c.Abstract = number, number == 0 // to the dispatcher, 0 is no weight given
 		case "fixed_count":
 			c.FixedCount = int(number)
 		}

@@ -138,6 +138,10 @@ func TestAnExistingNamespaceIsLeftAsItWas(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	if _, err := owner.Limiter().Admin().Disable(ctx, "", "closed"); err != nil {
+		t.Fatal(err)
+	}
+
 	config.RunID, config.Namespace, config.KeepData = "guest", "load-owner", false
 	guest := open(t, config)
 	l := guest.Limiter()
@@ -147,10 +151,17 @@ func TestAnExistingNamespaceIsLeftAsItWas(t *testing.T) {
 	if err := l.Admin().SetResourceDefaults(ctx, "api", []limiter.Limit{limiter.PerMinute("rpm", 5)}); err != nil {
 		t.Fatal(err)
 	}
+	if err := l.Admin().SetResourceDefaults(ctx, "closed", []limiter.Limit{limiter.PerMinute("rpm", 5)}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := l.Admin().CreateEntity(ctx, limiter.Entity{ID: "org-1"}); err != nil {
 		t.Fatal(err)
 	}
 	closeTarget(t, guest)
+	closed, err := owner.Limiter().Admin().Config(ctx, limiter.ConfigKey{Resource: "closed"})
+	if err != nil || closed.Disabled != limiter.On || len(closed.Limits) != 0 {
+		t.Errorf("a level with a flag alone: %+v, %v", closed, err)
+	}
 
 	defaults, _, err := owner.Limiter().Admin().SystemDefaults(ctx)
 	if err != nil || len(defaults) != 1 || defaults[0].Capacity != 7 {

@@ -110,19 +110,15 @@ func restoreCascade(ctx context.Context, l *limiter.Limiter, key limiter.ConfigK
 	return err
 }
 
+// restoreConfig gives a level back what it held, flags included.
 func restoreConfig(ctx context.Context, l *limiter.Limiter, key limiter.ConfigKey, before limiter.Config) error {
-	had := before.Exists && len(before.Limits) > 0
-	switch {
-	case key.EntityID != "" && had:
-		return l.Admin().SetLimits(ctx, key.EntityID, key.Resource, before.Limits)
-	case key.EntityID != "":
-		return l.Admin().DeleteLimits(ctx, key.EntityID, key.Resource)
-	case key.Resource != "" && had:
-		return l.Admin().SetResourceDefaults(ctx, key.Resource, before.Limits)
-	case key.Resource != "":
-		return l.Admin().DeleteResourceDefaults(ctx, key.Resource)
-	case had:
-		return l.Admin().SetSystemDefaults(ctx, before.Limits, before.OnUnavailable)
+	admin := l.Admin()
+	if !before.Exists {
+		_, _, err := admin.Unconfigure(ctx, key)
+		return err
 	}
-	return l.Admin().DeleteSystemDefaults(ctx)
+	_, err := admin.Configure(ctx, key, limiter.ConfigChange{
+		Limits: before.Limits, Disabled: before.Disabled, Cascade: before.Cascade, OnUnavailable: before.OnUnavailable,
+	})
+	return err
 }

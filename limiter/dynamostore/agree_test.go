@@ -16,6 +16,9 @@ func TestTheTableAgreesWithTheModel(t *testing.T) {
 	if err := table.Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if err := table.DeclareReaders(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
 	var opened atomic.Int64
 	openTable := func(t *testing.T) storetest.Store {
 		ns, err := table.RegisterNamespace(t.Context(), fmt.Sprintf("test-%d", opened.Add(1)))

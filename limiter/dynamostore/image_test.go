@@ -203,6 +203,29 @@ func FuzzDecodeBucket(f *testing.F) {
 	})
 }
 
+// FuzzDecodeConfig: what can be read of a config is what is stored again.
+func FuzzDecodeConfig(f *testing.F) {
+	f.Add("l_rpm_cp=N:100\nl_rpm_ra=N:100\nl_rpm_rp=N:60\nl_rpm_soft=B:true\ndisabled=S:bypass\ncascade=B:false")
+	f.Add("l_day_cp=N:5\nl_day_ra=N:0\nl_day_rp=N:1\nl_day_rsched=S:1m0h0\nsched_tz=S:Europe/Berlin\non_unavailable=S:allow")
+	f.Add("w_ses_cp=N:5\nw_ses_ra=N:0\nw_ses_rp=N:1\nw_ses_rsa=N:18000\nw_ses_sched=S:1h9s500\nsched_tz=S:UTC")
+	f.Add("l_x_cp=N:1\nw_x_cp=N:1\nl__cp=N:1\nw_cp=N:1\nl_x_rsched=N:1")
+	f.Fuzz(func(t *testing.T, text string) {
+		it := parseItem(text)
+		it["config_version"] = number(1)
+		var first, second limiter.Config
+		if decodeConfig(it, &first) != nil {
+			return
+		}
+		putConfigLimits(it, first.Limits)
+		if err := decodeConfig(it, &second); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(first, second); d != "" {
+			t.Errorf("stored again it reads +, before -:\n%s", d)
+		}
+	})
+}
+
 func parseItem(text string) item {
 	it := item{}
 	for line := range strings.Lines(text) {

@@ -129,7 +129,9 @@ func (r *flatReply) begin(text string) {
 	if r.attributes == nil {
 		r.attributes = make(item, most)
 	}
-	clear(r.attributes)
+	if len(r.attributes) > 0 {
+		clear(r.attributes)
+	}
 	if cap(r.strings) < most {
 		r.strings = make([]types.AttributeValueMemberS, 0, most)
 		r.numbers = make([]types.AttributeValueMemberN, 0, most)

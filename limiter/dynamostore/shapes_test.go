@@ -302,6 +302,35 @@ func TestParameterSync(t *testing.T) {
 	}
 }
 
+func TestStampsOfAFanout(t *testing.T) {
+	owner := &limiter.Owner{Found: true, Generation: 7, PInc: "abc"}
+	for name, tt := range map[string]struct {
+		in   limiter.StampInput
+		want expanded
+	}{
+		"disabled": {limiter.StampInput{Access: limiter.On}, expanded{Set: []string{"disabled = true"}, Remove: []string{"bypass"}, Condition: []string{"attribute_exists(PK)"}}},
+		"bypassed": {limiter.StampInput{Access: limiter.Bypassed, Until: 99}, expanded{Set: []string{"bypass = 99"}, Remove: []string{"disabled"}, Condition: []string{"attribute_exists(PK)"}}},
+		"enforced": {limiter.StampInput{Access: limiter.Off}, expanded{Remove: []string{"bypass", "disabled"}, Condition: []string{"attribute_exists(PK)"}}},
+		"soft": {limiter.StampInput{Soft: map[string]bool{"a": true, "b-c": false}, Until: 99},
+			expanded{Set: []string{"b_a_soft = 99"}, Remove: []string{"b_b-c_soft"}, Condition: []string{"attribute_exists(PK)"}}},
+		"moved": {limiter.StampInput{Owner: owner, Cascade: true, ParentID: "org"}, expanded{
+			Set:       []string{"cascade = true", "parent_id = 'org'", "pgen = 7", "pinc = 'abc'"},
+			Condition: []string{"(attribute_not_exists(pinc) OR pinc <> 'abc' OR attribute_not_exists(pgen) OR pgen <= 7)", "attribute_exists(PK)"}}},
+		"without a parent": {limiter.StampInput{Owner: owner}, expanded{
+			Set: []string{"cascade = false", "pgen = 7", "pinc = 'abc'"}, Remove: []string{"parent_id"},
+			Condition: []string{"(attribute_not_exists(pinc) OR pinc <> 'abc' OR attribute_not_exists(pgen) OR pgen <= 7)", "attribute_exists(PK)"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := &recorder{}
+			tt.in.Key = example
+			if written, err := newStore(api).Stamp(testContext(t), tt.in); err != nil || !written {
+				t.Fatalf("written %t, %v", written, err)
+			}
+			diff(t, expandUpdate(t, api.updates[0]), tt.want)
+		})
+	}
+}
+
 func exampleItem() item {
 	return item{
 		"PK": s("ns/BUCKET#u#r4#0"), "SK": s("#STATE"), "entity_id": s("u"), "resource": s("r4"), "rf": n("1800000000000"),

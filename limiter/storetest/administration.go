@@ -61,6 +61,19 @@ func testSetParent(f *fixture) {
 		f.Errorf("the entity: %+v, %v", e, err)
 	}
 
+	// A stamp of the same incarnation that was planned before the moves comes too late, and a bucket that is
+	// gone stays so.
+	late := limiter.StampInput{Key: limiter.BucketKey{EntityID: "u", Resource: resource}, Owner: &limiter.Owner{Found: true, Generation: before.PGen, PInc: before.PInc}, Cascade: true, ParentID: "org-a"}
+	gone := limiter.StampInput{Key: limiter.BucketKey{EntityID: "nobody", Resource: resource}, Access: limiter.On}
+	for _, in := range []limiter.StampInput{late, gone} {
+		if written, err := f.store.Stamp(f.Context(), in); err != nil || written {
+			f.Errorf("stamped %+v: %v, %v", in, written, err)
+		}
+	}
+	if b := f.bucket("u", 0); b.ParentID != "" || f.bucket("nobody", 0).Exists {
+		f.Errorf("after late stamps: %+v", b)
+	}
+
 	for _, refused := range []struct {
 		entity, parent string
 		missing        bool

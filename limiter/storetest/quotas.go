@@ -401,3 +401,40 @@ func testShardedQuotas(f *fixture) {
 	}
 	f.mark("u", 1, "day", limiter.FieldGrants, grants, 2)
 }
+
+// testAvailabilityOfQuotas: what the next acquire would find, without a bucket, soft, past an edge, waived.
+func testAvailabilityOfQuotas(f *fixture) {
+	ctx := f.Context()
+	halved, err := limiter.PerMinute("rs", 100).WithSchedule(schedule.Entry{Cron: "* 8 * * *", Scale: 0.5})
+	f.must(err)
+	f.defaults(f.day(), limiter.SessionQuota("ses", 50, time.Hour), limiter.PerMinute("deep", 10).WithSoft(), halved)
+	check := func(needed limiter.Amounts) limiter.Availability {
+		f.Helper()
+		a, err := f.lim.CheckAvailability(ctx, "u", resource, needed, nil)
+		f.must(err)
+		return a
+	}
+	expect := func(when string, a limiter.Availability, day, deep, rs, ses int64, wait time.Duration) {
+		f.Helper()
+		if got := a.Available; got["day"] != day || got["deep"] != deep || got["rs"] != rs || got["ses"] != ses || a.Wait != wait {
+			f.Errorf("%s: %v, wait %v", when, got, a.Wait)
+		}
+	}
+	expect("no bucket", check(limiter.Amounts{"ses": 60}), 100, 10, 50, 50, 0)
+	f.admit(f.lim, "u", limiter.Amounts{"day": 30, "ses": 20, "deep": 15, "rs": 10})
+	f.clock.Add(600_000)
+	a := check(limiter.Amounts{"ses": 31, "deep": 100})
+	expect("in the window", a, 70, 10, 50, 30, 50*time.Minute)
+	if deep := a.Statuses[1]; deep.Exceeded || !deep.Limit.Soft || deep.Limit.Capacity != 10 {
+		f.Errorf("a soft limit: %+v", deep)
+	}
+	f.clock.Add(3_600_000)
+	expect("after the window", check(limiter.Amounts{"day": 71}), 70, 10, 100, 50, time.Duration(1_800_057_600_001-f.clock.Load())*time.Millisecond)
+	f.clock.Store(1_800_057_600_000)
+	expect("past the edge", check(limiter.Amounts{"day": 100}), 100, 10, 100, 50, 0)
+	_, err = f.lim.Admin().Bypass(ctx, "", resource)
+	f.must(err)
+	if a := check(limiter.Amounts{"day": 1000}); !a.Bypassed || a.Wait != 0 || a.Statuses[0].Exceeded {
+		f.Errorf("bypassed: %+v", a)
+	}
+}

@@ -132,3 +132,59 @@ func testSeveral(f *fixture) {
 		}
 	}
 }
+
+// testSeveralCascade: every resource is charged to the child and its parent, each owner is checked once, and
+// a resource whose policy is not to cascade is the child's own.
+func testSeveralCascade(f *fixture) {
+	ctx := f.Context()
+	f.defaults(limiter.PerMinute("rpm", 100))
+	f.must(f.lim.Admin().SetResourceDefaults(ctx, "search", []limiter.Limit{limiter.PerMinute("rps", 5)}))
+	_, err := f.lim.Admin().Configure(ctx, limiter.ConfigKey{Resource: "own"}, limiter.ConfigChange{Limits: []limiter.Limit{limiter.PerMinute("usd", 9)}, Cascade: limiter.Off})
+	f.must(err)
+	_, err = f.lim.Admin().CreateEntity(ctx, limiter.Entity{ID: "org"})
+	f.must(err)
+	_, err = f.lim.Admin().CreateEntity(ctx, limiter.Entity{ID: "kid", ParentID: "org", Cascade: true})
+	f.must(err)
+	request := limiter.Request{EntityID: "kid", Resource: resource, Consume: limiter.Amounts{"rpm": 1},
+		Also: map[string]limiter.Amounts{"search": {"rps": 1}, "own": {"usd": 1}}}
+	tokens := func(entity, name, limit string) int64 {
+		f.Helper()
+		var out limiter.ReadOutput
+		in := limiter.ReadInput{Consistent: true, Resource: name, Entities: []limiter.EntityRead{{EntityID: entity, Bucket: true}}}
+		f.must(f.store.Store.Read(ctx, &in, &out))
+		if l := out.Entities[0].Bucket.Limit(limit); l != nil {
+			return l.Tokens / 1000
+		}
+		return -1
+	}
+	expect := func(when string, want [6]int64) {
+		f.Helper()
+		got := [6]int64{tokens("kid", resource, "rpm"), tokens("org", resource, "rpm"), tokens("kid", "search", "rps"), tokens("org", "search", "rps"),
+			tokens("kid", "own", "usd"), tokens("org", "own", "usd")}
+		if got != want {
+			f.Errorf("%s: got %v, want %v", when, got, want)
+		}
+	}
+	writes := f.store.Writes.Load()
+	_, err = f.lim.Acquire(ctx, request)
+	f.must(err)
+	if got := f.store.Writes.Load() - writes; got != 1 {
+		f.Errorf("cold: %d writes, want one transaction", got)
+	}
+	expect("cold", [6]int64{99, 99, 4, 4, 8, -1})
+	lease, err := f.lim.Acquire(ctx, request)
+	f.must(err)
+	if lease.RoundTrips() != 1 {
+		f.Errorf("warm: %d round trips", lease.RoundTrips())
+	}
+	expect("warm", [6]int64{98, 98, 3, 3, 7, -1})
+	// The parent is short on one resource: nothing of any stays charged.
+	_, err = f.lim.Acquire(ctx, limiter.Request{EntityID: "org", Resource: "search", Consume: limiter.Amounts{"rps": 3}})
+	f.must(err)
+	_, err = f.lim.Acquire(ctx, request)
+	e, refused := errors.AsType[*limiter.ExceededError](err)
+	if !refused || len(e.Violations()) != 1 || e.Violations()[0].EntityID != "org" || len(e.Statuses) != 5 {
+		f.Errorf("short parent: %v", err)
+	}
+	expect("short parent", [6]int64{98, 98, 3, 0, 7, -1})
+}

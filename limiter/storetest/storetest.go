@@ -64,7 +64,9 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"stamps follow the system level as it is read, not as it is remembered", testSoftSystem},
 		{"a bypass waives and counts", testBypass},
 		{"quotas of several shards are held once", testShardedQuotas},
+		{"availability of quotas, schedules and soft limits", testAvailabilityOfQuotas},
 		{"several resources in one acquire", testSeveral},
+		{"several resources under a cascade", testSeveralCascade},
 		{"outcomes of single calls", testOutcomes},
 	} {
 		t.Run(test.name, func(t *testing.T) {

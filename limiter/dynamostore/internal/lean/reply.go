@@ -118,8 +118,8 @@ func readHead(from io.Reader, buffer []byte) ([]byte, int, error) {
 // protocol would not send is an error: after a head that is understood in two ways nothing on the
 // connection can be trusted.
 func parseHead(head []byte) (reply Reply, f framing, err error) {
-	line, rest := cutLine(head)
-	if len(line) < 12 || string(line[:7]) != "HTTP/1." || line[7] != '0' && line[7] != '1' || line[8] != ' ' ||
+	line, rest, ok := cutLine(head)
+	if !ok || len(line) < 12 || string(line[:7]) != "HTTP/1." || line[7] != '0' && line[7] != '1' || line[8] != ' ' ||
 		len(line) > 12 && line[12] != ' ' || !isText(line) {
 		return reply, f, errMalformed
 	}
@@ -137,7 +137,9 @@ func parseHead(head []byte) (reply Reply, f framing, err error) {
 	reply.head = rest
 	aged := false
 	for {
-		line, rest = cutLine(rest)
+		if line, rest, ok = cutLine(rest); !ok {
+			return reply, f, errMalformed
+		}
 		if len(line) == 0 {
 			break
 		}
@@ -145,7 +147,7 @@ func parseHead(head []byte) (reply Reply, f framing, err error) {
 		if colon <= 0 || !isToken(line[:colon]) {
 			return reply, f, errMalformed
 		}
-		name, value := line[:colon], bytes.Trim(line[colon+1:], " \t")
+		name, value := line[:colon], trimBlanks(line[colon+1:])
 		if !isText(value) {
 			return reply, f, errMalformed
 		}
@@ -190,7 +192,7 @@ func (f *framing) header(name, value []byte) error {
 		}
 	case isName(name, "connection"):
 		for option := range bytes.SplitSeq(value, []byte(",")) {
-			f.close = f.close || isName(bytes.Trim(option, " \t"), "close")
+			f.close = f.close || isName(trimBlanks(option), "close")
 		}
 	case isName(name, "x-amz-crc32"):
 		sum, err := strconv.ParseUint(string(value), 10, 32)
@@ -282,10 +284,23 @@ func readAll(from io.Reader) ([]byte, error) {
 	return body, err
 }
 
-// cutLine cuts the first line off; every line of a head ends with CR LF.
-func cutLine(head []byte) (line, rest []byte) {
-	at := bytes.Index(head, []byte("\r\n"))
-	return head[:at], head[at+2:]
+// cutLine cuts the first line off; every line of a head ends with CR LF, and CR stands nowhere else.
+func cutLine(head []byte) (line, rest []byte, ok bool) {
+	at := bytes.IndexByte(head, '\r')
+	if at < 0 || at+1 == len(head) || head[at+1] != '\n' {
+		return nil, nil, false
+	}
+	return head[:at], head[at+2:], true
+}
+
+func trimBlanks(value []byte) []byte {
+	for len(value) > 0 && (value[0] == ' ' || value[0] == '\t') {
+		value = value[1:]
+	}
+	for len(value) > 0 && (value[len(value)-1] == ' ' || value[len(value)-1] == '\t') {
+		value = value[:len(value)-1]
+	}
+	return value
 }
 
 // isName compares with a name in lower case, as headers are compared.
