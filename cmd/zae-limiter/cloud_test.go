@@ -58,7 +58,7 @@ func narrow(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: narrow")
 	}
-	openCloud(ts, awsfake.Options{Engine: dynamolocal.Config{Throughput: "provisioned=20,20"}})
+	openCloud(ts, awsfake.Options{Engine: dynamolocal.Config{Throughput: "provisioned=20,12"}})
 }
 
 // program: $PROGRAM is the build to deploy from now on.

@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long anything may take on a busy machine; a script goes on as soon as it has happened.
-const patience = 2 * time.Minute
+const patience = 4 * time.Minute
 
 func TestMain(m *testing.M) {
 	// Most of a load test's time is waiting, so more of them than there are cores run side by side.
@@ -238,7 +238,8 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(10 * time.Millisecond) // polls another process, which cannot signal us
 	}
-	ts.Fatalf("%s does not contain %q after %v", args[0], args[1], patience)
+	data, _ := os.ReadFile(path)
+	ts.Fatalf("%s does not contain %q after %v; it ends with\n%s", args[0], args[1], patience, data[max(0, len(data)-2000):])
 }
 
 // refused VAR: sets VAR to the URL of a port on which nobody listens.
