@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -29,6 +28,7 @@ type worker struct {
 	sequence        uint64
 	samples         int64
 	started         time.Time
+	unread          []byte      // of a message that is not whole; only its goroutine uses it
 	beats           []time.Time // those that are not answered
 }
 
@@ -53,48 +53,19 @@ func (w *worker) connect(address string) error {
 	if _, err := conn.Write(append(append(greeting, 0x04, byte(len(ready))), ready...)); err != nil {
 		return err
 	}
-	in := bufio.NewReaderSize(conn, 512)
-	if _, err := io.ReadFull(in, make([]byte, 64)); err != nil {
+	head := make([]byte, 64+2) // its greeting, and the head of READY, which is short
+	if _, err := io.ReadFull(conn, head); err != nil {
 		return fmt.Errorf("greeting: %w", err)
 	}
-	if flags, _, err := readFrame(in); err != nil || flags&0x04 == 0 {
-		return fmt.Errorf("no READY: %w", err)
+	if head[64] != 0x04 {
+		return fmt.Errorf("no READY but flags 0x%02x", head[64])
+	}
+	if _, err := io.ReadFull(conn, make([]byte, head[65])); err != nil {
+		return fmt.Errorf("READY: %w", err)
 	}
 	_ = conn.SetDeadline(time.Time{})
-	w.simulator.group.Go(func() { w.read(in) })
+	w.simulator.group.Go(w.read)
 	return w.send(wire.TypeClientReady, wire.ClientReady{})
-}
-
-// readFrame reads a frame; the body of one that does not fit into the buffer is its own.
-func readFrame(in *bufio.Reader) (flags byte, body []byte, err error) {
-	if flags, err = in.ReadByte(); err != nil {
-		return 0, nil, err
-	}
-	n := 1
-	if flags&0x02 != 0 {
-		n = 8
-	}
-	head, err := in.Peek(n)
-	if err != nil {
-		return 0, nil, err
-	}
-	size := uint64(head[0])
-	if n == 8 {
-		size = binary.BigEndian.Uint64(head)
-	}
-	_, _ = in.Discard(n)
-	if size > 1<<20 {
-		return 0, nil, errors.New("a message of more than 1 MB")
-	}
-	if int(size) <= in.Size() {
-		if body, err = in.Peek(int(size)); err == nil {
-			_, err = in.Discard(int(size))
-		}
-		return flags, body, err
-	}
-	body = make([]byte, size)
-	_, err = io.ReadFull(in, body)
-	return flags, body, err
 }
 
 func frame(m *wire.Message) ([]byte, error) {
@@ -120,15 +91,25 @@ func (w *worker) send(kind string, data any) error {
 var heartbeatAnswer = []byte("\xa9heartbeat")
 
 // read does what the master says until the connection ends.
-func (w *worker) read(in *bufio.Reader) {
+func (w *worker) read() {
+	if err := readAll(w.conn, w.take); !w.simulator.closing.Load() {
+		w.simulator.fail(fmt.Errorf("%s: %w", w.id, err))
+	}
+}
+
+// take does what the messages say that are whole now, and keeps the rest.
+func (w *worker) take(data []byte) error {
+	w.unread = append(w.unread, data...)
+	rest := w.unread
 	for {
-		_, body, err := readFrame(in)
+		body, after, err := cutFrame(rest)
 		if err != nil {
-			if !w.simulator.closing.Load() {
-				w.simulator.fail(fmt.Errorf("%s: %w", w.id, err))
-			}
-			return
+			return err
 		}
+		if after == nil {
+			break
+		}
+		rest = after
 		if len(body) > 1 && bytes.HasPrefix(body[1:], heartbeatAnswer) {
 			w.answered(time.Now())
 			continue
@@ -138,10 +119,33 @@ func (w *worker) read(in *bufio.Reader) {
 			err = w.handle(&m)
 		}
 		if err != nil {
-			w.simulator.fail(fmt.Errorf("%s: %w", w.id, err))
-			return
+			return err
 		}
 	}
+	w.unread = w.unread[:copy(w.unread, rest)]
+	return nil
+}
+
+// cutFrame returns the first frame and what follows it, nil while it is not whole.
+func cutFrame(data []byte) (body, after []byte, err error) {
+	if len(data) < 2 {
+		return nil, nil, nil
+	}
+	head, size := 2, uint64(data[1])
+	if data[0]&0x02 != 0 {
+		if head = 9; len(data) < head {
+			return nil, nil, nil
+		}
+		size = binary.BigEndian.Uint64(data[1:])
+	}
+	switch {
+	case size > 1<<20:
+		return nil, nil, errors.New("a message of more than 1 MB")
+	case uint64(len(data)-head) < size:
+		return nil, nil, nil
+	}
+	end := head + int(size)
+	return data[head:end], data[end:], nil
 }
 
 // answered measures the oldest heartbeat that has no answer yet.

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -557,7 +558,10 @@ func TestLocust13HeadlessExitsWithTheRightCode(t *testing.T) {
 				w.awaits("out", "spawning_complete", 1)
 				w.signal(syscall.SIGTERM)
 			}
-			if code := p.exit(); code != test.code {
+			code := p.exit()
+			// On a busy machine Locust's worker starts its users so late that the run is partial, which is right.
+			late := code == 5 && regexp.MustCompile(`Verdict: +partial — only [0-9.]+% of the planned user seconds were delivered\n`).MatchString(p.output())
+			if code != test.code && !late {
 				t.Errorf("exit code %d, want %d", code, test.code)
 			}
 			w.exit()
