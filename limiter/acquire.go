@@ -123,7 +123,12 @@ const maxConflictRetries = 3
 
 // conflictPause waits random(0, 25 x 2^k) ms before retry k.
 func conflictPause(ctx context.Context, k int) error {
-	timer := time.NewTimer(time.Duration(rand.Int64N(int64(25*time.Millisecond) << k)))
+	return pauseFor(ctx, rand.N(25*time.Millisecond<<k))
+}
+
+// pauseFor waits, or returns the context's error when it ends first.
+func pauseFor(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

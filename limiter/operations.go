@@ -138,17 +138,6 @@ func validateKey(key string) error {
 	return nil
 }
 
-func pauseFor(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
-}
-
 // prepare resolves what the operation works with, and checks the limits that it names.
 func (a *Admin) prepare(ctx context.Context, op *operation) error {
 	if err := a.rehold(ctx, op); err != nil {

@@ -107,29 +107,26 @@ type ConsumeOutput struct {
 
 // Bucket is the image of a bucket item.
 type Bucket struct {
-	Exists   bool
+	// The flags stand together: an image is part of every lease, and padding would take it into the next
+	// size of memory.
+	Exists               bool
+	HasRF, HasVU, HasTTL bool
+	HasBypass, HasPGen   bool
+	Disabled, Cascade    bool
+
 	Shard    int // from the key
 	Resource string
 
-	HasRF bool
-	RF    int64
-	HasVU bool
-	VU    int64
-	// HasTTL, TTL: seconds.
-	HasTTL bool
-	TTL    int64
+	RF  int64
+	VU  int64
+	TTL int64 // seconds
 	// ShardCount is as stored, 0 when absent. Use Shards to read it.
 	ShardCount int
+	Bypass     int64 // deadline of the bypass stamp, ms
 
-	Disabled bool
-	// HasBypass, Bypass: the deadline of the bypass stamp, ms.
-	HasBypass bool
-	Bypass    int64
-	Cascade   bool
-	ParentID  string // "" when absent
-	HasPGen   bool
-	PGen      int64
-	PInc      string // "" when absent
+	ParentID string // "" when absent
+	PGen     int64
+	PInc     string // "" when absent
 
 	// Schedule and ResetSchedule hold for the limits that have none of their own; "" when absent.
 	// Zone is the time zone of all schedules of the item; "" when absent, which is UTC.
