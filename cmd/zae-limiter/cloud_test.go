@@ -53,7 +53,7 @@ func cramped(ts *testscript.TestScript, neg bool, args []string) {
 	openCloud(ts, awsfake.Options{LambdaConcurrency: 10})
 }
 
-// narrow: a cloud whose tables carry twenty reads and twenty writes a second.
+// narrow: a cloud whose tables carry twenty reads and twelve writes a second.
 func narrow(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: narrow")
