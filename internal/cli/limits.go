@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/zeroae/zae-limiter-go/internal/awsdeploy"
 	"github.com/zeroae/zae-limiter-go/internal/limitmanifest"
 	"github.com/zeroae/zae-limiter-go/internal/report"
 	"github.com/zeroae/zae-limiter-go/limiter"
@@ -18,7 +19,7 @@ import (
 // limitsCommand is the group of commands about limits that a file declares.
 func (a *app) limitsCommand() *cobra.Command {
 	return newGroup("limits", "Limits that a file declares", "  zae-limiter limits apply --file limits.yaml",
-		a.limitsPlanCommand(), a.limitsApplyCommand(), a.limitsDiffCommand())
+		a.limitsPlanCommand(), a.limitsApplyCommand(), a.limitsDiffCommand(), a.limitsTemplateCommand())
 }
 
 // manifestFlags are the options of the commands about a manifest.
@@ -66,16 +67,9 @@ type comparison struct {
 
 // withManifest reads the manifest, compares it with the namespace, and runs a command on both.
 func (a *app) withManifest(ctx context.Context, cmd *cobra.Command, f *manifestFlags, access access, full bool, run func(*limiter.Admin, *comparison) error) error {
-	if f.file == "" {
-		return usagef("which manifest? give --file FILE")
-	}
-	text, err := os.ReadFile(f.file)
+	m, err := readManifest(f.file)
 	if err != nil {
-		return usage(err)
-	}
-	m, err := limitmanifest.Parse(text)
-	if err != nil {
-		return usage(fmt.Errorf("%s: %w", f.file, err))
+		return err
 	}
 	if !cmd.Flags().Changed("namespace") {
 		f.table.namespace = m.Namespace
@@ -87,6 +81,21 @@ func (a *app) withManifest(ctx context.Context, cmd *cobra.Command, f *manifestF
 		}
 		return run(admin, c)
 	})
+}
+
+func readManifest(file string) (*limitmanifest.Manifest, error) {
+	if file == "" {
+		return nil, usagef("which manifest? give --file FILE")
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usage(err)
+	}
+	m, err := limitmanifest.Parse(text)
+	if err != nil {
+		return nil, usage(fmt.Errorf("%s: %w", file, err))
+	}
+	return m, nil
 }
 
 func compare(ctx context.Context, admin *limiter.Admin, m *limitmanifest.Manifest, full bool) (*comparison, error) {
@@ -155,6 +164,42 @@ func (a *app) limitsApplyCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&full, "full", false, "write levels that are as declared, too: buckets that an earlier change missed follow then")
 	a.registerManifest(cmd, &f, writes)
+	return cmd
+}
+
+// limitsTemplateCommand is `limits cfn-template`.
+func (a *app) limitsTemplateCommand() *cobra.Command {
+	var name, file, output string
+	var full bool
+	cmd := &cobra.Command{
+		Use: "cfn-template", Short: "Print a CloudFormation template that applies a manifest",
+		Long: `Print the template of a stack whose only resource has the provisioner of the limiter's stack apply the manifest:
+at each update of that stack what changed, at its deletion the removal of all that it declared. AWS is not asked.
+
+The provisioner is a function of the Python client, which its deploy installs; the stack imports its address as
+NAME-ProvisionerArn. Without one use limits apply.`,
+		Example: "  zae-limiter limits cfn-template --name my-limiter --file limits.yaml -o limits-stack.yaml",
+		Args:    positional,
+		RunE: func(*cobra.Command, []string) error {
+			if err := awsdeploy.CheckName(name); err != nil {
+				return usage(err)
+			}
+			m, err := readManifest(file)
+			if err != nil {
+				return err
+			}
+			template, err := m.CloudFormation(name, full)
+			if err != nil {
+				return err
+			}
+			return a.writeTemplate(output, template)
+		},
+	}
+	a.limiterNameFlag(cmd.Flags(), &name)
+	cmd.Flags().StringVarP(&file, "file", "f", "", "the manifest: a YAML `file`")
+	cmd.Flags().BoolVar(&full, "full", false, "have each update write levels that are as declared, too, as limits apply --full does")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "`file` to write (default: stdout)")
+	cmd.Flags().SortFlags = false
 	return cmd
 }
 
