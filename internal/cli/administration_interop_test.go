@@ -12,8 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/cobra"
-
 	"github.com/zeroae/zae-limiter-go/dynamolocal"
 	"github.com/zeroae/zae-limiter-go/internal/term"
 )
@@ -95,13 +93,6 @@ func TestTheCommandLineHasTheCommandsOfThePythonClient(t *testing.T) {
 	if len(tree) < 60 {
 		t.Errorf("%d commands compared: %v", len(tree), tree)
 	}
-}
-
-func takesOption(cmd *cobra.Command, option string) bool {
-	if name, long := strings.CutPrefix(option, "--"); long {
-		return cmd.Flags().Lookup(name) != nil || name == "help"
-	}
-	return cmd.Flags().ShorthandLookup(strings.TrimPrefix(option, "-")) != nil
 }
 
 // otherSide reads what this program wrote, and writes what it reads then.

@@ -18,7 +18,8 @@ import (
 
 // limitsCommand is the group of commands about limits that a file declares.
 func (a *app) limitsCommand() *cobra.Command {
-	return newGroup("limits", "Limits that a file declares", "  zae-limiter limits apply --file limits.yaml",
+	return newGroup("limits", "Limits that a file declares", manifestLong,
+		"  zae-limiter limits apply --file limits.yaml",
 		a.limitsPlanCommand(), a.limitsApplyCommand(), a.limitsDiffCommand(), a.limitsTemplateCommand())
 }
 
@@ -37,25 +38,43 @@ func (a *app) registerManifest(cmd *cobra.Command, f *manifestFlags, access acce
 	cmd.Flags().Lookup("namespace").Usage = "`namespace` instead of the one that the manifest names"
 }
 
-const manifestLong = `The manifest is YAML, the same that the provisioner of the Python client takes:
+const manifestLong = `The manifest is YAML, the same that the provisioner of the Python client takes. No function takes part: this program
+compares and writes by itself.
 
   namespace: default
   system:
     on_unavailable: block
-    limits: {rpm: {capacity: 100}}
+    limits:
+      rpm: {capacity: 100}                    # refills 100 every 60 seconds
   resources:
     gpt-4:
-      limits: {tpm: {capacity: 20000, refill_amount: 10000, refill_period: 60}}
+      cascade: true
+      limits:
+        tpm: {capacity: 20000, refill_amount: 10000, refill_period: 60, soft: true}
+        night:
+          capacity: 100
+          schedule:                           # the first entry that matches is in force
+            - {cron: "* 0-5 * * *", tz: Europe/Zurich, scale: 2.0}
   entities:
     user-1:
       resources:
         gpt-4:
-          disabled: false
-          limits: {daily: {capacity: 500, reset_schedule: [{cron: "0 0 * * *", tz: UTC}]}}
+          disabled: false                     # true, false or bypass
+          limits:
+            daily: {capacity: 500, reset_schedule: [{cron: "0 0 * * *", tz: UTC}]}
+            session: {capacity: 50, reset_after_seconds: 18000}
 
-A level holds what is declared, whole: flags that are not declared are removed. Levels that an earlier manifest
-declared and this one does not are deleted; levels that no manifest declared are left alone. No function of the stack
-takes part.`
+capacity is required. refill_amount is the capacity, or 0 for a quota, which has reset_schedule or
+reset_after_seconds; refill_period is 60 seconds. A key that means nothing is an error, with its line.
+
+A level holds what is declared, whole: flags that are not declared are removed; on_unavailable stays. Levels that an
+earlier manifest declared and this one does not are deleted; levels that no manifest declared are left alone.
+--namespace goes before the namespace of the file.`
+
+const seeManifest = "\n\nzae-limiter limits --help has the form of the manifest."
+
+const applyLong = `Make the table hold what a manifest declares. Only what differs is written, so that a second run changes nothing. A
+change that fails keeps none of the others from being made; the exit code is 1 then.`
 
 // comparison is a manifest beside what is stored.
 type comparison struct {
@@ -120,7 +139,7 @@ func compare(ctx context.Context, admin *limiter.Admin, m *limitmanifest.Manifes
 func (a *app) limitsPlanCommand() *cobra.Command {
 	var f manifestFlags
 	cmd := &cobra.Command{
-		Use: "plan", Short: "Show what apply would change", Long: "Show what apply would change. Nothing is written.\n\n" + manifestLong, Example: "  zae-limiter limits plan --file limits.yaml",
+		Use: "plan", Short: "Show what apply would change", Long: "Show what apply would change. Nothing is written." + seeManifest, Example: "  zae-limiter limits plan --file limits.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withManifest(cmd.Context(), cmd, &f, reads, false, func(_ *limiter.Admin, c *comparison) error {
 				return a.printComparison(c, &f, "Plan", "No changes: the table is as declared", nil)
@@ -134,7 +153,7 @@ func (a *app) limitsPlanCommand() *cobra.Command {
 func (a *app) limitsDiffCommand() *cobra.Command {
 	var f manifestFlags
 	cmd := &cobra.Command{
-		Use: "diff", Short: "Show where the table is not as declared", Long: "Show where the table is not as declared, level by level. Nothing is written.\n\n" + manifestLong, Example: "  zae-limiter limits diff --file limits.yaml",
+		Use: "diff", Short: "Show where the table is not as declared", Long: "Show where the table is not as declared, level by level. Nothing is written." + seeManifest, Example: "  zae-limiter limits diff --file limits.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withManifest(cmd.Context(), cmd, &f, reads, false, func(_ *limiter.Admin, c *comparison) error {
 				return a.printComparison(c, &f, "Drift", "No drift: the table is as declared", nil)
@@ -149,7 +168,7 @@ func (a *app) limitsApplyCommand() *cobra.Command {
 	var f manifestFlags
 	var full bool
 	cmd := &cobra.Command{
-		Use: "apply", Short: "Make the table hold what a manifest declares", Long: "Make the table hold what a manifest declares. Repeated, it changes nothing more.\n\n" + manifestLong, Example: "  zae-limiter limits apply --file limits.yaml",
+		Use: "apply", Short: "Make the table hold what a manifest declares", Long: applyLong + seeManifest, Example: "  zae-limiter limits apply --file limits.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			return a.withManifest(ctx, cmd, &f, writes, full, func(admin *limiter.Admin, c *comparison) error {

@@ -14,9 +14,13 @@ import (
 	"github.com/zeroae/zae-limiter-go/limiter"
 )
 
+const usageLong = `The aggregator sums up what is consumed in windows of an hour, a day or a month. A table whose stream nobody reads (see
+zae-limiter aggregate) has no such snapshots.`
+
 // usageCommand is the group of commands about what was consumed, as the aggregator of the stack counted it.
 func (a *app) usageCommand() *cobra.Command {
-	return newGroup("usage", "What was consumed, as the stack's aggregator counted it", "  zae-limiter usage list --entity-id user-1 --window hourly",
+	return newGroup("usage", "What was consumed, as the stack's aggregator counted it", usageLong,
+		"  zae-limiter usage list --entity-id user-1 --window hourly",
 		a.usageListCommand(), a.usageSummaryCommand())
 }
 
