@@ -15,7 +15,7 @@ type Availability struct {
 	// Statuses has every limit, sorted by name, with its whole parameters.
 	Statuses  []LimitStatus
 	Available Amounts // whole tokens; may be negative
-	// Wait is the longest wait until each needed amount is there; it ignores capacity, so more than
+	// Wait is the longest wait until each needed amount is there, 0 if nothing is needed; it ignores capacity, so more than
 	// fits gives a finite wait that never suffices.
 	Wait time.Duration
 	// Bypassed says that an operator waives the limits: nothing is exceeded.
@@ -129,7 +129,7 @@ func (l *Limiter) sumShards(key *BucketKey, limit *Limit, shards []Bucket, need,
 	if found {
 		status.Available = min(sum, status.Available)
 	}
-	if status.ResetsAt = resetsAt(&whole, now); need > status.Available && !limit.Soft {
+	if status.ResetsAt = resetsAt(&whole, now); need > max(0, status.Available) && !limit.Soft {
 		status.Exceeded = true
 		// The deficit is in whole tokens, as for peers: what was said to be available is all that counts.
 		whole.Tokens = bucket.Millis(status.Available)

@@ -84,3 +84,16 @@ func TestErrorsNameTheStack(t *testing.T) {
 		t.Errorf("got %v", e)
 	}
 }
+
+// Nobody waits for what he does not need: a limit in debt is told, and not exceeded.
+func TestAvailabilityOfNothingIsNotExceeded(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 10))
+	lease := w.admit("u", 10)
+	w.must(lease.Adjust(limiter.Amounts{"rpm": 5}))
+	w.must(lease.Close(t.Context()))
+	a, err := w.l.CheckAvailability(t.Context(), "u", "r", nil, nil)
+	w.must(err)
+	if s := a.Statuses[0]; s.Available != -5 || s.Exceeded || a.Wait != 0 {
+		t.Errorf("got %+v, a wait of %v", s, a.Wait)
+	}
+}

@@ -96,6 +96,9 @@ func (a *acquire) evaluate(ctx context.Context, h *hint, attempt int) (e evaluat
 	}
 	meta := &r.child.Meta
 	lv := r.levels(r.child)
+	if _, err := lv.limits(a.req.Limits, a.req.EntityID, a.req.Resource); err != nil {
+		return e, err // before the flags: there is nothing that could be closed
+	}
 	if _, err := lv.enforced(a.req.EntityID, a.req.Resource); err != nil {
 		return e, err
 	}
