@@ -120,7 +120,7 @@ func (r *release) run(program string) error {
 	}
 	command := exec.Command(python, program, r.socket)
 	command.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret", "AWS_DEFAULT_REGION=us-east-1",
-		"AWS_EC2_METADATA_DISABLED=true", "PYTHONDONTWRITEBYTECODE=1", "PYTHONWARNINGS=ignore")
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_MAX_ATTEMPTS=3", "PYTHONDONTWRITEBYTECODE=1", "PYTHONWARNINGS=ignore")
 	command.Stderr = os.Stderr
 	stdin, err := command.StdinPipe()
 	if err != nil {
