@@ -74,6 +74,7 @@ var allowedImports = map[string][]string{
 	"internal/awsfake/logs":                    {"internal/awsfake/protocol", "internal/awsfake/resource"},
 	"internal/awsfake/metrics":                 {"internal/awsfake/protocol", "internal/awsfake/resource"},
 	"internal/awsfake/quotas":                  {"internal/awsfake/protocol"},
+	"internal/awsfake/sqs":                     {"internal/awsfake/protocol", "internal/awsfake/resource"},
 	"internal/awsfake/ssm":                     {"internal/awsfake/protocol"},
 	"internal/awsfake/tagging":                 {"internal/awsfake/protocol"},
 	"internal/awsfake":                         {"dynamolocal", "internal/awsfake/..."},

@@ -18,6 +18,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/quotas"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/resource"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/sqs"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/ssm"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/tagging"
 )
@@ -60,7 +61,9 @@ func (c *Cloud) assemble(o Options) (http.Handler, error) {
 	c.Metrics = metrics.New(nil)
 	c.Logs = logs.New(logs.Config{Account: c.account, Region: c.region})
 	c.Registry = ecr.New(ecr.Config{Account: c.account, Region: c.region, Host: c.host(), Dir: filepath.Join(c.dir, imagesDir)})
+	c.Queues = sqs.New(sqs.Config{Account: c.account, Region: c.region, Host: c.host()})
 	c.Functions, err = lambda.New(lambda.Config{
+		Streams: c.Tables.Streams(), Queues: c.Queues,
 		Dir: filepath.Join(c.dir, functionsDir), Endpoint: c.Endpoint, Logs: c.Logs, Recorder: functionMetrics{c.Metrics},
 		Interfaces: c.Network, Sessions: functionRoles{iam: c.IAM, account: c.account, region: c.region}, Concurrency: o.LambdaConcurrency,
 	})
@@ -127,9 +130,14 @@ func (c *Cloud) list() []part {
 			},
 		},
 		{
+			name: "queues", services: []protocol.Service{c.Queues.API()}, providers: c.Queues.Providers(), tagged: c.Queues.Tagged,
+			save: c.Queues.MarshalJSON, load: c.Queues.UnmarshalJSON,
+		},
+		{
 			name: "functions", services: []protocol.Service{c.Functions.Service()}, providers: c.Functions.Providers(), tagged: c.Functions.Tags,
 			save: c.Functions.State, load: c.Functions.Restore, close: func(context.Context) error { return c.Functions.Close() },
 		},
+		{name: "mappings", save: c.Functions.MappingState, load: c.Functions.RestoreMappings},
 		{
 			name: "tasks", services: []protocol.Service{c.Tasks.API()}, providers: c.Tasks.Providers(), tagged: c.Tasks.Tagged,
 			save: c.Tasks.MarshalJSON, load: c.Tasks.UnmarshalJSON, close: func(context.Context) error { return c.Tasks.Close() },

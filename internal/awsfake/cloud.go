@@ -28,6 +28,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/metrics"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/network"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol"
+	"github.com/zeroae/zae-limiter-go/internal/awsfake/sqs"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/ssm"
 )
 
@@ -79,6 +80,7 @@ type Cloud struct {
 	Registry  *ecr.Service
 	Tasks     *ecs.Service
 	Functions *lambda.Service
+	Queues    *sqs.Service
 	Tunnels   *ssm.Service
 	Logs      *logs.Service
 	Metrics   *metrics.Service

@@ -78,6 +78,9 @@ var permits = map[string]permit{
 		service: "lambda", kind: "function:", name: "FunctionName",
 		create: needs("lambda:PutFunctionEventInvokeConfig"), update: needs("lambda:UpdateFunctionEventInvokeConfig"), remove: needs("lambda:DeleteFunctionEventInvokeConfig"),
 	},
+	"AWS::Lambda::EventSourceMapping": {
+		create: needs("lambda:CreateEventSourceMapping"), update: needs("lambda:UpdateEventSourceMapping"), remove: needs("lambda:DeleteEventSourceMapping"),
+	},
 	"AWS::Lambda::Function": {
 		service: "lambda", kind: "function:", name: "FunctionName",
 		create: append(needs("lambda:CreateFunction"), need{"lambda:PutFunctionConcurrency", "ReservedConcurrentExecutions"}),
@@ -89,8 +92,13 @@ var permits = map[string]permit{
 		create: append(needs("logs:CreateLogGroup"), need{"logs:PutRetentionPolicy", "RetentionInDays"}),
 		update: []need{{"logs:PutRetentionPolicy", "RetentionInDays"}}, remove: needs("logs:DeleteLogGroup"),
 	},
+	"AWS::SQS::Queue": {
+		service: "sqs", kind: "", name: "QueueName",
+		create: needs("sqs:CreateQueue"), update: needs("sqs:SetQueueAttributes"), remove: needs("sqs:DeleteQueue"),
+	},
 }
 
+// needs are actions without a condition.
 func needs(actions ...string) []need {
 	out := make([]need, len(actions))
 	for i, action := range actions {

@@ -50,6 +50,9 @@ func New(account, region string, config dynamolocal.Config) (*Service, error) {
 // Close ends the engine.
 func (s *Service) Close() { s.engine.Close() }
 
+// Streams returns a client of the tables' streams, for services that read them.
+func (s *Service) Streams() *dynamolocal.StreamsClient { return s.engine.StreamsClient() }
+
 // API returns the service for the front: the engine answers by itself.
 func (s *Service) API() protocol.Service {
 	return protocol.Service{Name: "dynamodb", Wire: protocol.REST, Check: s.check, Handle: s.handle}

@@ -448,16 +448,8 @@ func (s *Service) Tags() map[string]map[string]string {
 	return all
 }
 
-// listEventSourceMappings knows none: functions are only invoked.
-func (s *Service) listEventSourceMappings(_ context.Context, call *protocol.Call, _ *lambda.ListEventSourceMappingsInput) (*lambda.ListEventSourceMappingsOutput, error) {
-	if err := call.Allow("lambda:ListEventSourceMappings"); err != nil {
-		return nil, err
-	}
-	return &lambda.ListEventSourceMappingsOutput{EventSourceMappings: []types.EventSourceMappingConfiguration{}}, nil
-}
-
 // outputOf is a configuration in the shape of an operation's output, which has the same fields.
-func outputOf[T any](config types.FunctionConfiguration) *T {
+func outputOf[T, Configuration any](config Configuration) *T {
 	out := new(T)
 	from, to := reflect.ValueOf(config), reflect.ValueOf(out).Elem()
 	for _, field := range reflect.VisibleFields(from.Type()) {

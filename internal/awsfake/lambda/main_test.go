@@ -41,7 +41,24 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(1)
 	}
+	if os.Getenv("ASK") != "" {
+		runtime.Start(ask)
+	}
 	runtime.Start(serve)
+}
+
+// ask hands an event to the URL in ASK, and answers or fails as that does.
+func ask(event json.RawMessage) (json.RawMessage, error) {
+	response, err := http.Post(os.Getenv("ASK"), "application/json", bytes.NewReader(event))
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = errors.New(string(body))
+	}
+	return body, err
 }
 
 // order is what a test asks of the function.

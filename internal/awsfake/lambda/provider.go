@@ -21,11 +21,12 @@ import (
 // Providers are the service's resources in stacks.
 func (s *Service) Providers() resource.Providers {
 	return resource.Providers{
-		"AWS::Lambda::Function":          functionProvider{s},
-		"AWS::Lambda::Version":           versionProvider{s},
-		"AWS::Lambda::Alias":             aliasProvider{s},
-		"AWS::Lambda::EventInvokeConfig": eventConfigProvider{s},
-		"AWS::Lambda::Permission":        permissionProvider{s},
+		"AWS::Lambda::Function":           functionProvider{s},
+		"AWS::Lambda::Version":            versionProvider{s},
+		"AWS::Lambda::Alias":              aliasProvider{s},
+		"AWS::Lambda::EventInvokeConfig":  eventConfigProvider{s},
+		"AWS::Lambda::Permission":         permissionProvider{s},
+		"AWS::Lambda::EventSourceMapping": mappingProvider{s},
 	}
 }
 
@@ -397,3 +398,58 @@ func (p permissionProvider) Delete(_ context.Context, old *resource.Physical, r 
 
 // Replaces says that every change of a permission is another one.
 func (p permissionProvider) Replaces(string, any, any) resource.Replacement { return resource.Always }
+
+type mappingProvider struct{ s *Service }
+
+// read returns the properties of a mapping, with the function that it is for.
+func (mappingProvider) read(r *resource.Resource) (in *lambda.CreateEventSourceMappingInput, function, qualifier string, err error) {
+	in = &lambda.CreateEventSourceMappingInput{}
+	properties := maps.Clone(r.Properties)
+	delete(properties, "Tags") // a list here
+	if err := resource.Decode(properties, in); err != nil {
+		return nil, "", "", err
+	}
+	name, qualifier, err := split(aws.ToString(in.FunctionName))
+	return in, functionARN(r, name), qualifier, err
+}
+
+func (p mappingProvider) Create(ctx context.Context, r *resource.Resource) (*resource.Physical, error) {
+	in, function, qualifier, err := p.read(r)
+	if err != nil {
+		return nil, err
+	}
+	config, err := p.s.addMapping(ctx, function, qualifier, in)
+	if err != nil {
+		return nil, err
+	}
+	return &resource.Physical{ID: *config.UUID, Attributes: map[string]string{"Id": *config.UUID, "EventSourceMappingArn": *config.EventSourceMappingArn}}, nil
+}
+
+func (p mappingProvider) Update(ctx context.Context, old *resource.Physical, _, to *resource.Resource) (*resource.Physical, error) {
+	in, _, _, err := p.read(to)
+	if err != nil {
+		return nil, err
+	}
+	p.s.mu.Lock()
+	m := p.s.mappings[old.ID]
+	p.s.mu.Unlock()
+	if m == nil {
+		return nil, notFound("The resource you requested does not exist.")
+	}
+	_, err = p.s.changeMapping(ctx, m, &lambda.UpdateEventSourceMappingInput{
+		FunctionName: in.FunctionName, BatchSize: in.BatchSize, MaximumBatchingWindowInSeconds: in.MaximumBatchingWindowInSeconds,
+		MaximumRetryAttempts: in.MaximumRetryAttempts, MaximumRecordAgeInSeconds: in.MaximumRecordAgeInSeconds,
+		BisectBatchOnFunctionError: in.BisectBatchOnFunctionError, DestinationConfig: in.DestinationConfig, FilterCriteria: in.FilterCriteria,
+		FunctionResponseTypes: in.FunctionResponseTypes, Enabled: in.Enabled,
+	})
+	return old, err
+}
+
+func (p mappingProvider) Delete(_ context.Context, old *resource.Physical, _ *resource.Resource) error {
+	p.s.dropMapping(old.ID)
+	return nil
+}
+
+func (p mappingProvider) Replaces(property string, _, _ any) resource.Replacement {
+	return replacedBy(property, "EventSourceArn", "StartingPosition", "StartingPositionTimestamp")
+}

@@ -44,7 +44,11 @@ func (s *Service) routes() *http.ServeMux {
 	add(mux, schemas.ListTags, operation(s.listTags))
 	add(mux, schemas.AddPermission, operation(s.addPermission))
 	add(mux, schemas.RemovePermission, operation(s.removePermission))
-	add(mux, schemas.ListEventSourceMappings, operation(s.listEventSourceMappings))
+	add(mux, schemas.CreateEventSourceMapping, operation(s.createMapping))
+	add(mux, schemas.GetEventSourceMapping, operation(s.getMapping))
+	add(mux, schemas.ListEventSourceMappings, operation(s.listMappings))
+	add(mux, schemas.UpdateEventSourceMapping, operation(s.updateMapping))
+	add(mux, schemas.DeleteEventSourceMapping, operation(s.deleteMapping))
 	add(mux, schemas.Invoke, s.invoke)
 	return mux
 }
@@ -126,7 +130,7 @@ func operation[In, Out any, P answer[Out]](f func(ctx context.Context, call *pro
 // fromURL fills in the members that the model puts into path and query.
 func fromURL(r *http.Request, into any) error {
 	members := map[string]any{}
-	for _, name := range []string{"FunctionName", "Name", "Resource", "StatementId"} {
+	for _, name := range []string{"FunctionName", "Name", "Resource", "StatementId", "UUID"} {
 		if value := r.PathValue(name); value != "" {
 			members[name] = value
 		}
@@ -134,6 +138,11 @@ func fromURL(r *http.Request, into any) error {
 	query := r.URL.Query()
 	if query.Has("Qualifier") {
 		members["Qualifier"] = query.Get("Qualifier")
+	}
+	for _, name := range []string{"FunctionName", "EventSourceArn"} {
+		if query.Has(name) {
+			members[name] = query.Get(name)
+		}
 	}
 	if query.Has("tagKeys") {
 		members["TagKeys"] = query["tagKeys"]

@@ -1,5 +1,5 @@
-// Package lambda plays AWS Lambda on one machine: functions, versions, aliases and limits behind the
-// service's HTTP API, and their execution. The package that was uploaded runs as a process of this
+// Package lambda plays AWS Lambda on one machine: functions, versions, aliases, limits and event source
+// mappings of streams behind the service's HTTP API, and the functions' execution. The package that was uploaded runs as a process of this
 // machine behind a Lambda runtime API of its own, one environment for each call at a time, frozen between
 // calls and killed at its timeout (aws.md 5.4).
 //
@@ -62,6 +62,9 @@ type Config struct {
 	Sessions Sessions
 	Logs     Logs
 	Recorder Recorder
+	// Streams are what event source mappings read, Queues what they tell about batches that failed for good.
+	Streams Streams
+	Queues  Queues
 	// Interfaces gets the interfaces of functions in VPCs; nil = nobody sees them.
 	Interfaces Interfaces
 	// Concurrency is the account's limit of concurrent calls; 0 = 1000.
@@ -89,6 +92,7 @@ type Service struct {
 	mu        sync.Mutex
 	closed    bool
 	functions map[string]*function // by unqualified ARN
+	mappings  map[string]*mapping  // by UUID
 	busy      map[string]int       // calls under way, by unqualified ARN
 	idle      map[string][]*environment
 }
@@ -112,7 +116,7 @@ func New(config Config) (*Service, error) {
 		return nil, fmt.Errorf("folder of the functions: %w", err)
 	}
 	s := &Service{
-		config: config, functions: map[string]*function{}, busy: map[string]int{}, idle: map[string][]*environment{},
+		config: config, functions: map[string]*function{}, mappings: map[string]*mapping{}, busy: map[string]int{}, idle: map[string][]*environment{},
 	}
 	s.running, s.stop = context.WithCancel(context.Background())
 	s.mux = s.routes()
