@@ -24,7 +24,7 @@ def main():
     parser.add_argument("--state", required=True, help="the folder of the account")
     options = parser.parse_args()
     print(f"load average {os.getloadavg()[0]:.1f}")
-    run("deploy", *STACK)
+    run("deploy", *STACK, "--no-aggregator")
     first = timed("load", "deploy", *STACK, "--vpc-id", "vpc-local", "--subnet-ids", "subnet-a,subnet-b", "-C", FILES)
     print(f"first load deploy: {first:.2f} s")
     print_times("load push of an unchanged tree", [timed("load", "push", *STACK, "-C", FILES) for _ in range(ROUNDS)])

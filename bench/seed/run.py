@@ -34,7 +34,7 @@ def main():
 
 def modes(seconds):
     """Runtime comparison: three modes, ten users."""
-    quietly("deploy", *STACK)
+    quietly("deploy", *STACK, "--no-aggregator")
     quietly("load", "deploy", *STACK, "--vpc-id", "vpc-local", "--subnet-ids", "subnet-a,subnet-b", "-C", FILES, "--capacity-provider", "FARGATE")
     for file, user in (("max_rps", "MaxRpsUser"), ("simple", "SimpleUser")):
         runs = {}

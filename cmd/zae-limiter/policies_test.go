@@ -340,7 +340,7 @@ func TestPoliciesAreNeededAndEnough(t *testing.T) {
 	benchmark.run(append([]string{"load", "logs"}, named...)...)
 	connect.untilUI(ui...) // whose task goes on, for delete to stop
 
-	roles := rolePolicies(t, account)
+	roles := rolePolicies(t, account, "my-limiter-load-exec", "my-limiter-load-task", "my-limiter-load-worker")
 	trusted(t, account)
 	deploy.run(append([]string{"load", "delete", "--yes"}, named...)...)
 
@@ -416,16 +416,21 @@ func byFunction(t *testing.T, decided []iam.Decision) []iam.Decision {
 	return asked
 }
 
-// rolePolicies are the inline policies of the load stack's roles, by role and name.
-func rolePolicies(t *testing.T, cloud *awsfake.Cloud) map[string]map[string]string {
-	t.Helper()
+// administrator is the configuration of clients that may do everything in an account.
+func administrator(cloud *awsfake.Cloud) aws.Config {
 	key, secret := cloud.IAM.Admin()
-	client := awsiam.NewFromConfig(aws.Config{
+	return aws.Config{
 		Region: cloud.Region(), BaseEndpoint: aws.String(cloud.Endpoint()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""),
 		HTTPClient: account.WholeBodies(nil),
-	})
+	}
+}
+
+// rolePolicies are the inline policies of roles, by role and name.
+func rolePolicies(t *testing.T, cloud *awsfake.Cloud, roles ...string) map[string]map[string]string {
+	t.Helper()
+	client := awsiam.NewFromConfig(administrator(cloud))
 	found := map[string]map[string]string{}
-	for _, role := range []string{"my-limiter-load-exec", "my-limiter-load-task", "my-limiter-load-worker"} {
+	for _, role := range roles {
 		names, err := client.ListRolePolicies(t.Context(), &awsiam.ListRolePoliciesInput{RoleName: &role})
 		if err != nil {
 			t.Fatal(err)

@@ -28,7 +28,8 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	testscript.Main(shipping{m}, map[string]func(){
-		"zae-limiter": main, "standin-master": standInMaster, "standin-worker": standInWorker, "standin-locust": standInLocust,
+		"zae-limiter": main, "bootstrap": main, // as functions call it that were deployed without a build
+		"standin-master": standInMaster, "standin-worker": standInWorker, "standin-locust": standInLocust,
 	})
 }
 
@@ -83,6 +84,7 @@ func TestScripts(t *testing.T) {
 			"runid":    runID,
 			"http":     httpCall,
 			"until":    until,
+			"becomes":  becomes,
 			"address":  address,
 			"gone":     gone,
 			"slay":     slay,
@@ -386,6 +388,29 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 		time.Sleep(20 * time.Millisecond) // polls another process, which cannot signal us
+	}
+	ts.Fatalf("%s is %v after %v, want %s %s", args[1], last, patience, args[2], args[3])
+}
+
+// becomes FILE PATH OP VALUE COMMAND…: runs the command until the JSON on its stdout compares as in jsonfld,
+// and keeps it in FILE.
+func becomes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 5 {
+		ts.Fatalf("usage: becomes FILE PATH OP VALUE COMMAND…")
+	}
+	deadline := time.Now().Add(patience)
+	var last any
+	for time.Now().Before(deadline) {
+		ts.Check(ts.Exec(args[4], args[5:]...))
+		text := ts.ReadFile("stdout")
+		var object any
+		ts.Check(json.Unmarshal([]byte(text), &object))
+		value, err := lookup(object, args[1])
+		if last = value; err == nil && compare(value, args[2], args[3]) {
+			ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+			return
+		}
+		time.Sleep(100 * time.Millisecond) // asks another process, which cannot signal us
 	}
 	ts.Fatalf("%s is %v after %v, want %s %s", args[1], last, patience, args[2], args[3])
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -268,9 +270,9 @@ func TestLimiterOptions(t *testing.T) {
 	if set["AppRoleName"] != "PB-my-limiter-app" || set["EnableIAMRoles"] != "false" || set["EnableDeletionProtection"] != "true" || keep != nil {
 		t.Errorf("new stack: %v, %v", set, keep)
 	}
-	before := &stack.Stack{Parameters: map[string]string{"EnableAlarms": "false", "SnapshotWindows": "hourly"}, Tags: map[string]string{"old": "1", "zae-limiter:lambda-version": "0.17.0"}}
+	before := &stack.Stack{Parameters: map[string]string{"EnableAlarms": "false", "SnapshotWindows": "hourly", "SchemaVersion": "0.10.0"}, Tags: map[string]string{"old": "1", "zae-limiter:lambda-version": "0.17.0"}}
 	set, keep = (&LimiterOptions{Name: "my-limiter"}).Parameters(before)
-	if _, given := set["EnableIAMRoles"]; given || !slices.Equal(keep, []string{"EnableAlarms"}) {
+	if _, given := set["EnableIAMRoles"]; given || !slices.Equal(keep, []string{"EnableAlarms", "SnapshotWindows"}) {
 		t.Errorf("existing stack: %v, %v", set, keep)
 	}
 	tags := o.Tags(before, "v1", "0.10.0")
@@ -294,6 +296,134 @@ func TestGuardOfLimiters(t *testing.T) {
 		if errors.Is(err, ErrWouldReplace) != test.refused || test.refused && !strings.Contains(err.Error(), "RateLimitsTable") {
 			t.Errorf("%+v: %v", test.change, err)
 		}
+	}
+}
+
+// An aggregator holds nothing: with --no-aggregator it goes, and what CloudFormation is not sure about may be
+// replaced. Its queue and its logs are not taken away by the way.
+func TestGuardKnowsTheAggregator(t *testing.T) {
+	for _, test := range []struct {
+		action, replacement, id string
+		with, without           bool // refused by either guard
+	}{
+		{"Modify", "Conditional", "AggregatorEventSourceMapping", false, false},
+		{"Modify", "True", "AggregatorFunction", true, true},
+		{"Remove", "", "AggregatorFunction", true, false},
+		{"Remove", "", "AggregatorDLQ", true, false},
+		{"Remove", "", "StreamIteratorAgeAlarm", true, false},
+		{"Remove", "", "AuditArchiveBucket", true, true},
+		{"Remove", "", "RateLimitsTable", true, true},
+	} {
+		changes := []stack.Change{{Action: test.action, Replacement: test.replacement, LogicalID: test.id}}
+		if err := GuardLimiter(changes); (err != nil) != test.with {
+			t.Errorf("%+v: %v", test, err)
+		}
+		if err := GuardWithoutAggregator(changes); (err != nil) != test.without {
+			t.Errorf("%+v without an aggregator: %v", test, err)
+		}
+	}
+}
+
+func TestWhoseFunctionsAStackHas(t *testing.T) {
+	functions := map[string]string{"AggregatorFunctionName": "f"}
+	for _, test := range []struct {
+		name                string
+		parameters, outputs map[string]string
+		python, before      bool
+	}{
+		{"ours", map[string]string{"AggregatorArchitecture": "amd64"}, functions, false, false},
+		{"ours without", map[string]string{"AggregatorArchitecture": "amd64"}, nil, false, false},
+		{"ours of old", map[string]string{"EnableAggregator": "false"}, nil, false, true},
+		{"Python's", map[string]string{"SchemaVersion": "0.10.0"}, functions, true, false},
+		{"Python's provisioner", map[string]string{"SchemaVersion": "0.10.0"}, map[string]string{"ProvisionerFunctionName": "f"}, true, false},
+		{"Python's without", map[string]string{"SchemaVersion": "0.10.0"}, nil, false, false},
+	} {
+		s := &stack.Stack{Parameters: test.parameters, Outputs: test.outputs}
+		if python, before := HasPythonFunctions(s), BeforeAggregator(s); python != test.python || before != test.before {
+			t.Errorf("%s: of Python %v, before the aggregator %v", test.name, python, before)
+		}
+	}
+}
+
+func TestAggregatorParameters(t *testing.T) {
+	set, _ := (&LimiterOptions{Name: "my-limiter", Aggregator: AggregatorOptions{
+		Enabled: new(true), Architecture: "arm64", Windows: "hourly", RetentionDays: 7, LogRetentionDays: 3, TimeoutSeconds: 30, MemoryMB: 512, DurationPercent: 50, Tracing: new(true),
+	}, RoleFormat: "x-{}"}).Parameters(nil)
+	for name, want := range map[string]string{
+		"EnableAggregator": "true", "AggregatorArchitecture": "arm64", "SnapshotWindows": "hourly", "SnapshotRetentionDays": "7", "LogRetentionDays": "3",
+		"LambdaTimeout": "30", "LambdaMemorySize": "512", "LambdaDurationThreshold": "15000", "EnableTracing": "true", "AggregatorRoleName": "x-my-limiter-aggr",
+	} {
+		if set[name] != want {
+			t.Errorf("%s = %q, want %q", name, set[name], want)
+		}
+	}
+	// The threshold is a part of the timeout that the stack has, when only the percentage is given.
+	before := &stack.Stack{Parameters: map[string]string{"LambdaTimeout": "100"}}
+	if set, _ := (&LimiterOptions{Name: "l", Aggregator: AggregatorOptions{DurationPercent: 10}}).Parameters(before); set["LambdaDurationThreshold"] != "10000" {
+		t.Errorf("10%% of 100 s: %s ms", set["LambdaDurationThreshold"])
+	}
+	if set, _ := (&LimiterOptions{Name: "l"}).Parameters(before); set["LambdaDurationThreshold"] != "" || set["EnableAggregator"] != "" {
+		t.Errorf("nothing given: %v", set)
+	}
+	for _, test := range []struct {
+		options LimiterOptions
+		before  *stack.Stack
+		want    bool
+	}{
+		{LimiterOptions{}, nil, true},
+		{LimiterOptions{IAM: new(false)}, nil, false},
+		{LimiterOptions{IAM: new(false), Aggregator: AggregatorOptions{RoleARN: "arn:aws:iam::123456789012:role/r"}}, nil, true},
+		{LimiterOptions{Aggregator: AggregatorOptions{Enabled: new(false)}}, nil, false},
+		{LimiterOptions{}, &stack.Stack{Parameters: map[string]string{"EnableAggregator": "false"}}, false},
+		{LimiterOptions{Aggregator: AggregatorOptions{Enabled: new(true)}}, &stack.Stack{Parameters: map[string]string{"EnableAggregator": "false"}}, true},
+		{LimiterOptions{}, &stack.Stack{Parameters: map[string]string{"EnableAggregator": "true", "EnableIAM": "false"}}, false},
+	} {
+		if got := test.options.WantsAggregator(test.before); got != test.want {
+			t.Errorf("%+v on %+v: %v", test.options, test.before, got)
+		}
+	}
+}
+
+// mappings are what the API tells, one after the other; the last one stays.
+type mappings struct {
+	states  []string
+	results []string
+}
+
+func (m *mappings) ListEventSourceMappings(context.Context, *lambda.ListEventSourceMappingsInput, ...func(*lambda.Options)) (*lambda.ListEventSourceMappingsOutput, error) {
+	out := &lambda.ListEventSourceMappingsOutput{}
+	if m.states[0] != "" {
+		out.EventSourceMappings = []lambdatypes.EventSourceMappingConfiguration{{State: &m.states[0], LastProcessingResult: &m.results[0]}}
+	}
+	if len(m.states) > 1 {
+		m.states, m.results = m.states[1:], m.results[1:]
+	}
+	return out, nil
+}
+
+func TestANewMappingIsWaitedFor(t *testing.T) {
+	for _, test := range []struct {
+		name            string
+		states, results []string
+		took            time.Duration
+		problem         string
+	}{
+		{"enabled", []string{"Enabled"}, []string{"No records processed"}, 45 * time.Second, ""},
+		{"at last", []string{"", "Creating", "Enabled"}, []string{"", "No records processed", "OK"}, 55 * time.Second, ""},
+		{"not at once again", []string{"Enabled", "Updating", "Enabled"}, []string{"OK", "OK", "OK"}, 55 * time.Second, ""},
+		{"never", []string{"Creating"}, []string{""}, 125 * time.Second, "its event source mapping is Creating"},
+		{"it fails", []string{"Enabled"}, []string{"PROBLEM: Function call failed"}, 125 * time.Second, "PROBLEM: Function call failed"},
+		{"none", []string{""}, []string{""}, 125 * time.Second, "it has no event source mapping"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				problem, err := (&MappingWait{Function: "f:live", Settles: MappingSettles}).Await(t.Context(), &mappings{test.states, test.results})
+				if err != nil || test.problem == "" && problem != "" || !strings.Contains(problem, test.problem) || time.Since(start) != test.took {
+					t.Errorf("after %v: %q, %v", time.Since(start), problem, err)
+				}
+			})
+		})
 	}
 }
 

@@ -1,9 +1,11 @@
 package awsdeploy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,12 +36,94 @@ type LimiterOptions struct {
 	RoleFormat, PolicyFormat string
 	IAM, Roles               *bool
 	DeletionProtection       *bool
+	Aggregator               AggregatorOptions
 	UserTags                 map[string]string
+}
+
+// AggregatorOptions are those of the function that follows the table's stream.
+type AggregatorOptions struct {
+	// Enabled is nil when it was not said.
+	Enabled *bool
+	// Architecture is amd64 or arm64, Go's words for it.
+	Architecture string
+	// RoleARN is a role that is there already.
+	RoleARN          string
+	Windows          string // as hourly,daily
+	RetentionDays    int    // of usage snapshots; 0 = not given, as below
+	LogRetentionDays int
+	TimeoutSeconds   int
+	MemoryMB         int
+	// DurationPercent is the part of the timeout above which an average duration rings the alarm.
+	DurationPercent int
+	Tracing         *bool
+}
+
+// AggregatorFunction is the name of a limiter's aggregator.
+func AggregatorFunction(name string) string { return name + "-aggregator" }
+
+// Defaults of the template that others are computed from.
+const (
+	defaultAggregatorTimeout = 60 // seconds
+	defaultDurationPercent   = 80
+)
+
+// logRetentionDays are those that CloudWatch Logs has (aws.md 2.1).
+var logRetentionDays = []int{1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
+
+var roleARN = regexp.MustCompile(`^arn:(aws|aws-cn|aws-us-gov):iam::[0-9]{12}:role/.+$`)
+
+func (o *AggregatorOptions) validate(refuse func(bool, string, ...any)) {
+	between := func(option string, value, least, most int) {
+		refuse(value != 0 && (value < least || value > most), "%s must be from %d to %d, got %d", option, least, most, value)
+	}
+	between("--usage-retention-days", o.RetentionDays, 1, 3650)
+	between("--lambda-timeout", o.TimeoutSeconds, 1, 900)
+	between("--lambda-memory", o.MemoryMB, 128, 3008)
+	between("--lambda-duration-threshold-pct", o.DurationPercent, 1, 100)
+	refuse(o.LogRetentionDays != 0 && !slices.Contains(logRetentionDays, o.LogRetentionDays), "--log-retention-days %d: CloudWatch has %v", o.LogRetentionDays, logRetentionDays)
+	refuse(o.RoleARN != "" && !roleARN.MatchString(o.RoleARN), "--aggregator-role-arn %q is no ARN of a role", o.RoleARN)
+}
+
+// parameters sets those that were given; before are the stack's, nil for a new one.
+func (o *AggregatorOptions) parameters(set, before map[string]string) {
+	text := func(name, value string) {
+		if value != "" {
+			set[name] = value
+		}
+	}
+	number := func(name string, value int) {
+		if value != 0 {
+			set[name] = strconv.Itoa(value)
+		}
+	}
+	flag := func(name string, value *bool) {
+		if value != nil {
+			set[name] = strconv.FormatBool(*value)
+		}
+	}
+	flag("EnableAggregator", o.Enabled)
+	flag("EnableTracing", o.Tracing)
+	text("AggregatorArchitecture", o.Architecture)
+	text("AggregatorRoleArn", o.RoleARN)
+	text("SnapshotWindows", o.Windows)
+	number("SnapshotRetentionDays", o.RetentionDays)
+	number("LogRetentionDays", o.LogRetentionDays)
+	number("LambdaTimeout", o.TimeoutSeconds)
+	number("LambdaMemorySize", o.MemoryMB)
+	if o.TimeoutSeconds == 0 && o.DurationPercent == 0 {
+		return
+	}
+	timeout := o.TimeoutSeconds
+	if timeout == 0 {
+		timeout, _ = strconv.Atoi(before["LambdaTimeout"])
+	}
+	milliseconds := cmp.Or(timeout, defaultAggregatorTimeout) * 1000
+	number("LambdaDurationThreshold", milliseconds*cmp.Or(o.DurationPercent, defaultDurationPercent)/100)
 }
 
 // roles and policies of the template: the suffix of the name by the parameter that replaces it.
 var (
-	roleNames   = map[string]string{"AppRoleName": "-app", "AdminRoleName": "-admin", "ReadOnlyRoleName": "-read"}
+	roleNames   = map[string]string{"AggregatorRoleName": "-aggr", "AppRoleName": "-app", "AdminRoleName": "-admin", "ReadOnlyRoleName": "-read"}
 	policyNames = map[string]string{
 		"AcquireOnlyPolicyName": "-acq", "FullAccessPolicyName": "-full", "ReadOnlyPolicyName": "-read",
 		"NamespaceAcquirePolicyName": "-ns-acq", "NamespaceFullAccessPolicyName": "-ns-full", "NamespaceReadOnlyPolicyName": "-ns-read",
@@ -55,6 +139,7 @@ func (o *LimiterOptions) Validate() error {
 		}
 	}
 	refuse(o.PITRDays != 0 && (o.PITRDays < 1 || o.PITRDays > 35), "--pitr-recovery-days must be from 1 to 35, got %d", o.PITRDays)
+	o.Aggregator.validate(refuse)
 	refuse(o.IAM != nil && !*o.IAM && o.Roles != nil && *o.Roles, "--no-iam does not go with --create-iam-roles")
 	formats := func(option, format string, most, longest int, names map[string]string) {
 		if format == "" {
@@ -83,7 +168,7 @@ func (o *LimiterOptions) Validate() error {
 // Parameters are the values that the options set; before is the stack as it is, nil for a new one. The
 // second result are the parameters that keep their value.
 func (o *LimiterOptions) Parameters(before *stack.Stack) (set map[string]string, keep []string) {
-	set = map[string]string{"EnableAggregator": "false", "EnableProvisioner": "false"}
+	set = map[string]string{"EnableProvisioner": "false"}
 	text := func(name, value string) {
 		if value != "" {
 			set[name] = value
@@ -101,6 +186,11 @@ func (o *LimiterOptions) Parameters(before *stack.Stack) (set map[string]string,
 	text("AlarmSNSTopicArn", o.AlarmTopic)
 	text("PermissionBoundary", o.PermissionBoundary)
 	text("RoleNameFormat", o.RoleFormat)
+	var had map[string]string
+	if before != nil {
+		had = before.Parameters
+	}
+	o.Aggregator.parameters(set, had)
 	if o.PITRDays != 0 {
 		set["PITRRecoveryPeriodDays"] = strconv.Itoa(o.PITRDays)
 	}
@@ -118,6 +208,25 @@ func (o *LimiterOptions) Parameters(before *stack.Stack) (set map[string]string,
 		keep = KeptParameters(before, limiterTemplate)
 	}
 	return set, keep
+}
+
+// WantsAggregator reports whether there is an aggregator in the stack that the options make; before is the
+// stack as it is, nil for a new one. Without a role there is none.
+func (o *LimiterOptions) WantsAggregator(before *stack.Stack) bool {
+	set, _ := o.Parameters(before)
+	value := func(name, standard string) string {
+		if given, ok := set[name]; ok {
+			return given
+		}
+		if before == nil {
+			return standard
+		}
+		if had, ok := before.Parameters[name]; ok {
+			return had
+		}
+		return standard
+	}
+	return value("EnableAggregator", "true") == "true" && (value("EnableIAM", "true") == "true" || value("AggregatorRoleArn", "") != "")
 }
 
 // KeptParameters are the parameters of a stack that a template still declares, sorted.
@@ -151,21 +260,61 @@ func (o *LimiterOptions) Tags(before *stack.Stack, version, schema string) map[s
 	return tags
 }
 
-// HasFunctions reports whether a limiter's stack has the functions of the Python tool, which this
-// program's template does not.
-func HasFunctions(s *stack.Stack) bool {
-	return s.Outputs["AggregatorFunctionName"] != "" || s.Outputs["ProvisionerFunctionName"] != "" || s.Outputs["AggregatorDLQUrl"] != ""
+// HasPythonFunctions reports whether a limiter's stack has functions of the Python tool, which are none of
+// this program's template.
+func HasPythonFunctions(s *stack.Stack) bool {
+	has := s.Outputs["AggregatorFunctionName"] != "" || s.Outputs["ProvisionerFunctionName"] != "" || s.Outputs["AggregatorDLQUrl"] != ""
+	return has && s.Parameters[architectureParameter] == ""
+}
+
+// HasAggregator reports whether a limiter's stack has an aggregator, of either tool.
+func HasAggregator(s *stack.Stack) bool { return s.Outputs["AggregatorFunctionName"] != "" }
+
+// architectureParameter is one that only stacks of a template with this program's aggregator have;
+// schemaParameter is one that only the Python template has.
+const (
+	architectureParameter = "AggregatorArchitecture"
+	schemaParameter       = "SchemaVersion"
+)
+
+// BeforeAggregator reports whether a stack was made by a release of this program that had no aggregator, so
+// that nobody has said that there should be none.
+func BeforeAggregator(s *stack.Stack) bool {
+	_, python := s.Parameters[schemaParameter]
+	return s.Parameters[architectureParameter] == "" && !python
 }
 
 // ErrWouldReplace says that an update would take resources away.
 var ErrWouldReplace = errors.New("the update would replace or remove resources")
 
+// aggregatorResources are those of the template that there are for the aggregator alone.
+var aggregatorResources = []string{
+	"AggregatorDLQ", "AggregatorLogGroup", "AggregatorRole", "AggregatorFunction", "AggregatorAlias", "AggregatorEventSourceMapping",
+	"AggregatorDLQAlarm", "LambdaErrorRateAlarm", "LambdaDurationAlarm", "StreamIteratorAgeAlarm",
+}
+
+// replaceable are resources that hold nothing and have no name of their own. A change of the table makes
+// CloudFormation say that the mapping is perhaps replaced: it cannot know that the stream stays.
+var replaceable = []string{"AggregatorEventSourceMapping", "AggregatorAlias"}
+
 // GuardLimiter refuses changes that take a resource of a limiter away: its table is its data, and policies
 // with names cannot be replaced.
-func GuardLimiter(changes []stack.Change) error {
+func GuardLimiter(changes []stack.Change) error { return guardLimiter(changes, nil) }
+
+// GuardWithoutAggregator is GuardLimiter for whoever wants to have the aggregator removed.
+func GuardWithoutAggregator(changes []stack.Change) error {
+	return guardLimiter(changes, aggregatorResources)
+}
+
+// guardLimiter lets the removal of some resources pass, by their ids.
+func guardLimiter(changes []stack.Change, removable []string) error {
 	var lost []string
 	for i := range changes {
-		if c := &changes[i]; c.Replaces() {
+		c := &changes[i]
+		if c.Action == "Remove" && slices.Contains(removable, c.LogicalID) || c.Action == "Modify" && slices.Contains(replaceable, c.LogicalID) {
+			continue
+		}
+		if c.Replaces() {
 			what := "removed"
 			if c.Replacement != "" {
 				what = "replaced: " + c.Replacement

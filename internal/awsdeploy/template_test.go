@@ -169,6 +169,30 @@ func TestPolicyDescriptionsAreThoseOfExistingStacks(t *testing.T) {
 	}
 }
 
+// How the stream is read decides about what is lost, and for how long one bad record holds up the rest
+// (aws.md 2.4). Insertions go to the aggregator, which counts what a bucket is made with.
+func TestTheStreamIsReadAsByTheOriginal(t *testing.T) {
+	for _, variant := range []string{"limiter", "limiter-without-lsi"} {
+		root := parse(t, templates(t)[variant])
+		properties := lookup(root, "Resources", "AggregatorEventSourceMapping", "Properties")
+		for name, want := range map[string]string{
+			"StartingPosition": "LATEST", "BatchSize": "100", "MaximumBatchingWindowInSeconds": "5", "MaximumRetryAttempts": "3",
+			"MaximumRecordAgeInSeconds": "3600", "BisectBatchOnFunctionError": "true",
+		} {
+			if got := lookup(properties, name); got == nil || got.Value != want {
+				t.Errorf("%s: %s is %v, want %s", variant, name, got, want)
+			}
+		}
+		if got := lookup(properties, "FunctionResponseTypes"); got == nil || len(got.Content) != 1 || got.Content[0].Value != "ReportBatchItemFailures" {
+			t.Errorf("%s: without ReportBatchItemFailures every answer is a success", variant)
+		}
+		filters := lookup(properties, "FilterCriteria", "Filters").Content
+		if len(filters) != 1 || lookup(filters[0], "Pattern").Value != `{"eventName":["INSERT","MODIFY"],"dynamodb":{"NewImage":{"SK":{"S":["#STATE"]}}}}` {
+			t.Errorf("%s: filters %v", variant, filters)
+		}
+	}
+}
+
 func TestVariantWithoutLocalIndexesDiffersInThemOnly(t *testing.T) {
 	all := templates(t)
 	with, without := parse(t, all["limiter"]), parse(t, all["limiter-without-lsi"])

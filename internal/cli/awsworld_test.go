@@ -34,6 +34,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/network"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/protocol"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/resource"
+	fakesqs "github.com/zeroae/zae-limiter-go/internal/awsfake/sqs"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/tagging"
 )
 
@@ -71,16 +72,19 @@ func newAWSWorld(t *testing.T) *awsWorld {
 	log := logs.New(logs.Config{Account: id, Region: region})
 	measured := metrics.New(time.Now)
 	tasks := fakeecs.New(fakeecs.Config{Account: id, Region: region, Endpoint: w.url, Dir: t.TempDir(), Images: registry, Roles: taskRoles{}, Logs: log, Metrics: measured})
-	functions, err := fakelambda.New(fakelambda.Config{Dir: t.TempDir(), Endpoint: func() string { return w.url }, Sessions: functionRoles{}, Logs: noLogs{}, Recorder: noLogs{}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	tables, err := dynamo.New(id, region, dynamolocal.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	providers := resource.Providers{"AWS::SQS::Queue": shelf{}, "AWS::S3::Bucket": shelf{}, "AWS::Lambda::EventSourceMapping": shelf{}}
-	for _, more := range []resource.Providers{w.iam.Providers(), net.Providers(), measured.Providers(), registry.Providers(), log.Providers(), tasks.Providers(), functions.Providers(), tables.Providers()} {
+	queues := fakesqs.New(fakesqs.Config{Account: id, Region: region, Host: host})
+	functions, err := fakelambda.New(fakelambda.Config{
+		Dir: t.TempDir(), Endpoint: func() string { return w.url }, Sessions: functionRoles{}, Logs: noLogs{}, Recorder: noLogs{}, Streams: tables.Streams(), Queues: queues,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	providers := resource.Providers{"AWS::S3::Bucket": shelf{}}
+	for _, more := range []resource.Providers{w.iam.Providers(), net.Providers(), measured.Providers(), registry.Providers(), log.Providers(), tasks.Providers(), functions.Providers(), queues.Providers(), tables.Providers()} {
 		for name, provider := range more {
 			if providers[name] == nil {
 				providers[name] = provider
@@ -96,7 +100,7 @@ func newAWSWorld(t *testing.T) *awsWorld {
 		}
 		tables.Close()
 	})
-	services := append(w.iam.Services(), net.API(), registry.API(), log.API(), measured.API(), tasks.API(), functions.Service(), tables.API(), formation.Protocol(),
+	services := append(w.iam.Services(), net.API(), registry.API(), log.API(), measured.API(), tasks.API(), functions.Service(), queues.API(), tables.API(), formation.Protocol(),
 		tagging.API([]tagging.Source{formation.StackTags, registry.Tagged, tasks.Tagged}))
 	mux.HandleFunc("GET /my-limiter-AuditArchiveBucket", func(answer http.ResponseWriter, _ *http.Request) {
 		w.mu.Lock()
@@ -201,9 +205,12 @@ type outcomeOf struct {
 	doc            map[string]any // with --json
 }
 
-// run runs a command in the account.
+// run runs a command in the account. What makes aggregators makes them of a program that is small.
 func (w *awsWorld) run(args ...string) *outcomeOf {
 	w.t.Helper()
+	if args[0] == "deploy" || args[0] == "upgrade" {
+		args = append([]string{args[0], "--binary", w.program, "--arch", "amd64"}, args[1:]...)
+	}
 	var stdout, stderr bytes.Buffer
 	code := Main(Process{Args: args, Getenv: func(name string) string { return w.env[name] }, Stdout: &stdout, Stderr: &stderr})
 	o := &outcomeOf{code: code, stdout: stdout.String(), stderr: stderr.String()}
@@ -270,7 +277,7 @@ type noLogs struct{}
 func (noLogs) Write(string, string, time.Time, string)                              {}
 func (noLogs) Record(string, string, map[string]string, time.Time, float64, string) {}
 
-// shelf provides the surroundings of the Python tool's functions.
+// shelf provides buckets, which the Python tool's functions have.
 type shelf struct{}
 
 func (shelf) Create(_ context.Context, r *resource.Resource) (*resource.Physical, error) {

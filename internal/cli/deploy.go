@@ -221,20 +221,9 @@ func (s *stacker) pack(f *shipFlags, arch string, before *stack.Stack) (*shipmen
 	if err != nil {
 		return nil, usage(err)
 	}
-	executable, err := os.Executable()
+	binary, err := s.linuxBinary(f.binary, arch)
 	if err != nil {
-		return nil, fmt.Errorf("path of this program: %w", err)
-	}
-	source := artifact.Source{Given: f.binary, Executable: executable, OS: runtime.GOOS, Arch: runtime.GOARCH}
-	binary, err := source.Find(arch)
-	if errors.Is(err, artifact.ErrNoBinary) {
-		err = withHint(err, "take it from a release or build it (make dist), and name it with --binary")
-	}
-	if err != nil {
-		return nil, usage(err)
-	}
-	if !binary.Static && s.account.EndpointURL == "" {
-		return nil, usage(withHint(fmt.Errorf("%s needs a C library, which the image does not have", binary.Path), "build this program with CGO_ENABLED=0 (make build), or name another build with --binary"))
+		return nil, err
 	}
 	if files.Has("requirements.txt") {
 		s.warn("requirements.txt has no meaning here: locustfiles are Starlark, and no Python packages are installed")
@@ -252,6 +241,26 @@ func (s *stacker) pack(f *shipFlags, arch string, before *stack.Stack) (*shipmen
 		s.tell("left out: %s", abridged(files.Skipped))
 	}
 	return p, nil
+}
+
+// linuxBinary is the build of this program that is shipped: the one given, or the one that is found.
+func (s *stacker) linuxBinary(given, arch string) (*artifact.Binary, error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("path of this program: %w", err)
+	}
+	source := artifact.Source{Given: given, Executable: executable, OS: runtime.GOOS, Arch: runtime.GOARCH}
+	binary, err := source.Find(arch)
+	if errors.Is(err, artifact.ErrNoBinary) {
+		err = withHint(err, "take it from a release or build it (make dist), and name it with --binary")
+	}
+	if err != nil {
+		return nil, usage(err)
+	}
+	if !binary.Static && s.account.EndpointURL == "" {
+		return nil, usage(withHint(fmt.Errorf("%s needs a C library, which neither image nor function has", binary.Path), "build this program with CGO_ENABLED=0 (make build), or name another build with --binary"))
+	}
+	return binary, nil
 }
 
 // listOf is a list that JSON shows as one also when it is empty.

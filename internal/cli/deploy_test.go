@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,12 +16,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"gopkg.in/yaml.v3"
 
 	"github.com/zeroae/zae-limiter-go/internal/awsdeploy"
 	"github.com/zeroae/zae-limiter-go/internal/awsdeploy/stack"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake"
 	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 )
+
+// changing are the calls that change a stack or a function.
+var changing = []string{
+	"cloudformation:ExecuteChangeSet", "lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration", "lambda:UpdateAlias", "lambda:TagResource",
+}
 
 func TestDeployPushDelete(t *testing.T) {
 	w := newAWSWorld(t)
@@ -34,6 +39,7 @@ func TestDeployPushDelete(t *testing.T) {
 		t.Errorf("deploy again: %s", again.stdout)
 	}
 
+	w.forget()
 	dry := w.must(w.deploy("--dry-run")...)
 	if dry.doc["action"] != "planned" || w.status("my-limiter-load") != "" || w.made("lambda:UpdateFunctionCode") != 0 {
 		t.Errorf("dry run: %s; the stack is %q", dry.stdout, w.status("my-limiter-load"))
@@ -52,7 +58,7 @@ func TestDeployPushDelete(t *testing.T) {
 	if second.doc["action"] != "unchanged" || second.doc["image_layers_sent"] != 0.0 || second.doc["function_code_sent"] != false || second.doc["locustfile"] != "locustfiles/max_rps.star" {
 		t.Errorf("load deploy again: %s", second.stdout)
 	}
-	for _, action := range []string{"cloudformation:ExecuteChangeSet", "lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration"} {
+	for _, action := range changing {
 		if n := w.made(action); n != 0 {
 			t.Errorf("load deploy again: %d calls of %s", n, action)
 		}
@@ -413,9 +419,19 @@ func TestLimiterCommands(t *testing.T) {
 		t.Errorf("version: %s", o.stdout)
 	}
 	for says, options := range map[string][]string{
-		"--enable-aggregator: aggregator and provisioner are not there yet": {"--enable-aggregator"},
-		"--lambda-memory: aggregator":                                       {"--lambda-memory", "256"},
-		"--no-iam does not go with --create-iam-roles":                      {"--no-iam", "--create-iam-roles"},
+		"--enable-provisioner: provisioner and archive are not there yet": {"--enable-provisioner"},
+		"--audit-archive-glacier-days: provisioner and archive":           {"--audit-archive-glacier-days", "30"},
+		"--lambda-memory must be from 128 to 3008, got 64":                {"--lambda-memory", "64"},
+		"--lambda-timeout must be at least 1, got 0":                      {"--lambda-timeout", "0"},
+		"--lambda-timeout must be from 1 to 900, got 901":                 {"--lambda-timeout", "901"},
+		"--lambda-duration-threshold-pct must be from 1 to 100":           {"--lambda-duration-threshold-pct", "101"},
+		"--log-retention-days 2: CloudWatch has":                          {"--log-retention-days", "2"},
+		"--usage-retention-days must be from 1 to 3650":                   {"--usage-retention-days", "4000"},
+		"\"arn:aws:iam::1:user/x\" is no ARN of a role":                   {"--aggregator-role-arn", "arn:aws:iam::1:user/x"},
+		"window \"weekly\" is unknown":                                    {"--snapshot-windows", "weekly"},
+		"--enable-aggregator does not go with --no-aggregator":            {"--enable-aggregator", "--no-aggregator"},
+		"--arch must be amd64 or arm64, got \"sparc\"":                    {"--arch", "sparc"},
+		"--no-iam does not go with --create-iam-roles":                    {"--no-iam", "--create-iam-roles"},
 		"want KEY=VALUE":       {"--tag", "x"},
 		"from 1 to 35, got 36": {"--pitr-recovery-days", "36"},
 		"want exactly one {}":  {"--role-name-format", "x"},
@@ -430,7 +446,7 @@ func TestLimiterCommands(t *testing.T) {
 	if o := w.must("deploy", "--name", "my-limiter", "--no-deletion-protection"); o.doc["action"] != "updated" {
 		t.Errorf("deploy: %s", o.stdout)
 	}
-	if o := w.must("status", "--name", "my-limiter"); o.doc["policies"] != "current" || o.doc["local_indexes"] != true || o.doc["aggregator"] != false || o.doc["usable"] != true || o.doc["schema_version"] != "0.10.0" {
+	if o := w.must("status", "--name", "my-limiter"); o.doc["policies"] != "current" || o.doc["local_indexes"] != true || o.doc["aggregator"] != true || o.doc["aggregator_of"] != "go" || o.doc["lambda_version"] != "0.17.0" || o.doc["usable"] != true || o.doc["schema_version"] != "0.10.0" {
 		t.Errorf("status: %s", o.stdout)
 	}
 	if o := w.must("check", "--name", "my-limiter"); o.doc["compatible"] != true {
@@ -439,7 +455,7 @@ func TestLimiterCommands(t *testing.T) {
 	if o := w.must("upgrade", "--name", "my-limiter"); o.doc["action"] != "unchanged" {
 		t.Errorf("upgrade: %s", o.stdout)
 	}
-	w.refused(2, "--lambda-only", "upgrade", "--name", "my-limiter", "--lambda-only")
+	w.refused(2, "--lambda-only does not go with --dry-run", "upgrade", "--name", "my-limiter", "--lambda-only", "--dry-run")
 	o := w.must("list")
 	names := []string{}
 	for _, s := range o.doc["stacks"].([]any) {
@@ -455,6 +471,120 @@ func TestLimiterCommands(t *testing.T) {
 	}
 	w.must("delete", "--name", "my-limiter", "--yes")
 	w.refused(1, "", "status", "--name", "my-limiter")
+}
+
+// The aggregator comes with the limiter, with this program as its code; what has not changed is not touched,
+// and who wants none has none.
+func TestAnAggregatorIsDeployed(t *testing.T) {
+	w := newAWSWorld(t)
+	functions := lambda.NewFromConfig(w.config)
+	configuration := func(qualifier string) *lambda.GetFunctionConfigurationOutput {
+		t.Helper()
+		out, err := functions.GetFunctionConfiguration(t.Context(), &lambda.GetFunctionConfigurationInput{FunctionName: aws.String("my-limiter-aggregator"), Qualifier: &qualifier})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	end := func(o *outcomeOf, name string) any {
+		t.Helper()
+		end, ok := o.doc["aggregator"].(map[string]any)
+		if !ok {
+			t.Fatalf("no aggregator: %s", o.stdout)
+		}
+		return end[name]
+	}
+	first := w.must("deploy", "--name", "my-limiter", "--usage-retention-days", "7")
+	if end(first, "code_sent") != true || end(first, "version") != "1" || first.doc["lambda_version"] != "0.17.0" {
+		t.Errorf("deploy: %s", first.stdout)
+	}
+	live := configuration("live")
+	if live.Runtime != "provided.al2023" || *live.Handler != "aggregator" || *live.Version != "1" || live.Architectures[0] != "x86_64" || *live.MemorySize != 256 || *live.Timeout != 60 {
+		t.Errorf("the function is %+v", live.Runtime)
+	}
+	if got := live.Environment.Variables; got["TABLE_NAME"] != "my-limiter" || got["SNAPSHOT_TTL_DAYS"] != "7" || got["SNAPSHOT_WINDOWS"] != "hourly,daily" {
+		t.Errorf("its environment is %v", got)
+	}
+	mapped, err := functions.ListEventSourceMappings(t.Context(), &lambda.ListEventSourceMappingsInput{FunctionName: aws.String("my-limiter-aggregator:live")})
+	if err != nil || len(mapped.EventSourceMappings) != 1 || *mapped.EventSourceMappings[0].State != "Enabled" {
+		t.Errorf("mappings: %+v, %v", mapped, err)
+	}
+	tags, err := functions.ListTags(t.Context(), &lambda.ListTagsInput{Resource: aws.String("arn:aws:lambda:us-east-1:123456789012:function:my-limiter-aggregator")})
+	if err != nil || tags.Tags["zae-limiter:lambda-version"] != "0.17.0" || tags.Tags["zae-limiter:build-id"] != end(first, "build_id") {
+		t.Errorf("tags %v, %v", tags, err)
+	}
+
+	for _, again := range [][]string{{"deploy", "--name", "my-limiter"}, {"upgrade", "--name", "my-limiter"}, {"upgrade", "--name", "my-limiter", "--lambda-only"}} {
+		w.forget()
+		o := w.must(again...)
+		if o.doc["action"] != "unchanged" || end(o, "code_sent") != false || end(o, "version") != "1" {
+			t.Errorf("%v again: %s", again, o.stdout)
+		}
+		for _, action := range changing {
+			if n := w.made(action); n != 0 {
+				t.Errorf("%v again: %d calls of %s", again, n, action)
+			}
+		}
+	}
+	// Other settings reach the function that is invoked; another program, too.
+	if o := w.must("deploy", "--name", "my-limiter", "--lambda-memory", "512"); end(o, "version") != "2" || *configuration("live").MemorySize != 512 {
+		t.Errorf("more memory: %s", o.stdout)
+	}
+	if err := os.WriteFile(w.program, append(program(), "another build"...), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// What is behind the segments of a program is not shipped.
+	if o := w.must("upgrade", "--name", "my-limiter", "--lambda-only"); end(o, "code_sent") != false {
+		t.Errorf("the same program: %s", o.stdout)
+	}
+	changed := program()
+	changed[8] = 1
+	if err := os.WriteFile(w.program, changed, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if o := w.must("upgrade", "--name", "my-limiter", "--lambda-only"); end(o, "code_sent") != true || end(o, "version") != "3" || o.doc["action"] != "unchanged" {
+		t.Errorf("another program: %s", o.stdout)
+	}
+
+	w.must("deploy", "--name", "my-limiter", "--no-aggregator")
+	if o := w.must("status", "--name", "my-limiter"); o.doc["aggregator"] != false || o.doc["aggregator_of"] != nil || o.doc["usable"] != true {
+		t.Errorf("status: %s", o.stdout)
+	}
+	for _, none := range [][]string{{"deploy", "--name", "my-limiter"}, {"upgrade", "--name", "my-limiter"}, {"upgrade", "--name", "my-limiter", "--lambda-only"}} {
+		if o := w.must(none...); o.doc["action"] != "unchanged" || o.doc["aggregator"] != nil {
+			t.Errorf("%v of a limiter that shall have no aggregator: %s", none, o.stdout)
+		}
+	}
+	if o := w.must("deploy", "--name", "my-limiter", "--enable-aggregator"); o.doc["action"] != "updated" || end(o, "version") != "1" {
+		t.Errorf("with an aggregator again: %s", o.stdout)
+	}
+	if gone := w.must("delete", "--name", "my-limiter", "--yes"); gone.doc["action"] != "deleted" {
+		t.Errorf("delete: %s", gone.stdout)
+	}
+	if mapped, err := functions.ListEventSourceMappings(t.Context(), nil); err != nil || len(mapped.EventSourceMappings) != 0 {
+		t.Errorf("mappings that are left: %+v, %v", mapped, err)
+	}
+}
+
+// The record says that functions are at this release only where they are.
+func TestWithoutAnAggregatorTheRecordNamesNoFunctions(t *testing.T) {
+	w := newAWSWorld(t)
+	plain := w.must("deploy", "--name", "plain", "--no-aggregator")
+	if plain.doc["lambda_version"] != nil || plain.doc["aggregator"] != nil || plain.doc["schema_version"] != "0.10.0" {
+		t.Errorf("--no-aggregator: %s", plain.stdout)
+	}
+	bare := w.must("deploy", "--name", "bare", "--no-iam")
+	if bare.doc["lambda_version"] != nil || bare.doc["aggregator"] != nil || !strings.Contains(bare.stderr, "give one by --aggregator-role-arn") {
+		t.Errorf("--no-iam: %s%s", bare.stderr, bare.stdout)
+	}
+	lent := w.must("deploy", "--name", "lent", "--no-iam", "--aggregator-role-arn", "arn:aws:iam::123456789012:role/lent")
+	if lent.doc["lambda_version"] != "0.17.0" || lent.doc["aggregator"] == nil {
+		t.Errorf("--aggregator-role-arn: %s", lent.stdout)
+	}
+	// Without waiting the function has its code, and the table is left to whoever opens it.
+	if o := w.must("deploy", "--name", "later", "--no-wait"); o.doc["aggregator"] == nil || o.doc["namespace_id"] != nil || o.doc["lambda_version"] != nil {
+		t.Errorf("--no-wait: %s", o.stdout)
+	}
 }
 
 // Limiters of old releases: their policies lack an action, the oldest tables local indexes, and most have
@@ -484,7 +614,8 @@ func TestUpgradeOfOldReleases(t *testing.T) {
 				t.Errorf("load deploy does not say %q:\n%s", advice, o.stderr)
 			}
 			if test.functions {
-				w.refused(1, "which this version would remove", "deploy", "--name", "my-limiter")
+				w.refused(1, "which this program would remove", "deploy", "--name", "my-limiter")
+				w.refused(1, "are of the Python tool", "upgrade", "--name", "my-limiter", "--lambda-only")
 			}
 			upgraded := w.must("upgrade", "--name", "my-limiter")
 			if upgraded.doc["action"] != "updated" {
@@ -494,8 +625,17 @@ func TestUpgradeOfOldReleases(t *testing.T) {
 				t.Errorf("upgrade again: %s", again.stdout)
 			}
 			after := w.physical("my-limiter")
-			if !maps.Equal(before, after) {
-				t.Errorf("resources were %v and are %v", before, after)
+			for id, physical := range before {
+				if after[id] != physical {
+					t.Errorf("%s was %s and is %s", id, physical, after[id])
+				}
+			}
+			// Nobody has said that a stack from before there was an aggregator should have none.
+			if got := after["AggregatorFunction"] != ""; got == test.functions {
+				t.Errorf("with an aggregator of ours: %v, of Python: %v", got, test.functions)
+			}
+			if wanted := map[bool]any{true: nil, false: "0.17.0"}[test.functions]; upgraded.doc["lambda_version"] != wanted {
+				t.Errorf("the record says %v of functions, want %v", upgraded.doc["lambda_version"], wanted)
 			}
 			status = w.must("status", "--name", "my-limiter")
 			if status.doc["policies"] != "current" || status.doc["local_indexes"] != test.indexes {
@@ -526,7 +666,8 @@ func TestALimiterIsNotDeletedUnderItsArchive(t *testing.T) {
 	}
 }
 
-// makeOldLimiter makes the stack of a limiter as a release before 0.17 does, with its version record.
+// makeOldLimiter makes the stack of a limiter as a release before 0.17 does, with its version record: with
+// functions as the Python tool, without as this one did when it had none.
 func (w *awsWorld) makeOldLimiter(indexes, functions bool) {
 	w.t.Helper()
 	template, err := awsdeploy.LimiterTemplate(indexes)
@@ -534,15 +675,52 @@ func (w *awsWorld) makeOldLimiter(indexes, functions bool) {
 		w.t.Fatal(err)
 	}
 	template = strings.ReplaceAll(template, "- dynamodb:ConditionCheckItem\n", "- dynamodb:TransactWriteItems\n")
+	template = withoutAggregator(w.t, template)
 	if functions {
-		template += `  AggregatorDLQUrl:
-    Value: !Ref AggregatorDLQ
-    Export: {Name: !Sub '${AWS::StackName}-DLQUrl'}
-`
-		template = strings.Replace(template, "Resources:\n", "Resources:\n  AggregatorDLQ: {Type: AWS::SQS::Queue}\n", 1)
+		template = strings.Replace(template, "\nOutputs:\n", "\nOutputs:\n    AggregatorDLQUrl: {Value: !Ref AggregatorDLQ, Export: {Name: !Sub '${AWS::StackName}-DLQUrl'}}\n", 1)
+		template = strings.Replace(template, "\nResources:\n", "\nResources:\n    AggregatorDLQ: {Type: AWS::SQS::Queue}\n", 1)
 	}
 	w.create("my-limiter", template)
 	w.registerVersion()
+}
+
+// withoutAggregator is a template of a limiter with nothing of the aggregator but its switch.
+func withoutAggregator(t *testing.T, template string) string {
+	t.Helper()
+	var document yaml.Node
+	if err := yaml.Unmarshal([]byte(template), &document); err != nil {
+		t.Fatal(err)
+	}
+	sections := document.Content[0]
+	for i := 0; i < len(sections.Content); i += 2 {
+		section := sections.Content[i+1]
+		if section.Kind != yaml.MappingNode {
+			continue
+		}
+		for j := len(section.Content) - 2; j >= 0; j -= 2 {
+			id := section.Content[j].Value
+			ours := strings.Contains(id, "Aggregator") && id != "EnableAggregator" || strings.HasPrefix(id, "Lambda") || strings.HasPrefix(id, "StreamIterator") || id == "Architectures" || id == "TracingEnabled"
+			if ours {
+				section.Content = slices.Delete(section.Content, j, j+2)
+			}
+			if id == "EnableAggregator" {
+				section.Content[j+1] = &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{
+					{Kind: yaml.ScalarNode, Value: "Type"}, {Kind: yaml.ScalarNode, Value: "String"},
+					{Kind: yaml.ScalarNode, Value: "Default"}, {Kind: yaml.ScalarNode, Value: "false", Style: yaml.SingleQuotedStyle},
+				}}
+			}
+		}
+	}
+	for i := len(sections.Content) - 2; i >= 0; i -= 2 {
+		if len(sections.Content[i+1].Content) == 0 && sections.Content[i+1].Kind == yaml.MappingNode {
+			sections.Content = slices.Delete(sections.Content, i, i+2)
+		}
+	}
+	data, err := yaml.Marshal(&document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 // create makes a stack of a template, with parameters as names and values, as another tool does.

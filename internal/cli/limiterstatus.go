@@ -57,6 +57,7 @@ type limiterStatusDocument struct {
 	StackStatus  *string  `json:"stack_status"`
 	TableStatus  string   `json:"table_status"`
 	Aggregator   *bool    `json:"aggregator"`
+	AggregatorOf *string  `json:"aggregator_of"` // go or python, which tool's; null without one
 	Provisioner  *bool    `json:"provisioner"`
 	LocalIndexes bool     `json:"local_indexes"`
 	Policies     string   `json:"policies"` // current, before 0.17, none, unknown
@@ -111,7 +112,14 @@ func (s *stacker) limiterStatus(ctx context.Context, name string) error {
 
 func (s *stacker) statusOfStack(ctx context.Context, one *stack.Stack, d *limiterStatusDocument) {
 	if strings.Contains(one.Status, "COMPLETE") {
-		d.Aggregator = new(one.Outputs["AggregatorFunctionName"] != "")
+		d.Aggregator = new(awsdeploy.HasAggregator(one))
+		switch {
+		case !*d.Aggregator:
+		case awsdeploy.HasPythonFunctions(one):
+			d.AggregatorOf = new("python")
+		default:
+			d.AggregatorOf = new("go")
+		}
 		d.Provisioner = new(one.Outputs["ProvisionerFunctionName"] != "")
 	}
 	for _, output := range []string{"AppRoleArn", "AdminRoleArn", "ReadOnlyRoleArn"} {
@@ -167,7 +175,7 @@ func (s *stacker) printLimiterStatus(d *limiterStatusDocument) error {
 		fmt.Sprintf("%s in %s, answers in %.0f ms", d.Name, d.Region, d.LatencyMS),
 		fmt.Sprintf("  stack        %s", text(d.StackStatus, "unknown")),
 		fmt.Sprintf("  table        %s, %s", d.TableStatus, indexes),
-		fmt.Sprintf("  aggregator   %s", yesNo(d.Aggregator)),
+		"  aggregator   " + yesNo(d.Aggregator) + map[string]string{"python": ", of the Python tool"}[text(d.AggregatorOf, "")],
 		fmt.Sprintf("  provisioner  %s", yesNo(d.Provisioner)),
 		fmt.Sprintf("  policies     %s", d.Policies),
 		fmt.Sprintf("  versions     client %s, schema %s, Lambda %s", d.Client, text(d.Schema, "none"), text(d.Lambda, "none")),
