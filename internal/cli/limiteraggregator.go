@@ -49,6 +49,10 @@ func (s *stacker) aggregatorBuild(given, arch string) (*artifact.Build, error) {
 // sendAggregator gives the aggregator of a stack the code of a build, lets its alias point at it, and waits
 // until a mapping that is new reads the stream.
 func (s *stacker) sendAggregator(ctx context.Context, result *stack.Result, build *artifact.Build, document *limiterDocument) error {
+	if !awsdeploy.HasAggregator(result.Stack) {
+		s.warn("stack " + result.Stack.Name + " was to have an aggregator and has no output AggregatorFunctionName: nothing follows the table's stream")
+		return nil
+	}
 	client := lambda.NewFromConfig(s.account.Config)
 	name, arn := result.Stack.Outputs["AggregatorFunctionName"], result.Stack.Outputs["AggregatorFunctionArn"]
 	had, err := artifact.ReadMark(ctx, client, arn)
