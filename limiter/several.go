@@ -220,6 +220,7 @@ func (s *several) slow(ctx context.Context) error {
 		return nil
 	}
 	withoutMoves := false
+	var last []LimitStatus
 	for attempt := range maxPlans {
 		if withoutMoves {
 			attempt = maxPlans - 1
@@ -246,15 +247,16 @@ func (s *several) slow(ctx context.Context) error {
 			withoutMoves = true
 			continue
 		}
+		last = rejection.Statuses
 		done, err := s.parts[0].commit(ctx, plans)
 		if err != nil {
-			return err
+			return judged(err, last)
 		}
 		if done {
 			return nil
 		}
 	}
-	return &ExceededError{Contended: true}
+	return contended(last)
 }
 
 // actions is how many actions of a transaction the plans take.

@@ -13,13 +13,17 @@ func (a *acquire) slow(ctx context.Context, h hint) error {
 	if h.shard < 0 {
 		h.shard = a.draw(a.l.owners.get(a.req.EntityID, a.req.Resource), a.avoid)
 	}
+	var last []LimitStatus
 	for attempt := range maxPlans {
-		done, err := a.slowOnce(ctx, &h, attempt)
+		done, statuses, err := a.slowOnce(ctx, &h, attempt)
 		if done || err != nil {
 			return err
 		}
+		if len(statuses) > 0 {
+			last = statuses
+		}
 	}
-	return &ExceededError{Contended: true}
+	return contended(last)
 }
 
 // slowRead has what one plan is made from.
@@ -38,13 +42,14 @@ func (r *slowRead) levels(e *EntityState) *levels {
 }
 
 // slowOnce makes one plan and writes it. Neither done nor an error: plan again.
-func (a *acquire) slowOnce(ctx context.Context, h *hint, attempt int) (done bool, err error) {
+func (a *acquire) slowOnce(ctx context.Context, h *hint, attempt int) (done bool, statuses []LimitStatus, err error) {
 	e, err := a.evaluate(ctx, h, attempt)
 	switch {
 	case e.again || err != nil:
-		return false, err
+		return false, nil, err
 	case !e.short:
-		return a.commit(ctx, e.plans)
+		done, err := a.commit(ctx, e.plans)
+		return done, e.statuses, judged(err, e.statuses)
 	}
 	// What a rejected plan moves between shards is worth keeping: it is where the next one looks.
 	var moved []plan
@@ -55,10 +60,19 @@ func (a *acquire) slowOnce(ctx context.Context, h *hint, attempt int) (done bool
 	}
 	if len(moved) > 0 {
 		if done, err := a.commit(ctx, moved); !done || err != nil {
-			return false, err
+			// The rejection stands all the same: an error here must not become an admission.
+			a.l.logger.Warn("quota not moved", "entity", a.req.EntityID, "resource", a.req.Resource, "error", err)
 		}
 	}
-	return false, &ExceededError{Statuses: e.statuses}
+	return false, nil, &ExceededError{Statuses: e.statuses}
+}
+
+// judged adds to the rejection of a contended commit what the demand was judged by.
+func judged(err error, statuses []LimitStatus) error {
+	if e, ok := err.(*ExceededError); ok && e.Contended {
+		return contended(statuses)
+	}
+	return err
 }
 
 // evaluation is what a slow pass found out before it writes.
@@ -82,6 +96,9 @@ func (a *acquire) evaluate(ctx context.Context, h *hint, attempt int) (e evaluat
 	}
 	meta := &r.child.Meta
 	lv := r.levels(r.child)
+	if _, err := lv.limits(a.req.Limits, a.req.EntityID, a.req.Resource); err != nil {
+		return e, err // before the flags: there is nothing that could be closed
+	}
 	if _, err := lv.enforced(a.req.EntityID, a.req.Resource); err != nil {
 		return e, err
 	}
@@ -294,9 +311,10 @@ func (a *acquire) parentOnly(ctx context.Context, h *hint) (settled bool, err er
 	if _, to := pl.needs(); to > 0 {
 		return false, nil
 	}
-	planned, _, short, again, err := pl.plan(nil)
+	planned, statuses, short, again, err := pl.plan(nil)
 	if err != nil || short || again || planned.seeds {
 		return false, err
 	}
-	return a.commit(ctx, []plan{planned})
+	settled, err = a.commit(ctx, []plan{planned})
+	return settled, judged(err, statuses)
 }
