@@ -60,6 +60,8 @@ type mapping struct {
 	filter filter
 	// stop ends the reading; nil when nothing reads.
 	stop context.CancelFunc
+	// moved is set when the mapping was kept and its table has another stream now.
+	moved bool
 }
 
 // mappingARN is the ARN of a mapping in the account and region of a function.
@@ -110,7 +112,7 @@ func (s *Service) addMapping(ctx context.Context, function, qualifier string, in
 	}
 	s.mu.Lock()
 	for _, other := range s.mappings {
-		if aws.ToString(other.config.EventSourceArn) == aws.ToString(in.EventSourceArn) && *other.config.FunctionArn == *m.config.FunctionArn {
+		if !other.moved && aws.ToString(other.config.EventSourceArn) == aws.ToString(in.EventSourceArn) && *other.config.FunctionArn == *m.config.FunctionArn {
 			s.mu.Unlock()
 			return m.config, conflict("The event source arn (\" %s \") and function (\" %s \") provided mapping already exists. Please update or delete the existing mapping with UUID %s",
 				*in.EventSourceArn, short(*m.config.FunctionArn), *other.config.UUID)
@@ -364,7 +366,7 @@ func (s *Service) RestoreMappings(state []byte) error {
 		return fmt.Errorf("state of the event source mappings: %w", err)
 	}
 	for _, config := range configs {
-		m := &mapping{config: config}
+		m := &mapping{config: config, moved: true}
 		var err error
 		if m.filter, err = parseFilter(config.FilterCriteria); err != nil {
 			return err
