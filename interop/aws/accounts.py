@@ -42,8 +42,45 @@ def moto(answers: dict, registry: str):
 
 def repair() -> None:
     """moto knows exports and outputs of stacks that CreateStack made only: a stack that a change set makes
-    gets none and sees none, a deleted one still asks its resources for them; and without them there is no load test of a limiter."""
+    gets none and sees none, a deleted one still asks its resources for them; and without them there is no load test of a limiter.
+    Its stacks make no aliases either, and what a limiter's stream invokes is one."""
+    from moto.awslambda.utils import get_backend
     from moto.cloudformation.models import ChangeSet, Stack, cloudformation_backends
+    from moto.core.common_models import CloudFormationModel
+
+    class Alias(CloudFormationModel):
+        __module__ = "moto.awslambda.models"  # whose service it is
+
+        def __init__(self, made, function: str):
+            self.made, self.function = made, function
+
+        @property
+        def physical_resource_id(self) -> str:
+            return self.made.arn
+
+        @staticmethod
+        def cloudformation_type() -> str:
+            return "AWS::Lambda::Alias"
+
+        @staticmethod
+        def cloudformation_name_type() -> str:
+            return ""
+
+        @classmethod
+        def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs):
+            p = cloudformation_json["Properties"]
+            made = get_backend(account_id, region_name).create_alias(p["Name"], p["FunctionName"], p["FunctionVersion"], "", None)
+            return cls(made, p["FunctionName"])
+
+        @classmethod
+        def update_from_cloudformation_json(cls, original_resource, *args, **kwargs):
+            return original_resource
+
+        @classmethod
+        def delete_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name):
+            """It goes with its function."""
+
+    repair.alias = Alias  # moto finds it among the subclasses, as long as it is there
 
     apply, delete = ChangeSet.apply, Stack.delete
 
