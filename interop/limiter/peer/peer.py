@@ -87,6 +87,16 @@ def drive_clock():
         cache.__init__.__defaults__ = tuple(CLOCK.monotonic if d is time.monotonic else d for d in defaults)
 
 
+async def share_session():
+    """Has all peers use one session of botocore, which has read its models once they are forked."""
+    session = aiobotocore.session.get_session()
+    async with session.create_client("dynamodb", region_name="us-east-1", endpoint_url="http://127.0.0.1:1"):
+        pass
+    for module in modules():
+        if hasattr(module, "get_session"):
+            module.get_session = lambda: session
+
+
 def steer(draws):
     for module in modules():
         if getattr(module, "random", None) is random:
@@ -270,10 +280,13 @@ async def serve(connection):
         task = asyncio.create_task(answer(request.pop("id"), request.pop("do"), request))
         running.add(task)
         task.add_done_callback(running.discard)
+    if peer.repository:
+        await peer.close()
 
 
 def main(path):
     drive_clock()
+    asyncio.run(share_session())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
