@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/limiter"
-	"github.com/zeroae/zae-limiter-go/limiter/schedule"
 	"github.com/zeroae/zae-limiter-go/limiter/memstore"
+	"github.com/zeroae/zae-limiter-go/limiter/schedule"
 )
 
 // A fast write may pass on an item that lacks what a lease works with. It is given back, and the limit is
