@@ -696,9 +696,35 @@ func (s *Store) Ping(ctx context.Context) error {
 // Purge deletes everything in the namespace, and returns how many keys that were. It looks at every key of
 // the database.
 func (s *Store) Purge(ctx context.Context) (deleted int, err error) {
+	err = s.scan(ctx, "Purge", func(keys []string) (more bool, err error) {
+		call := resp.NewCall("UNLINK")
+		for _, key := range keys {
+			call.Arg(key)
+		}
+		var n numbers
+		if err := s.do(ctx, "Purge", call, &n); err != nil {
+			return false, err
+		}
+		deleted += int(n[0])
+		return true, nil
+	})
+	return deleted, err
+}
+
+// InUse reports whether there is anything in the namespace. It may look at every key of the database.
+func (s *Store) InUse(ctx context.Context) (used bool, err error) {
+	err = s.scan(ctx, "InUse", func([]string) (more bool, err error) {
+		used = true
+		return false, nil
+	})
+	return used, err
+}
+
+// scan shows the keys of the namespace, some at a time, while it is told to go on.
+func (s *Store) scan(ctx context.Context, operation string, show func(keys []string) (more bool, err error)) error {
 	// A call with a key leads to the node of a cluster that has the others too.
-	if _, err := s.exist(ctx, "Purge", []string{s.resourcesKey()}); err != nil {
-		return 0, err
+	if _, err := s.exist(ctx, operation, []string{s.resourcesKey()}); err != nil {
+		return err
 	}
 	for cursor := "0"; ; {
 		var page scanned
@@ -707,22 +733,16 @@ func (s *Store) Purge(ctx context.Context) (deleted int, err error) {
 		for _, arg := range [...]string{"MATCH", s.prefix + "*", "COUNT", "1000"} {
 			call.Arg(arg)
 		}
-		if err := s.do(ctx, "Purge", call, &page); err != nil {
-			return deleted, err
+		if err := s.do(ctx, operation, call, &page); err != nil {
+			return err
 		}
 		if len(page.keys) > 0 {
-			call := resp.NewCall("UNLINK")
-			for _, key := range page.keys {
-				call.Arg(key)
+			if more, err := show(page.keys); err != nil || !more {
+				return err
 			}
-			var n numbers
-			if err := s.do(ctx, "Purge", call, &n); err != nil {
-				return deleted, err
-			}
-			deleted += int(n[0])
 		}
 		if cursor = page.cursor; cursor == "0" {
-			return deleted, nil
+			return nil
 		}
 	}
 }
