@@ -112,6 +112,14 @@ func optional(present bool, n int64) *big.Int {
 	return big.NewInt(n)
 }
 
+// valueOf reads what is absent as 0.
+func valueOf(n *big.Int) int64 {
+	if n == nil {
+		return 0
+	}
+	return n.Int64()
+}
+
 // A life of a limit, of whatever size its numbers are: what is admitted, what is left and how long to wait are those
 // of the definitions, digit for digit.
 func TestStatesAgreeWithUnboundedIntegers(t *testing.T) {
@@ -159,6 +167,9 @@ func TestStatesAgreeWithUnboundedIntegers(t *testing.T) {
 			}
 			if big.NewInt(after.Tokens).Cmp(m.tk) != 0 || big.NewInt(after.RF).Cmp(m.rf) != 0 {
 				t.Fatalf("left %d at %d, want %d at %d", after.Tokens, after.RF, m.tk, m.rf)
+			}
+			if after.Grants != valueOf(m.gc) || after.TopUp != valueOf(m.tu) {
+				t.Fatalf("granted at %d shards, topped up by %d, want %d, %d", after.Grants, after.TopUp, m.gc, m.tu)
 			}
 			s = after
 			if ok {
