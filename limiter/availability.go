@@ -15,7 +15,7 @@ type Availability struct {
 	// Statuses has every limit, sorted by name, with its whole parameters.
 	Statuses  []LimitStatus
 	Available Amounts // whole tokens; may be negative
-	// Wait is the longest wait until each needed amount is there; it ignores capacity, so more than
+	// Wait is the longest wait until each needed amount is there, 0 if nothing is needed; it ignores capacity, so more than
 	// fits gives a finite wait that never suffices.
 	Wait time.Duration
 	// Bypassed says that an operator waives the limits: nothing is exceeded.
@@ -66,6 +66,10 @@ func (l *Limiter) CheckAvailability(ctx context.Context, entityID, resource stri
 		return none, l.unavailable(entityID, resource, err)
 	}
 	now := l.now()
+	if len(shards) > 0 {
+		// The stamps are what the next acquire goes by; the remembered levels may be older.
+		bypassed = slices.ContainsFunc(shards, func(b Bucket) bool { return b.bypassed(now.UnixMilli()) })
+	}
 	out := Availability{Available: Amounts{}, Bypassed: bypassed, CheckedAt: now}
 	sorted := slices.SortedFunc(slices.Values(limits), func(a, b Limit) int { return strings.Compare(a.Name, b.Name) })
 	for i := range sorted {
@@ -84,7 +88,8 @@ func (l *Limiter) CheckAvailability(ctx context.Context, entityID, resource stri
 }
 
 // sumShards adds up one limit over the shards that have it, as the next acquire would find them. The sum is
-// capped at the capacity in force and what was topped up, and waits by the undivided rate.
+// capped at the configured capacity in force and what was topped up, and waits by the undivided rate. Shards
+// keep the parameters and the schedule that they have, while resets and windows are those of the config.
 func (l *Limiter) sumShards(key *BucketKey, limit *Limit, shards []Bucket, need, now int64) (LimitStatus, error) {
 	status := LimitStatus{EntityID: key.EntityID, Resource: key.Resource, Limit: *limit, Requested: need}
 	config, err := l.arithmetic(limit)
@@ -93,35 +98,38 @@ func (l *Limiter) sumShards(key *BucketKey, limit *Limit, shards []Bucket, need,
 	}
 	whole := config.New(now, 1)
 	whole.Window.HasStart = false
-	sum, topUps, found := int64(0), int64(0), false
+	sum, topUps, found, last := int64(0), int64(0), false, int64(0)
 	for i := range shards {
 		b := &shards[i]
 		s := b.Limit(limit.Name)
 		if s == nil || !s.Complete() || !b.HasRF {
 			continue
 		}
-		state, err := l.configured(b, s, limit, now)
+		state, err := l.state(b, s, now)
 		if err != nil {
 			return status, err
 		}
-		if !found {
-			found = true
-			whole.Capacity, whole.Refill, whole.Period = s.Capacity, s.Refill, s.Period
+		state.Resets = config.Resets
+		if config.ResetAfter > 0 {
+			// Until the later end the shard refuses: by its vu, or by the config that a slow pass reads.
+			state.Window.Length = max(config.ResetAfter, state.Window.Length)
+		} else {
+			state.Window = bucket.Window{}
 		}
+		found = true
 		sum += state.Readable(now)
-		if state.Quota() && state.Current(now) {
+		if config.Quota() && state.Current(now) {
 			topUps += state.TopUp
 		}
-		if end, ok := state.Window.End(); ok && end > now && (!whole.Window.HasStart || state.Window.Start > whole.Window.Start) {
-			whole.Window = state.Window // only a window that runs says when to come again
+		if end, ok := state.Window.End(); ok && end > max(now, last) {
+			whole.Window, last = state.Window, end // only a window that runs says when to come again
 		}
 	}
-	ceiling := bucket.FloorTokens(whole.Params(now).Capacity)
-	status.Available = ceiling
+	status.Available = max(1, bucket.FloorTokens(whole.Params(now).Capacity+topUps))
 	if found {
-		status.Available = min(sum, ceiling+bucket.FloorTokens(topUps))
+		status.Available = min(sum, status.Available)
 	}
-	if status.ResetsAt = resetsAt(&whole, now); need > status.Available && !limit.Soft {
+	if status.ResetsAt = resetsAt(&whole, now); need > max(0, status.Available) && !limit.Soft {
 		status.Exceeded = true
 		// The deficit is in whole tokens, as for peers: what was said to be available is all that counts.
 		whole.Tokens = bucket.Millis(status.Available)

@@ -485,8 +485,12 @@ func TestConflictsAreRetriedThreeTimesAndThenContended(t *testing.T) {
 		l, err := limiter.New(conflicts, limiter.Options{RejectionCacheTTL: -1})
 		w.must(err)
 		_, err = l.Acquire(t.Context(), limiter.Request{EntityID: "u", Resource: "r", Consume: limiter.Amounts{"rpm": 1}})
-		if e := wantError[*limiter.ExceededError](t, err); !e.Contended || len(e.Statuses) != 0 {
+		e := wantError[*limiter.ExceededError](t, err)
+		if !e.Contended || len(e.Statuses) != 1 || len(e.Violations()) != 0 || e.RetryAfter() != 100*time.Millisecond {
 			t.Errorf("got %+v", e)
+		}
+		if s := e.Statuses[0]; s.Available != 10 || s.Requested != 1 || s.RetryAfter != 100*time.Millisecond {
+			t.Errorf("judged by %+v", s)
 		}
 		if conflicts.consumes != 4 || conflicts.writes != 4 {
 			t.Errorf("%d consumes and %d writes, want 1 and 3 retries each", conflicts.consumes, conflicts.writes)

@@ -72,7 +72,7 @@ func (a *acquire) send(ctx context.Context, writes []Write, out *WriteOutput) er
 			return nil
 		}
 		if k == maxConflictRetries {
-			return &ExceededError{Contended: true}
+			return contended(nil)
 		}
 		if err := conflictPause(ctx, k); err != nil {
 			return err

@@ -50,12 +50,22 @@ func (e *DisabledError) Error() string {
 
 // UnavailableError says that the store could not answer. It wraps the cause.
 type UnavailableError struct {
+	Stack              string // the table, when the store has a name for it
 	EntityID, Resource string
 	Err                error
 }
 
 func (e *UnavailableError) Error() string {
-	return fmt.Sprintf("rate limiter unavailable: %v [entity=%s, resource=%s]", e.Err, e.EntityID, e.Resource)
+	return fmt.Sprintf("rate limiter unavailable: %v [%s]", e.Err, where(e.Stack, e.EntityID, e.Resource))
+}
+
+// where names what an error is about.
+func where(stack, entity, resource string) string {
+	text := "entity=" + entity + ", resource=" + resource
+	if stack != "" {
+		text = "stack=" + stack + ", " + text
+	}
+	return text
 }
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
@@ -63,12 +73,13 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 // PermissionError says that the caller lacks a permission on the table; it is not turned into an
 // admission by Allow. It wraps the cause, which wraps ErrAccessDenied.
 type PermissionError struct {
+	Stack              string // the table, when the store has a name for it
 	EntityID, Resource string
 	Err                error
 }
 
 func (e *PermissionError) Error() string {
-	return fmt.Sprintf("rate limiter: permission denied: %v [entity=%s, resource=%s]", e.Err, e.EntityID, e.Resource)
+	return fmt.Sprintf("rate limiter: permission denied: %v [%s]", e.Err, where(e.Stack, e.EntityID, e.Resource))
 }
 
 func (e *PermissionError) Unwrap() error { return e.Err }

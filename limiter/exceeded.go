@@ -42,11 +42,20 @@ type ExceededError struct {
 	EntityID, Resource string // of the acquire
 	// Statuses has every declared limit that was evaluated, of the entity and then its parent.
 	Statuses []LimitStatus
-	// Contended is set when no limit was short, but too many writers were after one bucket.
+	// Contended is set when no limit was short, but too many writers were after one bucket. The statuses
+	// are as of the last evaluation then, none of them exceeded, all with the wait of RetryAfter.
 	Contended bool
 	// RoundTrips is the number of sequential requests that the acquire took; 0 when it was
 	// rejected from this process's memory.
 	RoundTrips int
+}
+
+// contended is the rejection of a demand that would fit, but could not be written.
+func contended(statuses []LimitStatus) *ExceededError {
+	for i := range statuses {
+		statuses[i].Exceeded, statuses[i].RetryAfter = false, contendedWait
+	}
+	return &ExceededError{Statuses: statuses, Contended: true}
 }
 
 // Violations lists the exceeded limits.
@@ -89,7 +98,7 @@ func (e *ExceededError) Error() string {
 	wait := strconv.FormatFloat(seconds(e.RetryAfter()), 'f', 1, 64)
 	primary, ok := e.Primary()
 	if !ok {
-		return fmt.Sprintf("Rate limiter contended for %s/%s: retry after %ss", e.EntityID, e.Resource, wait)
+		return fmt.Sprintf("Rate limiter contended for %s/%s: concurrent transactions on the bucket. Retry after %ss", e.EntityID, e.Resource, wait)
 	}
 	var names []string
 	for _, s := range e.Violations() {

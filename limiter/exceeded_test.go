@@ -96,7 +96,7 @@ func TestPrimaryViolationIsTheLongestWaitAndTheFirstOfEquals(t *testing.T) {
 		t.Errorf("got %+v", p)
 	}
 	contended := &ExceededError{EntityID: "u", Resource: "r", Contended: true}
-	if contended.RetryAfter() != 100*time.Millisecond || contended.Error() != "Rate limiter contended for u/r: retry after 0.1s" {
+	if contended.RetryAfter() != 100*time.Millisecond || contended.Error() != "Rate limiter contended for u/r: concurrent transactions on the bucket. Retry after 0.1s" {
 		t.Errorf("contended: %v", contended)
 	}
 }

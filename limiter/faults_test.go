@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/zeroae/zae-limiter-go/limiter"
+	"github.com/zeroae/zae-limiter-go/limiter/schedule"
 )
 
 var errBroken = errors.New("no route to the table")
@@ -252,4 +253,37 @@ func TestACancelledAcquireIsRefunded(t *testing.T) {
 	}
 	w.tokens("child", 99_000)
 	w.tokens("org", 99_000)
+}
+
+// A rejected pass also moves what its new shard starts with. When that fails it stays a rejection, under Allow too.
+func TestARejectionOutlivesItsMove(t *testing.T) {
+	day, err := limiter.Quota("day", 100, schedule.Entry{Cron: "0 0 * * *"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fails := range []bool{false, true} {
+		w := newWorld(t, limiter.PerMinute("rpm", 10), day)
+		w.admitAll("child", limiter.Amounts{"rpm": 1, "day": 10})
+		w.edit("child", 0, func(b *limiter.Bucket) { b.ShardCount = 2 })
+		l := w.process(limiter.Options{Rand: func(n int) int { return n - 1 }, DisableSpeculation: true, RejectionCacheTTL: -1})
+		_, err := l.Acquire(t.Context(), limiter.Request{EntityID: "child", Resource: "r", Consume: limiter.Amounts{"rpm": 1, "day": 1}})
+		w.must(err) // learns the count
+		writes := 0
+		w.faults.before = func(call string) error {
+			if call != "write" {
+				return nil
+			}
+			if writes++; fails {
+				return errBroken
+			}
+			return nil
+		}
+		_, err = l.Acquire(t.Context(), limiter.Request{EntityID: "child", Resource: "r", Consume: limiter.Amounts{"rpm": 6, "day": 1}, OnUnavailable: limiter.Allow})
+		wantError[*limiter.ExceededError](t, err)
+		w.healthy()
+		left, moved := w.bucket("child", 0), w.bucket("child", 1)
+		if writes != 1 || moved.Exists == fails || left.Limit("day").Tokens != map[bool]int64{true: 89_000, false: 39_000}[fails] {
+			t.Errorf("fails %v: %d writes, shard 0 has %+v, shard 1 %+v", fails, writes, left.Limit("day"), moved)
+		}
+	}
 }

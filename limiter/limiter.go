@@ -46,6 +46,7 @@ type Options struct {
 type Limiter struct {
 	store  Store
 	admin  AdminStore // nil when the store has none
+	stack  string     // what the store is named, for errors
 	opts   Options
 	now    func() time.Time
 	rand   func(int) int
@@ -80,6 +81,9 @@ func New(store Store, opts Options) (*Limiter, error) {
 	}
 	l := &Limiter{store: store, opts: opts, now: opts.Clock, rand: opts.Rand, logger: opts.Logger}
 	l.admin, _ = store.(AdminStore)
+	if named, ok := store.(interface{ TableName() string }); ok {
+		l.stack = named.TableName()
+	}
 	if l.now == nil {
 		l.now = time.Now
 	}
@@ -245,9 +249,9 @@ func (a *acquire) mapError(err error) error {
 		return err
 	}
 	if errors.Is(err, ErrAccessDenied) {
-		return &PermissionError{EntityID: a.req.EntityID, Resource: a.req.Resource, Err: err}
+		return &PermissionError{Stack: a.l.stack, EntityID: a.req.EntityID, Resource: a.req.Resource, Err: err}
 	}
-	return &UnavailableError{EntityID: a.req.EntityID, Resource: a.req.Resource, Err: err}
+	return &UnavailableError{Stack: a.l.stack, EntityID: a.req.EntityID, Resource: a.req.Resource, Err: err}
 }
 
 // resolveMode says what this acquire does when the store is unavailable. Reading the system defaults

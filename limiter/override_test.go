@@ -52,3 +52,17 @@ func TestExplicitLimitsHoldForTheParent(t *testing.T) {
 	w.tokens("child", 4000)
 	w.tokens("org", 4000)
 }
+
+// Where nothing is limited nothing is closed either: the caller hears of the missing limits first.
+func TestMissingLimitsComeBeforeFlags(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.l.Admin().Disable(t.Context(), "u", "")
+	w.must(err)
+	_, err = w.acquire("u", 1)
+	wantError[*limiter.ValidationError](t, err)
+	w.must(w.l.Admin().SetResourceDefaults(t.Context(), "r", []limiter.Limit{limiter.PerMinute("rpm", 10)}))
+	_, err = w.acquire("u", 1)
+	if e := wantError[*limiter.DisabledError](t, err); e.Level != "entity_default" {
+		t.Errorf("got %v", e)
+	}
+}

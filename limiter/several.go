@@ -221,6 +221,7 @@ func (s *several) slow(ctx context.Context) error {
 		return nil
 	}
 	withoutMoves := false
+	var last evaluation
 	for attempt := range maxPlans {
 		if withoutMoves {
 			attempt = maxPlans - 1
@@ -229,35 +230,31 @@ func (s *several) slow(ctx context.Context) error {
 		if err := merge(errs); err != nil {
 			return err
 		}
-		var plans []plan
-		short, again := false, false
+		var all evaluation
 		for _, e := range evaluations {
-			plans = append(plans, e.plans...)
-			short, again = short || e.short, again || e.again
+			all.plans = append(all.plans, e.plans...)
+			all.short, all.again = all.short || e.short, all.again || e.again
 		}
 		switch {
-		case short:
-			rejection := &ExceededError{}
-			for _, e := range evaluations {
-				rejection.Statuses = e.statuses(rejection.Statuses)
-			}
-			return rejection
-		case again:
+		case all.short:
+			return &ExceededError{Statuses: all.statuses(nil)}
+		case all.again:
 			continue
 		}
-		if actions(plans) > maxActions {
+		if actions(all.plans) > maxActions {
 			withoutMoves = true
 			continue
 		}
-		done, err := s.parts[0].commit(ctx, plans)
+		last = all
+		done, err := s.parts[0].commit(ctx, all.plans)
 		if err != nil {
-			return err
+			return judged(err, &all)
 		}
 		if done {
 			return nil
 		}
 	}
-	return &ExceededError{Contended: true}
+	return contended(last.statuses(nil))
 }
 
 // actions is how many actions of a transaction the plans take.

@@ -13,13 +13,17 @@ func (a *acquire) slow(ctx context.Context, h hint) error {
 	if h.shard < 0 {
 		h.shard = a.draw(a.child.owner, a.avoid)
 	}
+	var last evaluation
 	for attempt := range maxPlans {
-		done, err := a.slowOnce(ctx, &h, attempt)
+		done, e, err := a.slowOnce(ctx, &h, attempt)
 		if done || err != nil {
 			return err
 		}
+		if len(e.plans) > 0 {
+			last = e
+		}
 	}
-	return &ExceededError{Contended: true}
+	return contended(last.statuses(nil))
 }
 
 // slowRead has what one plan is made from.
@@ -39,13 +43,14 @@ func (r *slowRead) levels(e *EntityState) *levels {
 }
 
 // slowOnce makes one plan and writes it. Neither done nor an error: plan again.
-func (a *acquire) slowOnce(ctx context.Context, h *hint, attempt int) (done bool, err error) {
-	e, err := a.evaluate(ctx, h, attempt)
+func (a *acquire) slowOnce(ctx context.Context, h *hint, attempt int) (done bool, e evaluation, err error) {
+	e, err = a.evaluate(ctx, h, attempt)
 	switch {
 	case e.again || err != nil:
-		return false, err
+		return false, e, err
 	case !e.short:
-		return a.commit(ctx, e.plans)
+		done, err = a.commit(ctx, e.plans)
+		return done, e, judged(err, &e)
 	}
 	// What a rejected plan moves between shards is worth keeping: it is where the next one looks.
 	var moved []plan
@@ -56,10 +61,19 @@ func (a *acquire) slowOnce(ctx context.Context, h *hint, attempt int) (done bool
 	}
 	if len(moved) > 0 {
 		if done, err := a.commit(ctx, moved); !done || err != nil {
-			return false, err
+			// The rejection stands all the same: an error here must not become an admission.
+			a.l.logger.Warn("quota not moved", "entity", a.req.EntityID, "resource", a.req.Resource, "error", err)
 		}
 	}
-	return false, &ExceededError{Statuses: e.statuses(nil)}
+	return false, e, &ExceededError{Statuses: e.statuses(nil)}
+}
+
+// judged adds to the rejection of a contended commit what the demand was judged by.
+func judged(err error, by *evaluation) error {
+	if e, ok := err.(*ExceededError); ok && e.Contended {
+		return contended(by.statuses(nil))
+	}
+	return err
 }
 
 // evaluation is what a slow pass found out before it writes.
@@ -90,6 +104,9 @@ func (a *acquire) evaluate(ctx context.Context, h *hint, attempt int) (e evaluat
 	}
 	meta := &r.child.Meta
 	lv := r.levels(r.child)
+	if _, err := lv.limits(a.req.Limits, a.req.EntityID, a.req.Resource); err != nil {
+		return e, err // before the flags: there is nothing that could be closed
+	}
 	if _, err := lv.enforced(a.req.EntityID, a.req.Resource); err != nil {
 		return e, err
 	}
@@ -308,5 +325,7 @@ func (a *acquire) parentOnly(ctx context.Context, h *hint) (settled bool, err er
 	if err != nil || again || planned.short || planned.seeds {
 		return false, err
 	}
-	return a.commit(ctx, []plan{planned})
+	e := evaluation{plans: []plan{planned}}
+	settled, err = a.commit(ctx, e.plans)
+	return settled, judged(err, &e)
 }

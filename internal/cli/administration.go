@@ -153,10 +153,10 @@ func explainAdmin(err error, f *tableFlags) error {
 	return err
 }
 
-// newGroup is a group of commands.
-func newGroup(use, short, example string, commands ...*cobra.Command) *cobra.Command {
+// newGroup is a group of commands. long says what holds for all of them.
+func newGroup(use, short, long, example string, commands ...*cobra.Command) *cobra.Command {
 	group := &cobra.Command{
-		Use: use, Short: short, Example: example, Args: unknownCommand,
+		Use: use, Short: short, Long: strings.TrimSpace(short + ".\n\n" + long), Example: example, Args: unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	group.AddCommand(commands...)

@@ -10,9 +10,13 @@ import (
 	"github.com/zeroae/zae-limiter-go/limiter"
 )
 
+const auditLong = `Each administrative change leaves an event with the one who made it (--principal), newest first. Events are
+kept for 90 days, or as long as the system defaults of the table say.`
+
 // auditCommand is the group of commands about who changed what.
 func (a *app) auditCommand() *cobra.Command {
-	return newGroup("audit", "Who changed what", "  zae-limiter audit list --entity-id user-1", a.auditListCommand())
+	return newGroup("audit", "Who changed what", auditLong,
+		"  zae-limiter audit list --entity-id user-1", a.auditListCommand())
 }
 
 // auditDocument is an event in the output of audit list.

@@ -12,9 +12,21 @@ import (
 	"github.com/zeroae/zae-limiter-go/limiter"
 )
 
+const entityLong = `An entity is what is limited: a user, a tenant, an API key. It needs no creation, but one that has a parent or a name
+is created. Acquires of an entity that cascades charge its parent, too.
+
+Limits of an entity on a resource go before those of the entity on all resources (without --resource), these before
+those of the resource, and these before those of the system. A level is used whole. Its limits reach the buckets that
+exist at once.
+
+The commands that open, close or waive (enable, disable, bypass) set one flag. The first level that has it decides:
+entity on the resource, entity, resource. Buckets follow at once; when some could not be written the command says how
+many do, and exits with 1: repeat it.`
+
 // entityCommand is the group of commands about entities.
 func (a *app) entityCommand() *cobra.Command {
-	group := newGroup("entity", "Entities: create, move, limit, disable", "  zae-limiter entity set-limits user-1 --resource gpt-4 --limit rpm:100",
+	group := newGroup("entity", "Entities: create, move, limit, disable", entityLong,
+		"  zae-limiter entity set-limits user-1 --resource gpt-4 --limit rpm:100",
 		a.entityCreateCommand(), a.entityShowCommand(), a.entityDeleteCommand(), a.entityChildrenCommand(), a.entitySetParentCommand(),
 		a.entitySetLimitsCommand(), a.entityGetLimitsCommand(), a.entityDeleteLimitsCommand(),
 		a.entityListCommand(), a.entityListResourcesCommand(), a.entityResetCommand(), a.entityTopUpCommand())
@@ -232,6 +244,7 @@ func (a *app) entitySetLimitsCommand() *cobra.Command {
 	var resource string
 	cmd := &cobra.Command{
 		Use: "set-limits ENTITY_ID", Short: "Set the limits of an entity, all of them",
+		Long:    "Set the limits of an entity, all of them: those that are not given again go, its flags stay.\n\n" + limitLong,
 		Example: "  zae-limiter entity set-limits user-1 --resource gpt-4 --limit rpm:100 --limit tpm:50000/hour:80000",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			parsed, err := parseLimits(limits.limits, limits.soft)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/zeroae/zae-limiter-go/internal/awsdeploy"
 	"github.com/zeroae/zae-limiter-go/internal/limitmanifest"
 	"github.com/zeroae/zae-limiter-go/internal/report"
 	"github.com/zeroae/zae-limiter-go/limiter"
@@ -17,8 +18,9 @@ import (
 
 // limitsCommand is the group of commands about limits that a file declares.
 func (a *app) limitsCommand() *cobra.Command {
-	return newGroup("limits", "Limits that a file declares", "  zae-limiter limits apply --file limits.yaml",
-		a.limitsPlanCommand(), a.limitsApplyCommand(), a.limitsDiffCommand())
+	return newGroup("limits", "Limits that a file declares", manifestLong,
+		"  zae-limiter limits apply --file limits.yaml",
+		a.limitsPlanCommand(), a.limitsApplyCommand(), a.limitsDiffCommand(), a.limitsTemplateCommand())
 }
 
 // manifestFlags are the options of the commands about a manifest.
@@ -36,25 +38,43 @@ func (a *app) registerManifest(cmd *cobra.Command, f *manifestFlags, access acce
 	cmd.Flags().Lookup("namespace").Usage = "`namespace` instead of the one that the manifest names"
 }
 
-const manifestLong = `The manifest is YAML, the same that the provisioner of the Python client takes:
+const manifestLong = `The manifest is YAML, the same that the provisioner of the Python client takes. No function takes part: this program
+compares and writes by itself.
 
   namespace: default
   system:
     on_unavailable: block
-    limits: {rpm: {capacity: 100}}
+    limits:
+      rpm: {capacity: 100}                    # refills 100 every 60 seconds
   resources:
     gpt-4:
-      limits: {tpm: {capacity: 20000, refill_amount: 10000, refill_period: 60}}
+      cascade: true
+      limits:
+        tpm: {capacity: 20000, refill_amount: 10000, refill_period: 60, soft: true}
+        night:
+          capacity: 100
+          schedule:                           # the first entry that matches is in force
+            - {cron: "* 0-5 * * *", tz: Europe/Zurich, scale: 2.0}
   entities:
     user-1:
       resources:
         gpt-4:
-          disabled: false
-          limits: {daily: {capacity: 500, reset_schedule: [{cron: "0 0 * * *", tz: UTC}]}}
+          disabled: false                     # true, false or bypass
+          limits:
+            daily: {capacity: 500, reset_schedule: [{cron: "0 0 * * *", tz: UTC}]}
+            session: {capacity: 50, reset_after_seconds: 18000}
 
-A level holds what is declared, whole: flags that are not declared are removed. Levels that an earlier manifest
-declared and this one does not are deleted; levels that no manifest declared are left alone. No function of the stack
-takes part.`
+capacity is required. refill_amount is the capacity, or 0 for a quota, which has reset_schedule or
+reset_after_seconds; refill_period is 60 seconds. A key that means nothing is an error, with its line.
+
+A level holds what is declared, whole: flags that are not declared are removed; on_unavailable stays. Levels that an
+earlier manifest declared and this one does not are deleted; levels that no manifest declared are left alone.
+--namespace goes before the namespace of the file.`
+
+const seeManifest = "\n\nzae-limiter limits --help has the form of the manifest."
+
+const applyLong = `Make the table hold what a manifest declares. Only what differs is written, so that a second run changes nothing. A
+change that fails keeps none of the others from being made; the exit code is 1 then.`
 
 // comparison is a manifest beside what is stored.
 type comparison struct {
@@ -66,16 +86,9 @@ type comparison struct {
 
 // withManifest reads the manifest, compares it with the namespace, and runs a command on both.
 func (a *app) withManifest(ctx context.Context, cmd *cobra.Command, f *manifestFlags, access access, full bool, run func(*limiter.Admin, *comparison) error) error {
-	if f.file == "" {
-		return usagef("which manifest? give --file FILE")
-	}
-	text, err := os.ReadFile(f.file)
+	m, err := readManifest(f.file)
 	if err != nil {
-		return usage(err)
-	}
-	m, err := limitmanifest.Parse(text)
-	if err != nil {
-		return usage(fmt.Errorf("%s: %w", f.file, err))
+		return err
 	}
 	if !cmd.Flags().Changed("namespace") {
 		f.table.namespace = m.Namespace
@@ -87,6 +100,21 @@ func (a *app) withManifest(ctx context.Context, cmd *cobra.Command, f *manifestF
 		}
 		return run(admin, c)
 	})
+}
+
+func readManifest(file string) (*limitmanifest.Manifest, error) {
+	if file == "" {
+		return nil, usagef("which manifest? give --file FILE")
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usage(err)
+	}
+	m, err := limitmanifest.Parse(text)
+	if err != nil {
+		return nil, usage(fmt.Errorf("%s: %w", file, err))
+	}
+	return m, nil
 }
 
 func compare(ctx context.Context, admin *limiter.Admin, m *limitmanifest.Manifest, full bool) (*comparison, error) {
@@ -111,7 +139,7 @@ func compare(ctx context.Context, admin *limiter.Admin, m *limitmanifest.Manifes
 func (a *app) limitsPlanCommand() *cobra.Command {
 	var f manifestFlags
 	cmd := &cobra.Command{
-		Use: "plan", Short: "Show what apply would change", Long: "Show what apply would change. Nothing is written.\n\n" + manifestLong, Example: "  zae-limiter limits plan --file limits.yaml",
+		Use: "plan", Short: "Show what apply would change", Long: "Show what apply would change. Nothing is written." + seeManifest, Example: "  zae-limiter limits plan --file limits.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withManifest(cmd.Context(), cmd, &f, reads, false, func(_ *limiter.Admin, c *comparison) error {
 				return a.printComparison(c, &f, "Plan", "No changes: the table is as declared", nil)
@@ -125,7 +153,7 @@ func (a *app) limitsPlanCommand() *cobra.Command {
 func (a *app) limitsDiffCommand() *cobra.Command {
 	var f manifestFlags
 	cmd := &cobra.Command{
-		Use: "diff", Short: "Show where the table is not as declared", Long: "Show where the table is not as declared, level by level. Nothing is written.\n\n" + manifestLong, Example: "  zae-limiter limits diff --file limits.yaml",
+		Use: "diff", Short: "Show where the table is not as declared", Long: "Show where the table is not as declared, level by level. Nothing is written." + seeManifest, Example: "  zae-limiter limits diff --file limits.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withManifest(cmd.Context(), cmd, &f, reads, false, func(_ *limiter.Admin, c *comparison) error {
 				return a.printComparison(c, &f, "Drift", "No drift: the table is as declared", nil)
@@ -140,7 +168,7 @@ func (a *app) limitsApplyCommand() *cobra.Command {
 	var f manifestFlags
 	var full bool
 	cmd := &cobra.Command{
-		Use: "apply", Short: "Make the table hold what a manifest declares", Long: "Make the table hold what a manifest declares. Repeated, it changes nothing more.\n\n" + manifestLong, Example: "  zae-limiter limits apply --file limits.yaml",
+		Use: "apply", Short: "Make the table hold what a manifest declares", Long: applyLong + seeManifest, Example: "  zae-limiter limits apply --file limits.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			return a.withManifest(ctx, cmd, &f, writes, full, func(admin *limiter.Admin, c *comparison) error {
@@ -155,6 +183,42 @@ func (a *app) limitsApplyCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&full, "full", false, "write levels that are as declared, too: buckets that an earlier change missed follow then")
 	a.registerManifest(cmd, &f, writes)
+	return cmd
+}
+
+// limitsTemplateCommand is `limits cfn-template`.
+func (a *app) limitsTemplateCommand() *cobra.Command {
+	var name, file, output string
+	var full bool
+	cmd := &cobra.Command{
+		Use: "cfn-template", Short: "Print a CloudFormation template that applies a manifest",
+		Long: `Print the template of a stack whose only resource has the provisioner of the limiter's stack apply the manifest:
+at each update of that stack what changed, at its deletion the removal of all that it declared. AWS is not asked.
+
+The provisioner is a function of the Python client, which its deploy installs; the stack imports its address as
+NAME-ProvisionerArn. Without one use limits apply.`,
+		Example: "  zae-limiter limits cfn-template --name my-limiter --file limits.yaml -o limits-stack.yaml",
+		Args:    positional,
+		RunE: func(*cobra.Command, []string) error {
+			if err := awsdeploy.CheckName(name); err != nil {
+				return usage(err)
+			}
+			m, err := readManifest(file)
+			if err != nil {
+				return err
+			}
+			template, err := m.CloudFormation(name, full)
+			if err != nil {
+				return err
+			}
+			return a.writeTemplate(output, template)
+		},
+	}
+	a.limiterNameFlag(cmd.Flags(), &name)
+	cmd.Flags().StringVarP(&file, "file", "f", "", "the manifest: a YAML `file`")
+	cmd.Flags().BoolVar(&full, "full", false, "have each update write levels that are as declared, too, as limits apply --full does")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "`file` to write (default: stdout)")
+	cmd.Flags().SortFlags = false
 	return cmd
 }
 

@@ -12,6 +12,10 @@ import (
 // limitForm is how a limit is written on the command line.
 const limitForm = "name:rate[/period][:burst], where period is [N]sec, [N]min (the default is min), [N]hour or [N]day"
 
+const limitLong = `A limit is name:rate[/period][:burst], such as rpm:100, tpm:50000/hour or tpm:10000/5min:20000. The period is [N]sec,
+[N]min (the default is min), [N]hour or [N]day; burst is what may be taken at once, the rate when not given. Schedules
+and quotas come from a manifest (zae-limiter limits apply) or from the library.`
+
 // periods are the units of a limit's period, the longest first.
 var periods = []struct {
 	name string

@@ -12,9 +12,16 @@ import (
 	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 )
 
+const namespaceLong = `A table holds any number of namespaces, which share nothing. One is registered by name and gets an id. Deleting it
+takes the name away and leaves the data, which orphans lists, recover gives back and purge removes for good.
+Registering a deleted name again gives a new id with nothing in it.
+
+A command that writes to a namespace that is not there yet registers it and says so; one that reads does not.`
+
 // namespaceCommand is the group of commands about the namespaces of a table.
 func (a *app) namespaceCommand() *cobra.Command {
-	return newGroup("namespace", "Namespaces of a table", "  zae-limiter namespace register tenant-a tenant-b",
+	return newGroup("namespace", "Namespaces of a table", namespaceLong,
+		"  zae-limiter namespace register tenant-a tenant-b",
 		a.namespaceRegisterCommand(), a.namespaceListCommand(), a.namespaceShowCommand(), a.namespaceDeleteCommand(),
 		a.namespaceOrphansCommand(), a.namespaceRecoverCommand(), a.namespacePurgeCommand())
 }

@@ -6,10 +6,14 @@ import (
 	"github.com/zeroae/zae-limiter-go/limiter"
 )
 
+const resourceLong = `The limits of a resource hold for entities that have none of their own on it. They reach buckets when these are made
+anew; which limits are soft follows at once. The flags of a resource hold for all entities without a flag of their own.`
+
 // resourceCommand is the group of commands about the defaults of resources.
 func (a *app) resourceCommand() *cobra.Command {
 	key := func(name, _ string) limiter.ConfigKey { return limiter.ConfigKey{Resource: name} }
-	group := newGroup("resource", "Defaults and flags of resources", "  zae-limiter resource set-defaults gpt-4 --limit rpm:1000",
+	group := newGroup("resource", "Defaults and flags of resources", resourceLong,
+		"  zae-limiter resource set-defaults gpt-4 --limit rpm:1000",
 		a.resourceSetCommand(), a.resourceGetCommand(), a.resourceDeleteCommand(), a.resourceListCommand(), a.resourceCapacityCommand())
 	group.AddCommand(a.flagCommandsOf("RESOURCE", "a resource", "resource", "gpt-4", key, false)...)
 	return group
@@ -20,6 +24,7 @@ func (a *app) resourceSetCommand() *cobra.Command {
 	var limits limitFlags
 	cmd := &cobra.Command{
 		Use: "set-defaults RESOURCE", Short: "Set the limits of a resource for entities without their own, all of them",
+		Long:    "Set the limits of a resource, all of them: those that are not given again go, its flags stay.\n\n" + limitLong,
 		Example: "  zae-limiter resource set-defaults gpt-4 --limit rpm:1000 --limit tpm:100000", Args: oneArgument("RESOURCE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			parsed, err := parseLimits(limits.limits, limits.soft)

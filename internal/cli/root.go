@@ -10,8 +10,17 @@ import (
 // rootCommand assembles the tree of commands. Cobra adds help and completion.
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "zae-limiter",
-		Short:         "Rate limiting in DynamoDB, and load tests of it",
+		Use:   "zae-limiter",
+		Short: "Rate limiting in DynamoDB, and load tests of it",
+		Long: `Rate limiting in DynamoDB, and load tests of it.
+
+entity, resource, system, namespace, limits, usage and audit administer the table of a limiter; deploy, status, check,
+version, upgrade, list and delete its stack on AWS. The commands and options are those of the Python client 0.17, and
+either can be used on a table of the other. load has the load tests, and local is the engine on this machine:
+
+  zae-limiter local                                   # in another terminal; it names the address
+  export ZAE_LIMITER_ENDPOINT_URL=http://127.0.0.1:8000
+  zae-limiter system set-defaults --limit rpm:100 --create-table`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          unknownCommand,

@@ -9,9 +9,13 @@ import (
 	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 )
 
+const systemLong = `The limits of the system hold where neither entity nor resource has any. Beside them it holds what an acquire does when
+the table does not answer.`
+
 // systemCommand is the group of commands about what holds for everything.
 func (a *app) systemCommand() *cobra.Command {
-	return newGroup("system", "Defaults for everything that has none of its own", "  zae-limiter system set-defaults --limit rpm:100 --on-unavailable block",
+	return newGroup("system", "Defaults for everything that has none of its own", systemLong,
+		"  zae-limiter system set-defaults --limit rpm:100 --on-unavailable block",
 		a.systemSetCommand(), a.systemGetCommand(), a.systemDeleteCommand(), a.systemDeclareReadersCommand())
 }
 
@@ -21,6 +25,7 @@ func (a *app) systemSetCommand() *cobra.Command {
 	var mode string
 	cmd := &cobra.Command{
 		Use: "set-defaults", Short: "Set the limits for everything that has none of its own, all of them",
+		Long:    "Set the limits of the system, all of them: those that are not given again go; --on-unavailable stays when it is not\ngiven.\n\n" + limitLong,
 		Example: "  zae-limiter system set-defaults --limit rpm:100 --on-unavailable block", Args: positional,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if mode != "" && mode != string(limiter.Allow) && mode != string(limiter.Block) {

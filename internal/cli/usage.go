@@ -14,9 +14,13 @@ import (
 	"github.com/zeroae/zae-limiter-go/limiter"
 )
 
+const usageLong = `The aggregator sums up what is consumed in windows of an hour, a day or a month. A table whose stream nobody reads (see
+zae-limiter aggregate) has no such snapshots.`
+
 // usageCommand is the group of commands about what was consumed, as the aggregator of the stack counted it.
 func (a *app) usageCommand() *cobra.Command {
-	return newGroup("usage", "What was consumed, as the stack's aggregator counted it", "  zae-limiter usage list --entity-id user-1 --window hourly",
+	return newGroup("usage", "What was consumed, as the stack's aggregator counted it", usageLong,
+		"  zae-limiter usage list --entity-id user-1 --window hourly",
 		a.usageListCommand(), a.usageSummaryCommand())
 }
 
@@ -80,8 +84,10 @@ func (a *app) usageListCommand() *cobra.Command {
 	var f tableFlags
 	var u usageFlags
 	var limit int
+	var plot bool
 	cmd := &cobra.Command{
-		Use: "list", Short: "List usage snapshots, newest first", Example: "  zae-limiter usage list --entity-id user-1 --window hourly --start 2026-01-31", Args: positional,
+		Use: "list", Short: "List usage snapshots, newest first", Args: positional,
+		Example: "  zae-limiter usage list --entity-id user-1 --window hourly --start 2026-01-31\n  zae-limiter usage list --entity-id user-1 --resource gpt-4 --window hourly --plot",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := u.parse(); err != nil {
 				return err
@@ -104,17 +110,18 @@ func (a *app) usageListCommand() *cobra.Command {
 					}
 				}
 				more := len(found) > limit || q.Cursor != ""
-				return a.printUsage(found[:min(limit, len(found))], more)
+				return a.printUsage(found[:min(limit, len(found))], more, plot)
 			})
 		},
 	}
 	u.register(cmd.Flags())
 	cmd.Flags().IntVarP(&limit, "limit", "l", 100, "at most `n` snapshots")
+	cmd.Flags().BoolVarP(&plot, "plot", "p", false, "draw a chart for each limit instead of the table; --json is as without")
 	a.registerNamespace(cmd.Flags(), &f, reads)
 	return cmd
 }
 
-func (a *app) printUsage(found []limiter.UsageSnapshot, more bool) error {
+func (a *app) printUsage(found []limiter.UsageSnapshot, more, plot bool) error {
 	documents := []usageDocument{}
 	table := term.Table{Columns: []string{"Window start", "Window", "Entity", "Resource", "Consumed", "Events"}, LeftColumns: 5}
 	for _, s := range found {
@@ -124,10 +131,16 @@ func (a *app) printUsage(found []limiter.UsageSnapshot, more bool) error {
 	if a.json {
 		return a.printJSON(map[string]any{"snapshots": documents, "more": more})
 	}
-	if err := a.printRows(table, "no usage snapshots"); err != nil || !more {
+	var err error
+	if plot && len(found) > 0 {
+		err = a.plotUsage(found)
+	} else {
+		err = a.printRows(table, "no usage snapshots")
+	}
+	if err != nil || !more {
 		return err
 	}
-	_, err := fmt.Fprintln(a.stdout, "There may be more: raise --limit, or narrow --start and --end")
+	_, err = fmt.Fprintln(a.stdout, "There may be more: raise --limit, or narrow --start and --end")
 	return err
 }
 

@@ -155,6 +155,9 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
+		if _, err := m.CloudFormation("s", false); err != nil {
+			t.Errorf("as a template: %v", err)
+		}
 		for key, c := range m.Levels {
 			change := limiter.ConfigChange{Limits: c.Limits, Disabled: c.Disabled, Cascade: c.Cascade, OnUnavailable: c.OnUnavailable}
 			if err := key.Validate(); err != nil {

@@ -43,17 +43,18 @@ func (w *Worker) beat(ctx context.Context) {
 	}
 }
 
-// withHeartbeat returns a report to be sent now, with a heartbeat for masters that take it there: half
-// the messages are half the work of a master. What is kept to be sent again has none, for it will be
+// withHeartbeat returns a report to be sent now, with a heartbeat for masters that take it there if one is
+// due: fewer messages are less work for a master. What is kept to be sent again has none, for it will be
 // old by then.
 func (w *Worker) withHeartbeat(s *wire.Stats, now time.Time) *wire.Stats {
 	w.mu.Lock()
 	takes := w.master != nil && w.master.Protocol >= 2 && w.connected.Load()
-	if takes {
-		w.beaten = now
+	due := s.Report.Final || w.state != w.told || now.Sub(w.beaten) >= beatenFor
+	if takes && due {
+		w.beaten, w.told = now, w.state
 	}
 	w.mu.Unlock()
-	if !takes {
+	if !takes || !due {
 		return s
 	}
 	sent, report := *s, *s.Report

@@ -27,9 +27,12 @@ const (
 	locustReports  = 3 * time.Second
 	logsEvery      = 10 * time.Second
 	tickEvery      = time.Second
+	// beatenFor is how long the heartbeat of a report lasts: the next report goes without one. Reports are
+	// signs of life themselves, so that it has only to confirm them before they are sent again.
+	beatenFor = 1500 * time.Millisecond
 	// coveredFor is how long a heartbeat in a report stands for those of its own: longer than it takes to
-	// the next report, so that reports a little late need no others.
-	coveredFor = 1200 * time.Millisecond
+	// the next one in a report, so that reports a little late need no others.
+	coveredFor = 2200 * time.Millisecond
 )
 
 // Status says why a worker ended.
@@ -141,6 +144,7 @@ type Worker struct {
 	reports *reports  // of the latest run under a master of this program; it may be over
 	heard   time.Time // when the master last said anything
 	beaten  time.Time // when a report last had a heartbeat
+	told    string    // the state in that
 
 	// The rest belongs to control.
 	lastSpawn float64

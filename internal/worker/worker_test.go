@@ -356,8 +356,9 @@ func TestReportsAreSentUntilTheyAreConfirmed(t *testing.T) {
 	})
 }
 
-// Each second a master hears that a worker is well: with its reports while there are some, but not if
-// it would not look for it there, nor with one that is sent again.
+// Each second a master hears of a worker, while there are reports by them; every other one has the
+// heartbeat, whose answer confirms them, but not if the master would not look for it there, nor one that
+// is sent again.
 func TestHeartbeatsGoWithReports(t *testing.T) {
 	for protocol, separate := range map[int]bool{1: true, 2: false} {
 		t.Run(fmt.Sprint("protocol ", protocol), func(t *testing.T) {
@@ -394,7 +395,7 @@ func TestHeartbeatsGoWithReports(t *testing.T) {
 				m.spawn(map[string]int{"A": 2}, run.Extra())
 				time.Sleep(10 * time.Second) // nothing is confirmed: reports come again
 				own, inReports := beats()
-				if separate && (own != 10 || inReports != 0) || !separate && (own > 1 || inReports < 9) {
+				if separate && (own != 10 || inReports != 0) || !separate && (own > 1 || inReports < 5 || inReports > 6) {
 					t.Errorf("with users %d heartbeats and %d in reports", own, inReports)
 				}
 				m.said()

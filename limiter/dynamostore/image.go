@@ -1,7 +1,9 @@
 package dynamostore
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -43,7 +45,7 @@ func decodeBucketAttr(out *limiter.Bucket, name string, v types.AttributeValue) 
 		out.VU, err = parseInt(v)
 	case ttlAttribute:
 		out.HasTTL = true
-		out.TTL, err = parseInt(v)
+		out.TTL, err = parseExpiry(v)
 	case "shard_count":
 		var n int64
 		n, err = parseInt(v)
@@ -80,6 +82,17 @@ func decodeBucketAttr(out *limiter.Bucket, name string, v types.AttributeValue) 
 		out.Bypass = deadlineOf(v)
 	}
 	return err
+}
+
+// parseExpiry reads a ttl. Clients without bounds for numbers write one beyond 64 bits for a limit that
+// takes that long to recover; it is as far away as the largest one.
+func parseExpiry(v types.AttributeValue) (int64, error) {
+	if n, ok := v.(*types.AttributeValueMemberN); ok {
+		if seconds, err := strconv.ParseInt(n.Value, 10, 64); errors.Is(err, strconv.ErrRange) {
+			return seconds, nil
+		}
+	}
+	return parseInt(v)
 }
 
 // textOf is the text of an attribute that an image keeps, without the reply that it is a part of. A

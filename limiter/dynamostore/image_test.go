@@ -2,6 +2,7 @@ package dynamostore
 
 import (
 	"errors"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -141,6 +142,8 @@ func TestImagesOfUnusualItems(t *testing.T) {
 			}},
 		{"bypass", plain(func(it item) { it["bypass"] = number(99) }),
 			func(b limiter.Bucket) bool { return b.HasBypass && b.Bypass == 99 }},
+		{"an item that lives longer than 64 bits count", plain(func(it item) { it["ttl"] = &types.AttributeValueMemberN{Value: "999999999000002612735616"} }),
+			func(b limiter.Bucket) bool { return b.HasTTL && b.TTL == math.MaxInt64 }},
 		{"disabled", plain(func(it item) { it["disabled"] = boolean(true) }),
 			func(b limiter.Bucket) bool { return b.Disabled }},
 		{"forced to one slow pass", plain(func(it item) { it["vu"] = number(0) }),
@@ -165,6 +168,9 @@ func TestNumbersThatAreNoIntegersAreErrors(t *testing.T) {
 		&types.AttributeValueMemberN{Value: "99999999999999999999"}, str("10"),
 	} {
 		for _, name := range []string{"rf", "vu", "ttl", "shard_count", "pgen", "b_x_tk", "b_x_cp", "b_x_ra", "b_x_rp", "b_x_tc", "b_x_gc", "b_x_rsa", "b_x_ws", "b_x_wa", "b_x_wtc", "b_x_tu", "b_x_rn"} {
+			if n, ok := bad.(*types.AttributeValueMemberN); ok && name == "ttl" && len(n.Value) == 20 {
+				continue // see the item that lives longer than 64 bits count
+			}
 			var b limiter.Bucket
 			if err := decodeBucket(item{name: bad}, anyKey, &b); err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s = %v: got %v, want an error that names it", name, bad, err)

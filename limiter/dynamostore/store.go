@@ -44,6 +44,9 @@ const writeCost = 1000
 // Namespace returns the id of the namespace.
 func (s *Store) Namespace() string { return s.ns }
 
+// TableName returns the name of the table, which is that of the stack it belongs to.
+func (s *Store) TableName() string { return s.t.name }
+
 func (s *Store) bucketKey(k limiter.BucketKey) item {
 	return item{attrPK: str(bucketPK(s.ns, k.EntityID, k.Resource, k.Shard)), attrSK: s.stateSK}
 }

@@ -1,0 +1,2 @@
+// Package peer runs Python's zae-limiter beside ours on one table, with one clock that a test moves.
+package peer
