@@ -86,6 +86,8 @@ var allowedImports = map[string][]string{
 	"bench/peers/fixedloop":  {"limiter", "limiter/dynamostore"},
 	"bench/redis":            {"limiter", "limiter/dynamostore", "limiter/redisstore", "loadtest/stats"},
 	"bench/engine":           {"limiter/dynamostore"},
+	"interop/limiter":        {},
+	"interop/limiter/peer":   {},
 	"interop/locust":         {},
 	"bench/master":           {"internal/wire", "loadtest/stats"},
 }
