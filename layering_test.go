@@ -85,6 +85,8 @@ var allowedImports = map[string][]string{
 	"bench/peers/sdkloop":    {"limiter", "limiter/dynamostore"},
 	"bench/peers/fixedloop":  {"limiter", "limiter/dynamostore"},
 	"bench/engine":           {"limiter/dynamostore"},
+	"interop/limiter":        {},
+	"interop/limiter/peer":   {},
 	"interop/locust":         {},
 	"bench/master":           {"internal/wire", "loadtest/stats"},
 }
