@@ -84,6 +84,7 @@ var allowedImports = map[string][]string{
 	"internal/cli":           {"..."},
 	"bench/peers/sdkloop":    {"limiter", "limiter/dynamostore"},
 	"bench/peers/fixedloop":  {"limiter", "limiter/dynamostore"},
+	"bench/redis":            {"limiter", "limiter/dynamostore", "limiter/redisstore", "loadtest/stats"},
 	"bench/engine":           {"limiter/dynamostore"},
 	"interop/limiter":        {},
 	"interop/limiter/peer":   {},

@@ -374,17 +374,14 @@ func (s *Store) WriteOperation(ctx context.Context, in []limiter.Write, record l
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, i := range s.lock(in) {
-		defer s.stripes[i].mu.Unlock()
-	}
+	locked := s.lock(in)
+	defer s.unlock(locked)
 	key := operationKey{record.EntityID, record.Resource, record.ID}
 	if old := s.operations[key]; old.Found && (record.Incarnation == "-" || old.Incarnation == "-" || old.Incarnation == record.Incarnation) {
 		return limiter.Refused, nil
 	}
-	for i := range in {
-		if result := s.check(&in[i]); result.Failed || result.OwnerFailed {
-			return limiter.Refused, nil
-		}
+	if s.refused(in) {
+		return limiter.Refused, nil
 	}
 	for i := range in {
 		s.apply(&in[i])
