@@ -32,7 +32,9 @@ type part struct {
 	bypassed bool
 	trips    int
 	err      error
-	buffer   [3]LimitState // two limits and wcu
+	// planned is what a slow pass charged it by; nil when a fast one did, or what another writer left.
+	planned *planner
+	buffer  [3]LimitState // two limits and wcu
 }
 
 func (p *part) image() *Bucket { return &p.out.Image }
@@ -55,7 +57,7 @@ func (a *acquire) beginParent(entity string) {
 // aim points a part, which has begun, at a shard.
 func (a *acquire) aim(p *part, entity string, shard int) {
 	p.in = ConsumeInput{Key: BucketKey{entity, a.req.Resource, shard}, Charges: a.charges, Now: a.now}
-	p.charged, p.bypassed, p.trips, p.err = false, false, 0, nil
+	p.charged, p.bypassed, p.trips, p.err, p.planned = false, false, 0, nil, nil
 	if p.out.Image.Limits == nil {
 		p.out.Image.Limits = p.buffer[:0]
 	}
@@ -162,12 +164,10 @@ func (a *acquire) consume(ctx context.Context, p *part) {
 			p.bypassed = p.charged
 			return
 		}
-		p.owner.seeBypass(false)
 		p.in.Bypassed = false
 	}
 	a.consumeOnce(ctx, p)
 	if p.charged && p.image().bypassed(a.now) {
-		p.owner.seeBypass(true)
 		a.waive(ctx, p)
 		p.bypassed = true
 	}
@@ -189,7 +189,11 @@ func (a *acquire) consumeOnce(ctx context.Context, p *part) {
 		}
 	}
 	p.charged = p.out.Outcome == Done
-	if p.out.Outcome == Conflict || !p.image().Exists {
+	if p.out.Outcome == Conflict {
+		return
+	}
+	p.owner.seeBypass(p.image().HasBypass)
+	if !p.image().Exists {
 		return
 	}
 	p.owner.learn(p.image())
@@ -267,19 +271,16 @@ func (a *acquire) stampExpired(image *Bucket) bool {
 	return false
 }
 
-// explicitlyHard says whether a part was admitted by a stamp although the request brought limits that are
-// not soft.
+// explicitlyHard says whether a part was admitted by a soft stamp although the request brought that limit, and
+// not as a soft one. A bypass waives what a request brings, too.
 func (a *acquire) explicitlyHard(p *part) bool {
-	if len(a.req.Limits) == 0 {
+	if len(a.req.Limits) == 0 || p.bypassed {
 		return false
 	}
 	image := p.image()
-	if p.bypassed {
-		return true
-	}
 	for _, c := range a.charges {
-		limit := image.Limit(c.Limit)
-		if limit != nil && limit.softAt(a.now) && limit.Tokens < 0 && c.Amount > 0 {
+		explicit, limit := findLimit(a.req.Limits, c.Limit), image.Limit(c.Limit)
+		if explicit != nil && !explicit.Soft && limit != nil && limit.Tokens < 0 {
 			return true
 		}
 	}

@@ -155,5 +155,6 @@ func (a *acquire) winnerLeft(p *plan, image *Bucket) bool {
 	}
 	*kept = *image
 	kept.Limits = limits
+	p.by.part.planned = nil
 	return true
 }

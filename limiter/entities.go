@@ -38,7 +38,7 @@ func (a *Admin) CreateEntity(ctx context.Context, e Entity) (Entity, error) {
 	if err := a.store.PutEntity(ctx, m); err != nil {
 		return Entity{}, fmt.Errorf("create entity %s: %w", e.ID, err)
 	}
-	a.l.owners.forgetEntity(e.ID)
+	a.l.owners.forgetStamps(e.ID)
 	metadata := maps.Clone(e.Metadata)
 	if metadata == nil {
 		metadata = map[string]any{}
@@ -112,7 +112,7 @@ func (a *Admin) SetParent(ctx context.Context, id, parentID string) (stamped int
 	if err != nil {
 		return 0, fmt.Errorf("set parent of %s: %w", id, err)
 	}
-	a.l.owners.forgetEntity(id)
+	a.l.owners.forgetStamps(id)
 	return a.fanOutThenAudit(ctx, AuditEvent{Action: AuditEntityParentChanged, Subject: id, Details: map[string]any{
 		"old_parent_id": orNil(before.ParentID), "parent_id": orNil(parentID), "pgen": before.Generation + 1,
 	}}, func() (int, error) { return a.fanOut(ctx, fanout{key: ConfigKey{id, DefaultResource}, cascade: true}) })

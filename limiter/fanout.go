@@ -3,6 +3,7 @@ package limiter
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 )
 
@@ -13,9 +14,12 @@ type fanout struct {
 	cascade bool      // owner stamps
 	soft    bool      // soft stamps, of buckets whose limits come from the level that changed or one below
 	sync    bool      // parameters, of an entity's level
-	// softNames may have changed, old are the limits before: what of them no longer holds is removed.
+	// softNames may have changed.
 	softNames []string
-	old       []Limit
+	// named are the limits that the change speaks of, those before it or, on the level for all resources, those
+	// after it: a bucket where one of them does not hold loses it. With fallback so it does those of the system.
+	named    []Limit
+	fallback bool
 }
 
 // fanoutWorkers is how many owners of buckets are resolved and written at a time.
@@ -232,8 +236,12 @@ func (r *fanoutRun) sync(ctx context.Context, key BucketKey, h *held) (bool, err
 	if in.TTL, in.TTLValue, err = r.a.l.ttl(resolved{limits: limits, kept: level < 2}, r.a.l.nowMillis()); err != nil {
 		return false, err
 	}
-	for _, limit := range r.f.old {
-		if findLimit(limits, limit.Name) == nil {
+	named := r.f.named
+	if r.f.fallback {
+		named = append(named[:len(named):len(named)], h.levels[systemLevel].Limits...)
+	}
+	for _, limit := range named {
+		if findLimit(limits, limit.Name) == nil && !slices.Contains(in.Stale, limit.Name) {
 			in.Stale = append(in.Stale, limit.Name)
 		}
 	}

@@ -123,18 +123,33 @@ func (l *Lease) prepare(now int64) error {
 			state := bucket.State{Shards: int64(image.Shards()), RF: image.RF}
 			if limit := image.Limit(c.Limit); limit != nil {
 				var err error
-				if state, err = l.limiter.state(image, limit, now); err != nil {
+				if state, err = l.part(p).after(l.limiter, limit, c.Amount, now); err != nil {
 					return l.acquire.mapError(err)
 				}
 				explicit := findLimit(l.acquire.req.Limits, c.Limit)
-				state.Soft = state.Soft || explicit != nil && explicit.Soft
 				state.Bypass = l.part(p).bypassed
+				// What a bypass waives is not renewed, and soft all the same.
+				state.Soft = state.Soft || explicit != nil && explicit.Soft || state.Bypass && limit.Has&FieldSoft != 0
 			}
 			local = append(local, state)
 		}
 	}
 	l.extra, l.local = make([]int64, len(l.acquire.charges)), local
 	return nil
+}
+
+// after is the balance that the acquire left of a limit of the image.
+func (p *part) after(l *Limiter, limit *LimitState, amount, now int64) (bucket.State, error) {
+	if p.planned != nil {
+		if n := p.planned.line(limit.Name); n != nil {
+			state := n.state // by the schedules that are configured
+			if !p.bypassed {
+				state.Tokens -= amount
+			}
+			return state, nil
+		}
+	}
+	return l.state(p.image(), limit, now)
 }
 
 func (l *Lease) test(amounts Amounts, now int64) error {
@@ -147,15 +162,24 @@ func (l *Lease) test(amounts Amounts, now int64) error {
 			if n <= 0 || l.part(p).image().Limit(c.Limit) == nil {
 				continue
 			}
-			status := judge(key, c.Limit, l.local[p*len(l.acquire.charges)+i], n*1000, now)
+			state := &l.local[p*len(l.acquire.charges)+i]
+			status := judge(key, c.Limit, *state, n*1000, now)
+			status.Limit = l.part(p).share(c.Limit, state, now)
 			short = short || status.Exceeded
 			e.Statuses = append(e.Statuses, status)
 		}
 	}
-	if short {
-		return e
+	if !short {
+		return nil
 	}
-	return nil
+	for p := range l.parts() {
+		for i, c := range l.acquire.charges {
+			if _, asked := amounts[c.Limit]; !asked && l.part(p).image().Limit(c.Limit) != nil {
+				e.Statuses = append(e.Statuses, l.status(p, i, 0, now))
+			}
+		}
+	}
+	return e
 }
 
 // Bypassed says that an operator waived the limits: the consumption is counted, and nothing was taken.
@@ -200,11 +224,13 @@ func (l *Lease) Consumed() Amounts {
 		}
 		charged := int64(0)
 		for p := range l.parts() {
-			if l.part(p).image().Limit(c.Limit) != nil { // a parent without this limit was not charged
-				charged++
+			if limit := l.part(p).image().Limit(c.Limit); limit != nil && limit.Complete() {
+				charged++ // else a parent without this limit, which was not charged
 			}
 		}
-		sum[c.Limit] = taken / 1000 * charged
+		if charged > 0 {
+			sum[c.Limit] = taken / 1000 * charged
+		}
 	}
 	return sum
 }
@@ -356,16 +382,23 @@ func (a *acquire) adjust(ctx context.Context, p *part, only AdjustOnly, delta fu
 		in.Only = AdjustCounter
 	}
 	now := a.l.nowMillis()
+	var partial []Change
 	for i, c := range a.charges {
 		d := delta(i)
 		if d == 0 {
 			continue
 		}
 		limit := image.Limit(c.Limit)
-		if limit == nil || !limit.Complete() {
+		if limit == nil {
 			continue // a parent without this limit was not charged for it
 		}
 		change := Change{Limit: c.Limit, Delta: d, State: limit}
+		if !limit.Complete() {
+			if p.planned == nil { // a bypass let the fast path charge what is not there
+				partial = append(partial, change)
+			}
+			continue
+		}
 		if d < 0 && !p.bypassed {
 			in.Checked = true
 			// An unreadable schedule leaves the base parameters, and the check fails at worst.
@@ -374,6 +407,11 @@ func (a *acquire) adjust(ctx context.Context, p *part, only AdjustOnly, delta fu
 			change.Period = periodOf(&state, a.now)
 		}
 		in.Changes = append(in.Changes, change)
+	}
+	if len(partial) > 0 {
+		if _, err := a.sendAdjust(ctx, &AdjustInput{Key: p.in.Key, Changes: partial, Only: in.Only}); err != nil {
+			return err
+		}
 	}
 	if len(in.Changes) == 0 {
 		return nil

@@ -1,7 +1,5 @@
 package limiter
 
-import "github.com/zeroae/zae-limiter-go/limiter/bucket"
-
 // Statuses is what is left of each declared limit after what the lease has taken so far, of the
 // entity and then its parent, and the same of further resources: the shares of the shards that were charged, as of the last thing this
 // lease learned of them, refilled to now. It sends nothing. A degraded lease knows nothing.
@@ -30,12 +28,17 @@ func (l *Lease) ownStatuses() []LimitStatus {
 			if part.image().Limit(c.Limit) == nil {
 				continue // a parent without this limit
 			}
-			state := &l.local[p*len(l.acquire.charges)+i]
-			statuses = append(statuses, LimitStatus{
-				EntityID: part.in.Key.EntityID, Resource: part.in.Key.Resource, Limit: shareOf(c.Limit, state, now),
-				Available: bucket.FloorTokens(state.At(now).Tokens), Requested: (c.Amount + l.extra[i]) / 1000, ResetsAt: resetsAt(state, now),
-			})
+			statuses = append(statuses, l.status(p, i, (c.Amount+l.extra[i])/1000, now))
 		}
 	}
 	return statuses
+}
+
+// status is what a part has left of the charge i.
+func (l *Lease) status(p, i int, requested, now int64) LimitStatus {
+	part, state, name := l.part(p), &l.local[p*len(l.acquire.charges)+i], l.acquire.charges[i].Limit
+	return LimitStatus{
+		EntityID: part.in.Key.EntityID, Resource: part.in.Key.Resource, Limit: part.share(name, state, now),
+		Available: state.Available(now), Requested: requested, ResetsAt: resetsAt(state, now),
+	}
 }

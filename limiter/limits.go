@@ -124,6 +124,9 @@ func (a *Admin) Configure(ctx context.Context, key ConfigKey, change ConfigChang
 	f := fanout{key: key, access: change.Disabled != Unset, cascade: change.Cascade != Unset}
 	if key.EntityID != "" {
 		f.sync = len(change.Limits) > 0
+		if key.Resource == DefaultResource {
+			f.named = change.Limits
+		}
 	} else if f.softNames = softChanged(before.Limits, change.Limits); len(f.softNames) > 0 {
 		f.soft = true
 	}
@@ -238,13 +241,14 @@ func (a *Admin) Unconfigure(ctx context.Context, key ConfigKey) (existed bool, s
 	f := fanout{key: key, access: old.Disabled != Unset, cascade: old.Cascade != Unset}
 	if key.EntityID != "" {
 		// Also without a config: the buckets may be left from a call that was interrupted.
-		f.sync, f.old = true, old.Limits
+		f.sync, f.named = true, old.Limits
+		f.fallback = key.Resource == DefaultResource
 	} else if f.softNames = softChanged(old.Limits, nil); len(f.softNames) > 0 {
 		f.soft = true
 	}
 	stamped, err = a.fanOut(ctx, f)
-	if !old.Exists {
-		return old.Exists, stamped, err
+	if !old.Exists && key.EntityID != "" {
+		return false, stamped, err
 	}
 	details := map[string]any{}
 	if key == (ConfigKey{}) {

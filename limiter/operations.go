@@ -128,11 +128,11 @@ func (a *Admin) operate(ctx context.Context, op operation) (OperationResult, err
 
 func validateKey(key string) error {
 	if len(key) > maxName {
-		return invalid("idempotency key", key, "is longer than 64 characters")
+		return invalid("idempotency_key", key, "is longer than 64 characters")
 	}
 	for i := range len(key) {
 		if c := key[i]; !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || containsByte("._:-", c)) {
-			return invalid("idempotency key", key, "must contain only letters, digits and ._:-")
+			return invalid("idempotency_key", key, "must contain only letters, digits and ._:-")
 		}
 	}
 	return nil
@@ -189,7 +189,7 @@ func (a *Admin) recorded(ctx context.Context, op *operation) (OperationResult, b
 		return OperationResult{}, false, nil
 	}
 	if r.Operation != op.kind {
-		return OperationResult{}, false, invalid("idempotency key", op.id, "was used for a "+r.Operation)
+		return OperationResult{}, false, invalid("idempotency_key", op.id, "was used for a "+r.Operation)
 	}
 	return OperationResult{EntityID: op.entity, Resource: op.resource, Shards: r.Shards, Amounts: r.Amounts}, true, nil
 }

@@ -120,6 +120,23 @@ func (c *ownerCache) forgetEntity(entity string) {
 	maps.DeleteFunc(stripe.entries, func(key ownerKey, _ *owner) bool { return key.entity == entity })
 }
 
+// forgetStamps drops whom an entity cascades to; what else was learned of its buckets stays true.
+func (c *ownerCache) forgetStamps(entity string) {
+	stripe := &c.stripes[maphash.String(c.seed, entity)%ownerStripes]
+	stripe.mu.RLock()
+	defer stripe.mu.RUnlock()
+	for key, o := range stripe.entries {
+		if key.entity == entity {
+			o.stamp.Store(nil)
+			o.mu.Lock()
+			for shard := range o.images {
+				o.images[shard].image.Exists = false
+			}
+			o.mu.Unlock()
+		}
+	}
+}
+
 // forgetImages drops all images, as every administrative write does.
 func (c *ownerCache) forgetImages() {
 	for i := range c.stripes {
@@ -165,7 +182,11 @@ func (o *owner) learnStamp(s stamp) {
 
 func (o *owner) bypassSeen() bool { return o.bypass.Load() }
 
-func (o *owner) seeBypass(seen bool) { o.bypass.Store(seen) }
+func (o *owner) seeBypass(seen bool) {
+	if o.bypass.Load() != seen { // a store alone would take the cache line from all other cores
+		o.bypass.Store(seen)
+	}
+}
 
 // parent is whom the entity is remembered to cascade to on this resource, "" if to nobody.
 func (o *owner) parent() string {

@@ -78,7 +78,7 @@ func (pl *planner) plan() (p plan, again bool, err error) {
 	p = plan{by: pl, write: Write{Key: pl.part.in.Key, Owner: owner, Now: pl.now}, bypassed: pl.bypass}
 	w := &p.write
 	w.Cascade, w.ParentID = pl.cascade, pl.state.Meta.ParentID
-	if w.TTL, w.TTLValue, err = pl.a.l.ttl(pl.resolved, pl.now); err != nil {
+	if w.TTL, w.TTLValue, err = pl.a.l.ttl(pl.resolved.over(&stored), pl.now); err != nil {
 		return p, false, err
 	}
 	switch {
@@ -92,7 +92,8 @@ func (pl *planner) plan() (p plan, again bool, err error) {
 			return p, true, nil
 		}
 	}
-	if pl.bypass && stored.HasBypass && w.Kind == WriteRefill && pl.a.complete(&stored) {
+	pl.part.planned = pl
+	if pl.bypass && stored.HasBypass && w.Kind == WriteRefill {
 		pl.waive(w, &stored)
 		return p, false, nil
 	}
@@ -171,7 +172,8 @@ func (pl *planner) pin(w *Write, stored *Bucket) (again bool) {
 	return false
 }
 
-// waive shapes the write of a bypassed bucket: consumption is counted, and nothing is tested.
+// waive shapes the write of a bypassed bucket: consumption is counted, and nothing is tested. What the bucket
+// does not have is not counted.
 func (pl *planner) waive(w *Write, stored *Bucket) {
 	w.Kind, w.BypassUntil = WriteBypass, pl.a.l.stampDeadline(pl.read)
 	image := pl.part.image()
@@ -179,8 +181,10 @@ func (pl *planner) waive(w *Write, stored *Bucket) {
 	*image = *stored
 	image.Limits, image.Bypass = limits, w.BypassUntil
 	for _, c := range pl.a.charges {
-		w.Limits = append(w.Limits, LimitWrite{Name: c.Limit, Consumed: c.Amount})
-		image.Limit(c.Limit).Counter += c.Amount
+		if limit := image.Limit(c.Limit); limit != nil && limit.Complete() {
+			w.Limits = append(w.Limits, LimitWrite{Name: c.Limit, Consumed: c.Amount})
+			limit.Counter += c.Amount
+		}
 	}
 }
 
@@ -210,7 +214,7 @@ func (pl *planner) materialise(stored, image *Bucket) error {
 	if stored.HasRF {
 		for i := range stored.Limits {
 			s := &stored.Limits[i]
-			if !s.Complete() {
+			if !s.Complete() || pl.stale(s.Name) {
 				continue
 			}
 			n := line{name: s.Name, stored: s}
@@ -251,6 +255,15 @@ func (pl *planner) materialise(stored, image *Bucket) error {
 		slices.SortFunc(pl.lines, func(a, b line) int { return strings.Compare(a.name, b.name) })
 	}
 	return pl.fund()
+}
+
+// stale says whether the bucket alone has a limit by that name. What no level names any more is left as it
+// is, except that a request with limits of its own may take of it.
+func (pl *planner) stale(name string) bool {
+	if name == WCU || pl.resolved.find(name) != nil {
+		return false
+	}
+	return len(pl.a.req.Limits) == 0 || !slices.ContainsFunc(pl.a.charges, func(c Charge) bool { return c.Limit == name })
 }
 
 // readLine reads a stored limit and brings it to now.
@@ -331,10 +344,21 @@ func (pl *planner) statuses(into []LimitStatus) []LimitStatus {
 	for _, c := range pl.a.charges {
 		if n := pl.line(c.Limit); n != nil {
 			n.state.Bypass = pl.bypass
-			into = append(into, judge(&pl.part.in.Key, n.name, n.state, c.Amount, pl.now))
+			status := judge(&pl.part.in.Key, n.name, n.state, c.Amount, pl.now)
+			status.Limit = pl.share(n.name, n.state, pl.now)
+			into = append(into, status)
 		}
 	}
 	return into
+}
+
+// share is the limit as a status tells it after a slow pass: the shard's part of what is configured, which the
+// bucket's own parameters may lag behind.
+func (pl *planner) share(name string, state bucket.State, now int64) Limit {
+	if l := pl.resolved.find(name); l != nil {
+		state.Capacity, state.Refill, state.Period = bucket.Millis(l.Capacity), bucket.Millis(l.RefillAmount), l.RefillPeriod.Milliseconds()
+	}
+	return shareOf(name, &state, now)
 }
 
 // boundary is until when the fast path may go by what is written.
@@ -367,9 +391,12 @@ func (pl *planner) bypassStamp(w *Write, stored *Bucket) {
 	}
 }
 
-// softStamp is what a write does to the soft stamp of a limit, and its new deadline.
+// softStamp is what a write does to the soft stamp of a limit. One whose limits the request brought leaves
+// stamps as they are, since it enforces something else than they stand for.
 func (pl *planner) softStamp(n *line) StampAction {
 	switch {
+	case len(pl.a.req.Limits) > 0:
+		return StampKeep
 	case n.confirmed != nil && n.confirmed.Soft:
 		return StampSet
 	case n.stored != nil && n.stored.Has&FieldSoft != 0:
@@ -626,9 +653,12 @@ func (pl *planner) restamp() *RestampInput {
 	if !stored.HasRF {
 		return nil
 	}
-	in := &RestampInput{Key: pl.part.in.Key}
-	if stored.HasBypass && !pl.bypass {
-		in.Bypass, in.ReadBypass = StampRemove, Stamp{Present: true, Until: stored.Bypass}
+	in := &RestampInput{Key: pl.part.in.Key, ReadBypass: Stamp{Present: stored.HasBypass, Until: stored.Bypass}}
+	switch {
+	case pl.bypass && !stored.bypassed(pl.now):
+		in.Bypass, in.BypassUntil = StampSet, pl.a.l.stampDeadline(pl.read)
+	case !pl.bypass && stored.HasBypass:
+		in.Bypass = StampRemove
 	}
 	for i := range pl.lines {
 		n := &pl.lines[i]

@@ -44,6 +44,18 @@ func (lv *levels) limits(explicit []Limit, entity, resource string) (resolved, e
 	return r, nil
 }
 
+// over is resolved with what the levels have of an item's limits that explicit ones do not name: it stays in
+// force there.
+func (r resolved) over(b *Bucket) resolved {
+	explicit := r.limits
+	for i := range r.stored {
+		if s := b.Limit(r.stored[i].Name); s != nil && s.Complete() && findLimit(explicit, s.Name) == nil {
+			r.limits = append(r.limits[:len(r.limits):len(r.limits)], r.stored[i])
+		}
+	}
+	return r
+}
+
 // find is the limit that holds by that name: the explicit or resolved one, else the one of the levels.
 func (r *resolved) find(name string) *Limit {
 	if limit := findLimit(r.limits, name); limit != nil {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+
+	"github.com/zeroae/zae-limiter-go/limiter/bucket"
 )
 
 const (
@@ -101,10 +103,80 @@ func (s *several) run(ctx context.Context, mode OnUnavailable) error {
 func (s *several) addCharged(rejection *ExceededError) {
 	for _, a := range s.parts {
 		if a.child.charged {
-			rejection.Statuses, _ = a.statuses(rejection.Statuses, &a.child)
+			rejection.Statuses = a.left(rejection.Statuses, &a.child)
 		}
 		if a.parent != nil && a.parent.charged {
-			rejection.Statuses, _ = a.statuses(rejection.Statuses, a.parent)
+			rejection.Statuses = a.left(rejection.Statuses, a.parent)
+		}
+	}
+}
+
+// left adds the statuses of a part that its resource admits, while another one refuses the acquire: what it
+// would have left.
+func (a *acquire) left(into []LimitStatus, p *part) []LimitStatus {
+	if p.planned != nil && p.planned.bypass && len(p.planned.lines) > 0 {
+		return into // a bucket that a bypass would create has no say
+	}
+	now, image := a.l.nowMillis(), p.image()
+	for _, c := range a.charges {
+		limit := image.Limit(c.Limit)
+		if limit == nil || !limit.Complete() {
+			continue // a parent without this limit
+		}
+		state := a.l.known(image, limit, now)
+		into = append(into, LimitStatus{
+			EntityID: p.in.Key.EntityID, Resource: p.in.Key.Resource, Limit: p.share(c.Limit, &state, now),
+			Available: state.Available(now), Requested: c.Amount / 1000, ResetsAt: resetsAt(&state, now),
+		})
+	}
+	return into
+}
+
+// share is a limit of the part as a status tells it.
+func (p *part) share(name string, state *bucket.State, now int64) Limit {
+	if p.planned != nil {
+		return p.planned.share(name, *state, now)
+	}
+	return shareOf(name, state, now)
+}
+
+// refuse is the rejection by evaluations of which some are short: what these are judged by comes first.
+func (s *several) refuse(ctx context.Context, evaluations []evaluation) *ExceededError {
+	rejection := &ExceededError{}
+	for i := range evaluations {
+		if e := &evaluations[i]; e.short {
+			rejection.Statuses = e.statuses(rejection.Statuses)
+		}
+	}
+	for i := range evaluations {
+		e := &evaluations[i]
+		if !e.short {
+			for _, p := range e.plans {
+				rejection.Statuses = p.by.a.left(rejection.Statuses, p.by.part)
+			}
+		}
+		e.keep(ctx)
+	}
+	return rejection
+}
+
+// keep writes what is worth it of an evaluation although the acquire is refused: what quotas moved between
+// shards, and corrected stamps. It is a courtesy to the next acquire.
+func (e *evaluation) keep(ctx context.Context) {
+	for _, p := range e.plans {
+		pl := p.by
+		switch {
+		case len(p.moves) > 0:
+			if !e.short {
+				p = pl.unconsumed(p)
+			}
+			if _, err := pl.a.commit(ctx, []plan{p}); err != nil {
+				key := &pl.part.in.Key
+				pl.a.l.logger.Warn("quota not moved", "entity", key.EntityID, "resource", key.Resource, "shard", key.Shard, "error", err)
+			}
+			pl.part.charged = false
+		case !e.short:
+			pl.a.restamp(ctx, pl)
 		}
 	}
 }
@@ -157,17 +229,28 @@ func (s *several) fast(ctx context.Context) error {
 		return err
 	}
 	// A closed resource outranks a short one, and what was not settled may be closed.
-	evaluations, errs := s.evaluate(ctx, 0)
-	for i := range errs {
-		if _, closed := errors.AsType[*DisabledError](errs[i]); closed {
-			return errs[i]
-		}
-		errs[i] = nil
-		if statuses := evaluations[i].statuses(nil); len(statuses) > 0 {
-			errs[i] = &ExceededError{Statuses: statuses}
-		}
-	}
+	clear(errs)
+	s.each(func(i int, a *acquire) { errs[i] = a.closed(ctx) })
 	return merge(append([]error{err}, errs...))
+}
+
+// closed fails when config closes the resource for the entity, or for the parent it cascades to. What cannot
+// be read closes nothing: the rejection that is known already stands.
+func (a *acquire) closed(ctx context.Context) error {
+	admin := a.l.Admin()
+	for entity, cascades := a.req.EntityID, true; entity != "" && cascades; {
+		a.trips++
+		h, err := admin.hold(ctx, entity, a.req.Resource)
+		if err != nil {
+			return nil
+		}
+		if _, err := h.levels.enforced(entity, a.req.Resource); err != nil {
+			return err
+		}
+		cascades = entity == a.req.EntityID && h.levels.cascades(&h.meta)
+		entity = h.meta.ParentID
+	}
+	return nil
 }
 
 // merge is the error that counts: that a resource is closed, else what is no rejection, else a rejection
@@ -237,7 +320,7 @@ func (s *several) slow(ctx context.Context) error {
 		}
 		switch {
 		case all.short:
-			return &ExceededError{Statuses: all.statuses(nil)}
+			return s.refuse(ctx, evaluations)
 		case all.again:
 			continue
 		}

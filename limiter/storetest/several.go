@@ -70,8 +70,8 @@ func testSeveral(f *fixture) {
 	if p, _ := e.Primary(); p.Limit.Name != "usd" || p.Resource != "budget" || p.RetryAfter != 6001*time.Millisecond {
 		f.Errorf("one short: %+v", e.Statuses)
 	}
-	if len(e.Statuses) != 3 || e.Statuses[1].Available != 94 || e.Statuses[1].Exceeded || e.Statuses[2].Available != 4 {
-		f.Errorf("what was charged before is judged as it was: %+v", e.Statuses)
+	if len(e.Statuses) != 3 || e.Statuses[1].Available != 93 || e.Statuses[1].Exceeded || e.Statuses[2].Available != 3 {
+		f.Errorf("what the others would have left: %+v", e.Statuses)
 	}
 	holds(94000, 6000, 4000)
 	lease, err = f.lim.Acquire(ctx, request(2, 2, 2))
