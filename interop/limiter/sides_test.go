@@ -39,8 +39,19 @@ type side interface {
 	setLimits(entity, resource string, limits ...limiter.Limit)
 	deleteLimits(entity, resource string)
 	create(entity, parent string, cascade bool)
+	// entity reads an entity; nil when there is none.
+	entity(id string) *entityFacts
 	// forget drops what the process has cached of the configuration.
 	forget()
+}
+
+// entityFacts are what both sides say of an entity.
+type entityFacts struct {
+	ID       string
+	Name     string
+	ParentID string `json:"parent_id"`
+	Cascade  bool
+	Metadata map[string]any
 }
 
 // lease is an acquire that was entered.
@@ -209,6 +220,16 @@ func (g *goSide) create(entity, parent string, cascade bool) {
 	g.ok("entity", err)
 }
 
+func (g *goSide) entity(id string) *entityFacts {
+	g.t.Helper()
+	e, err := g.Admin().Entity(g.t.Context(), id)
+	g.ok("entity", err)
+	if e == nil {
+		return nil
+	}
+	return &entityFacts{e.ID, e.Name, e.ParentID, e.Cascade, e.Metadata}
+}
+
 func (g *goSide) forget() { g.InvalidateCaches() }
 
 type pySide struct {
@@ -314,6 +335,12 @@ func (p *pySide) create(entity, parent string, cascade bool) {
 		a["parent_id"] = parent
 	}
 	p.Repository(p.t, "create_entity", a, nil)
+}
+
+func (p *pySide) entity(id string) (e *entityFacts) {
+	p.t.Helper()
+	p.Repository(p.t, "get_entity", args{"entity_id": id}, &e)
+	return e
 }
 
 func (p *pySide) forget() {

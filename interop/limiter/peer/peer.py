@@ -44,6 +44,9 @@ class Clock:
     def monotonic(self):
         return time.monotonic() if self.now_ms is None else self.now_ms / 1000
 
+    def gmtime(self, seconds=None):
+        return time.gmtime(self.time() if seconds is None else seconds)
+
     def __getattr__(self, name):
         return getattr(time, name)
 
@@ -182,6 +185,14 @@ class Peer:
         self.limiter = RateLimiter(repository=repository, speculative_writes=speculative)
         return {"version": zae_limiter.__version__, "namespace_id": getattr(repository, "namespace_id", None)}
 
+    async def create_table(self, table, endpoint):
+        """Has the release create a table as it does without CloudFormation."""
+        repository = Repository(table, region="us-east-1", endpoint_url=endpoint)
+        try:
+            await repository.create_table()
+        finally:
+            await repository.close()
+
     async def awaited(self, value):
         return await value if inspect.isawaitable(value) else value
 
@@ -256,7 +267,7 @@ class Peer:
         await self.repository.close()
 
 
-OPERATIONS = ("open", "call", "acquire", "enter", "body", "exit", "close")
+OPERATIONS = ("open", "create_table", "call", "acquire", "enter", "body", "exit", "close")
 
 
 async def serve(connection):
