@@ -227,7 +227,11 @@ func (g *goSide) entity(id string) *entityFacts {
 	if e == nil {
 		return nil
 	}
-	return &entityFacts{e.ID, e.Name, e.ParentID, e.Cascade, e.Metadata}
+	facts := &entityFacts{e.ID, e.Name, e.ParentID, e.Cascade, nil}
+	text, err := json.Marshal(e.Metadata) // with one type for numbers
+	g.ok("metadata", err)
+	g.ok("metadata", json.Unmarshal(text, &facts.Metadata))
+	return facts
 }
 
 func (g *goSide) forget() { g.InvalidateCaches() }

@@ -15,6 +15,7 @@ import datetime
 import enum
 import inspect
 import json
+import logging
 import os
 import random
 import signal
@@ -296,6 +297,7 @@ async def serve(connection):
 
 
 def main(path):
+    logging.getLogger("zae_limiter").addHandler(logging.NullHandler())
     drive_clock()
     asyncio.run(share_session())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
