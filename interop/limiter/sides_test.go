@@ -245,7 +245,11 @@ type pySide struct {
 
 func openPython(t *testing.T, e *peer.Env, o peer.Options) *pySide {
 	t.Helper()
-	return &pySide{e.Open(t, o), t, e, new(atomic.Int64)}
+	return newPySide(e.Open(t, o), t, e)
+}
+
+func newPySide(p *peer.Python, t *testing.T, e *peer.Env) *pySide {
+	return &pySide{p, t, e, new(atomic.Int64)}
 }
 
 func (p *pySide) name() string       { return "Python" }

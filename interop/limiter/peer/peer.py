@@ -182,6 +182,8 @@ class Peer:
             repository = await getattr(Repository, how)(namespace, **where, **options)
         if scoped is not None:
             repository = await self.awaited(repository.namespace(scoped))
+        if self.repository:
+            await self.repository.close()
         self.repository = repository
         self.limiter = RateLimiter(repository=repository, speculative_writes=speculative)
         return {"version": zae_limiter.__version__, "namespace_id": getattr(repository, "namespace_id", None)}
@@ -298,6 +300,7 @@ async def serve(connection):
 
 def main(path):
     logging.getLogger("zae_limiter").addHandler(logging.NullHandler())
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a repository that could not be opened keeps its client
     drive_clock()
     asyncio.run(share_session())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
