@@ -22,6 +22,8 @@ var allowedImports = map[string][]string{
 	"limiter/dynamostore":               {"limiter", "limiter/bucket", "limiter/schedule", "limiter/dynamostore/internal/lean"},
 	"limiter/httplimit":                 {"limiter"},
 	"limiter/memstore":                  {"limiter", "limiter/bucket", "limiter/schedule"},
+	"limiter/redisstore":                {"limiter", "limiter/bucket", "limiter/schedule", "limiter/redisstore/internal/resp"},
+	"limiter/redisstore/internal/resp":  {},
 	"limiter/schedule":                  {},
 	"limiter/dynamostore/internal/lean": {},
 	"limiter/storetest":                 {"limiter", "limiter/bucket", "limiter/schedule"},
@@ -30,7 +32,7 @@ var allowedImports = map[string][]string{
 	"dynamolocal":                       {"dynamolocal/internal/..."},
 	"internal/loadclient":               {"limiter", "loadtest", "loadtest/stats"},
 	"internal/locustfile":               {"loadtest", "loadtest/stats", "limiter", "limiter/memstore", "internal/loadclient"},
-	"internal/target":                   {"dynamolocal", "internal/account", "limiter", "limiter/dynamostore", "loadtest/stats"},
+	"internal/target":                   {"dynamolocal", "internal/account", "limiter", "limiter/dynamostore", "limiter/redisstore", "loadtest/stats"},
 	"internal/report":                   {"loadtest/stats"},
 	"internal/term":                     {},
 	"internal/webapi":                   {"loadtest/stats"},
@@ -89,7 +91,7 @@ var allowedImports = map[string][]string{
 
 // standardLibraryOnly lists the packages that must stay free of dependencies, so that importing
 // them links neither an SDK nor Starlark.
-var standardLibraryOnly = []string{"limiter", "limiter/bucket", "limiter/httplimit", "limiter/memstore", "limiter/schedule", "loadtest", "loadtest/stats"}
+var standardLibraryOnly = []string{"limiter", "limiter/bucket", "limiter/httplimit", "limiter/memstore", "limiter/redisstore", "limiter/schedule", "loadtest", "loadtest/stats"}
 
 type goPackage struct {
 	ImportPath string

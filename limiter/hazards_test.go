@@ -10,6 +10,7 @@ import (
 
 	"github.com/zeroae/zae-limiter-go/limiter"
 	"github.com/zeroae/zae-limiter-go/limiter/memstore"
+	"github.com/zeroae/zae-limiter-go/limiter/schedule"
 )
 
 // A fast write may pass on an item that lacks what a lease works with. It is given back, and the limit is
@@ -372,6 +373,69 @@ func TestImagesThatMayNotReject(t *testing.T) {
 			if _, err := w.acquire("u", 1); err == nil || calls == before {
 				t.Errorf("%s: attempt %d: %v with %d requests", name, i+1, err, calls-before)
 			}
+		}
+	}
+}
+
+// What is wrong is named with the field and the value that the caller gave, at most the first 50 characters of it.
+func TestMistakesNameFieldAndValue(t *testing.T) {
+	l, ctx := newWorld(t).l, t.Context()
+	long := strings.Repeat("ä", 300)
+	set := func(limits ...limiter.Limit) error { return l.Admin().SetLimits(ctx, "u", "r", limits) }
+	scheduled := func(entries ...schedule.Entry) error {
+		_, err := limiter.PerMinute("rpm", 5).WithSchedule(entries...)
+		return err
+	}
+	quota := func(entries ...schedule.Entry) error { _, err := limiter.Quota("day", 5, entries...); return err }
+	half := limiter.PerMinute("half", 5)
+	half.RefillPeriod = 1500 * time.Millisecond
+	both := limiter.SessionQuota("both", 5, time.Hour)
+	both.ResetSchedule = "1m0h0"
+	dripping := limiter.SessionQuota("drip", 5, time.Hour)
+	dripping.RefillAmount = 3
+	zoneless := limiter.PerMinute("rpm", 5)
+	zoneless.Zone = "Europe/Berlin"
+	berlin, err := limiter.Quota("day", 5, schedule.Entry{Cron: "0 0 * * *", TZ: "Europe/Berlin"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	utc, err := limiter.Quota("night", 5, schedule.Entry{Cron: "0 0 * * *"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := func(e, r string, amounts limiter.Amounts) error {
+		_, err := l.Acquire(ctx, limiter.Request{EntityID: e, Resource: r, Consume: amounts})
+		return err
+	}
+	for want, err := range map[string]error{
+		`invalid entity_id: must not be empty`:                                                        request("", "r", nil),
+		`invalid entity_id: "a#b" must not contain '#'`:                                               request("a#b", "r", nil),
+		`invalid entity_id: "` + long[:100] + `..." is longer than 256 characters`:                    request(long, "r", nil),
+		`invalid resource: "a b" must start with a letter and contain only letters, digits and _.-/:`: request("u", "a b", nil),
+		`invalid resource: "PK" is reserved`:                                                          request("u", "PK", nil),
+		`invalid limit name: "wcu" is reserved`:                                                       set(limiter.PerMinute("wcu", 5)),
+		`invalid capacity of rpm: "0" must be between 1 and 10^15`:                                    set(limiter.PerMinute("rpm", 5).WithBurst(0)),
+		`invalid refill amount of rpm: "-1" must be between 0 and 10^15`:                              set(limiter.Custom("rpm", 5, -1, time.Second)),
+		`invalid refill amount of rpm: "0" is for quotas`:                                             set(limiter.Custom("rpm", 5, 0, time.Second)),
+		`invalid refill amount of drip: "3" must be 0 for a quota`:                                    set(dripping),
+		`invalid refill period of rpm: "0s" must be whole seconds between 1 and 10^9`:                 set(limiter.Custom("rpm", 5, 5, 0)),
+		`invalid refill period of half: "1.5s" must be whole seconds`:                                 set(half),
+		`invalid reset_after of chat: "-1s" must be whole seconds between 1 and 10^9`:                 set(limiter.SessionQuota("chat", 5, -time.Second)),
+		`invalid limit: "both" has a reset schedule and a window`:                                     set(both),
+		`invalid zone of rpm: "Europe/Berlin" is given without a schedule`:                            set(zoneless),
+		`invalid zone of night: "UTC" differs from that of day`:                                       set(berlin, utc),
+		`invalid limits: "rpm" is given twice`:                                                        set(limiter.PerMinute("rpm", 5), limiter.PerHour("rpm", 5)),
+		`cron "60 * * * *": minute "60": 60 is not between 0 and 59`:                                  scheduled(schedule.Entry{Cron: "60 * * * *", Scale: 2}),
+		`cron "* * * *": has 4 fields`:                                                                scheduled(schedule.Entry{Cron: "* * * *", Scale: 2}),
+		`time zone "Mars/X": unknown`:                                                                 scheduled(schedule.Entry{Cron: "* 1 * * *", TZ: "Mars/X", Scale: 2}),
+		`schedule entry "* 1 * * *" scale -2: must be above 0 and at most 1000000`:                    scheduled(schedule.Entry{Cron: "* 1 * * *", Scale: -2}),
+		`entries in zones UTC and Europe/Berlin`:                                                      scheduled(schedule.Entry{Cron: "* 1 * * *", Scale: 2}, schedule.Entry{Cron: "* 2 * * *", TZ: "Europe/Berlin", Scale: 2}),
+		`reset entry "* * * * *": matches always or too rarely`:                                       quota(schedule.Entry{Cron: "* * * * *"}),
+		`reset entry "0 0 29 2 *": matches always or too rarely`:                                      quota(schedule.Entry{Cron: "0 0 29 2 *"}),
+		`cron "0 0 31 2 *": day of month "31": none of these months has that day`:                     quota(schedule.Entry{Cron: "0 0 31 2 *"}),
+	} {
+		if _, ok := errors.AsType[*limiter.ValidationError](err); !ok || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 }

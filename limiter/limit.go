@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"cmp"
 	"strconv"
 	"time"
 
@@ -196,7 +197,7 @@ func validateLimits(limits []Limit) error {
 			scheduled = &limits[i]
 		}
 		if limit.Zone != scheduled.Zone {
-			return invalid("zone of "+limit.Name, limit.Zone, "differs from that of "+scheduled.Name+": the schedules of an item share one time zone")
+			return invalid("zone of "+limit.Name, cmp.Or(limit.Zone, "UTC"), "differs from that of "+scheduled.Name+": the schedules of an item share one time zone")
 		}
 	}
 	return nil

@@ -203,8 +203,10 @@ func (c *ConfigChange) Validate(key ConfigKey) error {
 	switch {
 	case key != ConfigKey{} && c.OnUnavailable != "":
 		return invalid("on_unavailable", string(c.OnUnavailable), "belongs to the system defaults")
-	case key == ConfigKey{} && (c.Disabled != Unset || c.Cascade != Unset):
-		return invalid("flags", key.String(), "level has none")
+	case key == ConfigKey{} && c.Disabled != Unset:
+		return invalid("disabled", fmt.Sprint(FlagDisabled.Value(c.Disabled)), "belongs to entities and resources: the system level has no flags")
+	case key == ConfigKey{} && c.Cascade != Unset:
+		return invalid("cascade", fmt.Sprint(FlagCascade.Value(c.Cascade)), "belongs to entities and resources: the system level has no flags")
 	}
 	if err := validateFlag(FlagDisabled, c.Disabled); err != nil {
 		return err

@@ -1,5 +1,7 @@
 package limiter
 
+import "unicode/utf8"
+
 // snapshotName says whether a limit of this name would corrupt the usage snapshots, whose attributes are
 // named after limits. A switch, because every acquire asks.
 func snapshotName(name string) bool {
@@ -56,7 +58,7 @@ func validateText(field, s string, most int, first byteClass, extra, reserved st
 	switch {
 	case s == "":
 		return invalid(field, s, "must not be empty")
-	case len(s) > most:
+	case len(s) > most && utf8.RuneCountInString(s) > most:
 		if most == maxID {
 			return invalid(field, s, "is longer than 256 characters")
 		}
@@ -95,9 +97,14 @@ func containsByte(s string, c byte) bool {
 	return false
 }
 
+// shownValue is how many characters of a value its error has.
+const shownValue = 50
+
 func invalid(field, value, reason string) *ValidationError {
-	if len(value) > 50 {
-		value = value[:50] + "..."
+	if len(value) > shownValue {
+		if characters := []rune(value); len(characters) > shownValue {
+			value = string(characters[:shownValue]) + "..."
+		}
 	}
 	return &ValidationError{Field: field, Value: value, Reason: reason}
 }

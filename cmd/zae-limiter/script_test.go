@@ -81,6 +81,7 @@ func TestScripts(t *testing.T) {
 			"endpoint": endpoint,
 			"dynamo":   dynamo,
 			"runid":    runID,
+			"redis":    redis,
 			"http":     httpCall,
 			"until":    until,
 			"address":  address,

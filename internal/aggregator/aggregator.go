@@ -159,10 +159,11 @@ func (a *Aggregator) attempt(ctx context.Context, count *int, what string, write
 	}
 }
 
-// bucketState is the last image of a bucket in a batch, and what the batch consumed.
+// bucketState is the last image of a bucket in a batch, and of each limit what the batch consumed and the
+// most that one write of it did.
 type bucketState struct {
 	*image
-	consumed map[string]int64
+	consumed, largest map[string]int64
 }
 
 // states returns the buckets that a batch changes, in the order of their first records.
@@ -184,15 +185,18 @@ func (a *Aggregator) states(records []Record) (list []*bucketState) {
 		}
 		state := byKey[key]
 		if state == nil {
-			state = &bucketState{consumed: map[string]int64{}}
+			state = &bucketState{consumed: map[string]int64{}, largest: map[string]int64{}}
 			byKey[key] = state
 			list = append(list, state)
 		}
 		state.image = last
 		for i := range last.limits {
-			before, err := integerOf(r.Old, attribute(last.limits[i].name, "tc"))
+			name := last.limits[i].name
+			before, err := integerOf(r.Old, attribute(name, "tc"))
 			if err == nil && before.set {
-				state.consumed[last.limits[i].name] += last.limits[i].Consumed - before.value
+				charge := last.limits[i].Consumed - before.value
+				state.consumed[name] += charge
+				state.largest[name] = max(state.largest[name], charge)
 			}
 		}
 	}

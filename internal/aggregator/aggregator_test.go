@@ -297,6 +297,28 @@ func TestRefillYieldsToCredits(t *testing.T) {
 	}
 }
 
+// A bucket whose writes are nearly used up is doubled, unless a request that was seen would fit into no shard then.
+func TestDoubling(t *testing.T) {
+	for amount, want := range map[int64]int64{50: 2, 51: 1} {
+		w := newWorld(t, limiter.PerMinute("rpm", 100))
+		a := w.aggregator(nil)
+		w.acquire("u", limiter.Amounts{"rpm": 1})
+		key := bucketKey{w.ns, "u", "api", 0}
+		u := newUpdate()
+		u.set(attribute(infrastructure, "tk"), 150_000)
+		u.unchanged(attribute("rpm", "tc"), optional{1000, true})
+		if done, err := a.conditional(t.Context(), u.input(key.item())); err != nil || !done {
+			t.Fatal(done, err)
+		}
+		w.drain()
+		w.acquire("u", limiter.Amounts{"rpm": amount})
+		result := a.Process(t.Context(), w.drain())
+		if shards := w.number(w.bucket("u", 0), "shard_count"); result.Doublings != int(want)-1 || shards != want {
+			t.Errorf("a request of %d: %+v, %d shards, want %d", amount, result, shards, want)
+		}
+	}
+}
+
 // Doubling is carried to shards that exist and to those that do not; clients use the clones.
 func TestShardsAreCloned(t *testing.T) {
 	w := newWorld(t, limiter.PerMinute("rpm", 100))

@@ -245,7 +245,8 @@ func reopen(u *update, s *bucketState, unclamped []*limitImage, now int64) {
 	}
 }
 
-// double doubles the shards of a bucket whose shard 0 has hardly any writes left.
+// double doubles the shards of a bucket whose shard 0 has hardly any writes left, unless a request of the
+// batch would find no shard that could ever admit it then.
 func (a *Aggregator) double(ctx context.Context, s *bucketState, now int64) (bool, error) {
 	writes := s.limit(infrastructure)
 	if s.key.shard != 0 || s.shards >= maxShards || writes == nil || writes.Capacity <= 0 {
@@ -253,6 +254,11 @@ func (a *Aggregator) double(ctx context.Context, s *bucketState, now int64) (boo
 	}
 	if left := writes.At(now).Tokens; left >= writes.Capacity/5 {
 		return false, nil
+	}
+	for i := range s.limits {
+		if l := &s.limits[i]; l.name != infrastructure && l.Capacity/(2*s.shards) < s.largest[l.name] {
+			return false, nil
+		}
 	}
 	u := newUpdate()
 	u.set("shard_count", min(2*s.shards, maxShards))

@@ -79,8 +79,21 @@ func (a *app) openTable(ctx context.Context, f *tableFlags) (table *dynamostore.
 		err = withHint(err, "deploy it (zae-limiter deploy --name "+f.name+"), name another one with --name, or make one for tests with --create-table")
 	case isCredentials(err):
 		err = withHint(err, credentialsHint)
+	default:
+		err = explainTable(explainDenied(err, f), f)
 	}
 	return table, done, interruption(ctx, err)
+}
+
+// explainTable says what to do about a table that is not one of a limiter, or of one that this program does not know.
+func explainTable(err error, f *tableFlags) error {
+	if _, ok := errors.AsType[*dynamostore.SchemaError](err); ok {
+		return withHint(err, "name the limiter's table with --name; a table of the limiter is made by zae-limiter deploy")
+	}
+	if _, ok := errors.AsType[*dynamostore.VersionError](err); ok {
+		return withHint(err, "table "+f.name+" is for other releases, which this one would misread: use a release of this program that knows it")
+	}
+	return err
 }
 
 func firstOf(texts ...string) string {
@@ -184,8 +197,13 @@ func explainAdmin(err error, f *tableFlags) error {
 		}
 		return withHint(err, "if the table is read by no functions at all, or by none of an earlier release, say so: zae-limiter system declare-readers --name "+f.name)
 	}
-	if errors.Is(err, limiter.ErrAccessDenied) {
-		return withHint(err, "the caller needs the limiter's full-access policy, or the read-only one for commands that show something")
+	return explainDenied(err, f)
+}
+
+// explainDenied says how the caller gets a permission that it lacks.
+func explainDenied(err error, f *tableFlags) error {
+	if e, ok := errors.AsType[*dynamostore.DeniedError](err); ok && e.Policy != "" {
+		return withHint(err, fmt.Sprintf("attach that policy to the caller: its ARN is the output %sArn of the limiter's stack (zae-limiter deploy --name %s)", e.Policy, f.name))
 	}
 	return err
 }

@@ -161,7 +161,7 @@ func (f *benchmarkFlags) validate(flags *pflag.FlagSet) error {
 		errs = append(errs, errors.New("which locustfile? give -f FILE"))
 	}
 	if f.purge != "" && f.target.embedded() {
-		errs = append(errs, errors.New("--purge needs --endpoint-url or --target dynamodb: an embedded engine keeps nothing"))
+		errs = append(errs, errors.New("--purge needs --endpoint-url, --target dynamodb or --target redis://…: an embedded engine keeps nothing"))
 	}
 	return errors.Join(errs...)
 }
@@ -169,6 +169,9 @@ func (f *benchmarkFlags) validate(flags *pflag.FlagSet) error {
 // validateLoad checks what all commands with a run have.
 func (f *benchmarkFlags) validateLoad(flags *pflag.FlagSet) error {
 	var errs []error
+	if f.target.redis() && (f.name != "" || f.locust.command != "") {
+		errs = append(errs, errors.New("--target redis://… is driven by this program on this machine: it does not go with --name and --locust-command"))
+	}
 	if flags.Changed("duration") && flags.Changed("run-time") {
 		errs = append(errs, errors.New("--duration and --run-time are the same option: give one of them"))
 	}

@@ -34,6 +34,7 @@ type sharedTarget struct {
 	// AWS says that the table is in the account; Endpoint is then only set when one stands in for it.
 	AWS                   bool    `json:"aws"`
 	Endpoint              string  `json:"endpoint"`
+	Redis                 string  `json:"redis,omitempty"` // a server instead of a table, without the login
 	Region                string  `json:"region"`
 	Table                 string  `json:"table"`
 	Namespace             string  `json:"namespace"`
@@ -184,8 +185,12 @@ func (c *cluster) open(ctx context.Context, run master.Run) (*master.Scenario, e
 	if p.target.aws() {
 		endpoint = p.target.endpoint // each worker finds the service by itself
 	}
+	redis := ""
+	if p.target.redis() {
+		redis, endpoint = endpoint, ""
+	}
 	settings, err := sharedTarget{
-		AWS: p.target.aws(), Endpoint: endpoint, Region: info.Region, Table: info.Table, Namespace: info.Namespace,
+		Redis: redis, AWS: p.target.aws(), Endpoint: endpoint, Region: info.Region, Table: info.Table, Namespace: info.Namespace,
 		// What was made for the run goes with it; a namespace that was there is restored by who changed it.
 		KeepData:    info.NamespaceMade || p.target.keepData,
 		Speculative: p.target.speculative, RejectionCacheSeconds: p.target.rejectionCache.duration().Seconds(),

@@ -195,7 +195,7 @@ type targetFlags struct {
 }
 
 func (t *targetFlags) register(flags *pflag.FlagSet) {
-	flags.StringVar(&t.kind, "target", targetEmbedded, "what is driven: the `embedded` engine, or the table in the AWS account (dynamodb)")
+	flags.StringVar(&t.kind, "target", targetEmbedded, "what is driven: the `embedded` engine, the table in the AWS account (dynamodb), or a Redis or Valkey server (redis://[[user]:password@]host:port[/db], rediss:// over TLS)")
 	flags.StringVar(&t.endpoint, "endpoint-url", "", "`url` of an engine that is already there, instead of the embedded one")
 	flags.StringVar(&t.region, "region", "", "AWS region of --endpoint-url")
 	flags.StringVar(&t.profile, "profile", "", "AWS profile whose credentials --endpoint-url gets")
@@ -222,12 +222,26 @@ const (
 // aws reports whether the table is in the AWS account.
 func (t *targetFlags) aws() bool { return t.kind == targetDynamoDB }
 
+// redis reports whether a Redis or Valkey server is driven instead of a table.
+func (t *targetFlags) redis() bool { return target.IsRedis(t.kind) }
+
+// service says what answers.
+func (t *targetFlags) service() string {
+	if t.redis() {
+		return "Redis server"
+	}
+	return "DynamoDB endpoint"
+}
+
+// redisPasswordVariable has the password of a Redis server, as for redis-cli.
+const redisPasswordVariable = "REDISCLI_AUTH"
+
 // embedded reports whether the target is an engine of this process.
-func (t *targetFlags) embedded() bool { return t.endpoint == "" && !t.aws() }
+func (t *targetFlags) embedded() bool { return t.endpoint == "" && !t.aws() && !t.redis() }
 
 // pricesWanted reports whether the result says what the run costs: an embedded engine costs nothing,
-// so there it is only said when asked for.
-func (t *targetFlags) pricesWanted() bool { return t.cost || !t.embedded() }
+// so there it is only said when asked for; what a Redis server costs is not known.
+func (t *targetFlags) pricesWanted() bool { return t.cost || !t.embedded() && !t.redis() }
 
 func (t *targetFlags) validate() error {
 	var errs []error
@@ -247,14 +261,34 @@ func (t *targetFlags) validate() error {
 	if t.consumed != "sample" && t.consumed != "all" {
 		errs = append(errs, fmt.Errorf("--consumed %q is unknown: want sample or all", t.consumed))
 	}
-	if t.kind != targetEmbedded && !t.aws() {
-		errs = append(errs, fmt.Errorf("--target %q is unknown: want %s or %s", t.kind, targetEmbedded, targetDynamoDB))
+	switch {
+	case t.redis():
+		errs = append(errs, t.validateRedis())
+	case t.kind != targetEmbedded && !t.aws():
+		errs = append(errs, fmt.Errorf("--target %q is unknown: want %s, %s or redis://host:port", t.kind, targetEmbedded, targetDynamoDB))
 	}
 	if !t.embedded() && t.engine != (engineFlags{latency: "none", throughput: "off", wording: "classic"}) {
-		errs = append(errs, errors.New("the --engine- options are for the embedded engine and do not go with --endpoint-url or --target dynamodb"))
+		errs = append(errs, errors.New("the --engine- options are for the embedded engine and do not go with --endpoint-url, --target dynamodb or --target redis://…"))
 	}
 	if t.embedded() {
 		errs = append(errs, t.engine.validate())
+	}
+	return errors.Join(errs...)
+}
+
+// validateRedis refuses what says something about tables.
+func (t *targetFlags) validateRedis() error {
+	errs := []error{target.ParseRedis(t.kind)}
+	for _, wrong := range []struct {
+		option string
+		given  bool
+	}{
+		{"--endpoint-url", t.endpoint != ""}, {"--region", t.region != ""}, {"--profile", t.profile != ""}, {"--create-table", t.createTable},
+		{"--client " + t.client, t.client != target.ClientLean}, {"--consumed " + t.consumed, t.consumed != "sample"}, {"--cost", t.cost},
+	} {
+		if wrong.given {
+			errs = append(errs, fmt.Errorf("%s is about tables in DynamoDB and does not go with --target redis://…", wrong.option))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -30,6 +30,9 @@ func (a *app) printHeader(p *runPlan, info target.Info, runID string) {
 }
 
 func targetText(t *targetFlags, info target.Info) string {
+	if t.redis() {
+		return fmt.Sprintf("%s, namespace %s", info.Endpoint, info.Namespace)
+	}
 	if !t.embedded() {
 		return fmt.Sprintf("%s, table %s, namespace %s", info.Endpoint, info.Table, info.Namespace)
 	}
@@ -72,6 +75,9 @@ func limiterText(t *targetFlags) string {
 	cache := "off"
 	if d := t.rejectionCache.duration(); d > 0 {
 		cache = d.String()
+	}
+	if t.redis() {
+		return fmt.Sprintf("%s, rejection cache %s, calls share connections", text, cache)
 	}
 	return fmt.Sprintf("%s, rejection cache %s, %s client, %d connections", text, cache, t.client, t.poolConnections)
 }

@@ -62,6 +62,8 @@ func TestWhatTheLimitersPoliciesAllow(t *testing.T) {
 			return lease.Adjust(limiter.Amounts{"rpm": 2})
 		})
 	}
+	told := 0
+	named := map[string]string{dynamostore.AcquireOnlyPolicy: acq, dynamostore.FullAccessPolicy: full, dynamostore.ReadOnlyPolicy: read}
 	clients := map[string]*clientOf{}
 	for _, policy := range policies {
 		clients[policy] = w.clientWith(policy, namespaces["own"], namespaces["other"])
@@ -111,6 +113,16 @@ func TestWhatTheLimitersPoliciesAllow(t *testing.T) {
 	} {
 		for _, policy := range policies {
 			err := test.call(clients[policy])
+			// What is named as the policy to attach is one that would have been enough.
+			e, ok := errors.AsType[*dynamostore.DeniedError](err)
+			if ok {
+				told++
+			}
+			if ok && !test.allowed[named[e.Policy]] {
+				t.Errorf("%s with the policy %s: told to attach %q: %v", test.what, policy, e.Policy, err)
+			} else if ok && !strings.Contains(err.Error(), "needs dynamodb:") {
+				t.Errorf("%s with the policy %s: the permission is not named: %v", test.what, policy, err)
+			}
 			switch {
 			case test.allowed[policy] && err != nil:
 				t.Errorf("%s with the policy %s: %v", test.what, policy, err)
@@ -118,6 +130,9 @@ func TestWhatTheLimitersPoliciesAllow(t *testing.T) {
 				t.Errorf("%s with the policy %s: got %v, want a denial", test.what, policy, err)
 			}
 		}
+	}
+	if told < 20 {
+		t.Errorf("%d denials named a policy", told)
 	}
 }
 

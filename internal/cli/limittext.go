@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -67,7 +68,7 @@ func parseLimit(text string) (limiter.Limit, error) {
 	if given {
 		var known bool
 		if period, known = parsePeriod(periodText); !known {
-			return limiter.Limit{}, fmt.Errorf("limit %q: unknown period %q: want %s", text, periodText, limitForm)
+			return limiter.Limit{}, fmt.Errorf("limit %q: period %q: want %s, 10^9 seconds at most", text, periodText, limitForm)
 		}
 	}
 	rate, err := wholeNumber(rateText)
@@ -90,6 +91,9 @@ func parseLimit(text string) (limiter.Limit, error) {
 
 func wholeNumber(text string) (int64, error) {
 	n, err := strconv.ParseInt(text, 10, 64)
+	if errors.Is(err, strconv.ErrRange) {
+		return 0, fmt.Errorf("%q is too large: at most 10^15", text)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("%q is not a whole number", text)
 	}

@@ -215,7 +215,7 @@ func interruption(ctx context.Context, err error) error {
 }
 
 func (a *app) openTarget(ctx context.Context, p *runPlan, runID string) (*target.Target, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, openTimeout, errors.New("no answer that a DynamoDB endpoint would give within 9 s"))
+	ctx, cancel := context.WithTimeoutCause(ctx, openTimeout, errors.New("no answer that a "+p.target.service()+" would give within 9 s"))
 	defer cancel()
 	config, err := a.targetConfig(p.target)
 	if err != nil {
@@ -229,6 +229,8 @@ func (a *app) openTarget(ctx context.Context, p *runPlan, runID string) (*target
 		err = usage(err)
 	case errors.Is(err, dynamostore.ErrTableNotFound):
 		err = withHint(err, "create it with --create-table, or name another one with --table")
+	case errors.Is(err, target.ErrRedisLogin):
+		err = withHint(err, "give user and password in the address (redis://user:password@host:port), or the password in "+redisPasswordVariable)
 	case isCredentials(err):
 		err = withHint(err, credentialsHint)
 	}
@@ -260,10 +262,16 @@ func (a *app) closeTarget(ctx context.Context, t *target.Target, runID string) e
 	err = fmt.Errorf("clean up after the run: %w", err)
 	if info := t.Info(); info.Namespace == target.NamespaceOf(runID) {
 		place := "--endpoint-url " + info.Endpoint
-		if info.AWS {
+		switch {
+		case info.AWS:
 			place = "--target dynamodb --region " + info.Region
+		case info.Table == "":
+			place = "--target " + info.Endpoint
 		}
-		err = withHint(err, fmt.Sprintf("remove it later with load benchmark --purge %s %s --table %s", runID, place, info.Table))
+		if info.Table != "" {
+			place += " --table " + info.Table
+		}
+		err = withHint(err, fmt.Sprintf("remove it later with load benchmark --purge %s %s", runID, place))
 	}
 	return err
 }
@@ -371,6 +379,9 @@ func (p *runPlan) meta(runID string, info target.Info, readings target.Readings)
 			Options:               p.options,
 		},
 		Target: p.target.info(info),
+	}
+	if p.target.redis() { // its client is another one, with a few connections that all calls share
+		meta.Run.Client, meta.Run.PoolConnections = nil, nil
 	}
 	if p.file != nil {
 		meta.Run.LocustfileSHA256 = new(p.file.SHA256())

@@ -15,7 +15,7 @@ func (a *app) targetConfig(t *targetFlags) (target.Config, error) {
 	if err != nil {
 		return target.Config{}, err
 	}
-	return target.Config{
+	config := target.Config{
 		AWS: t.aws(), Endpoint: t.endpoint, Region: t.region, Profile: t.profile,
 		Table: t.table, CreateTable: t.createTable,
 		Namespace: t.namespace, KeepData: t.keepData,
@@ -25,7 +25,11 @@ func (a *app) targetConfig(t *targetFlags) (target.Config, error) {
 		RejectionCache:  t.rejectionCache.duration(),
 		ConsumedAll:     t.consumed == "all",
 		Engine:          engine,
-	}, nil
+	}
+	if t.redis() {
+		config.Redis, config.RedisPassword = t.kind, a.getenv(redisPasswordVariable)
+	}
+	return config, nil
 }
 
 // targetInfo is the target block of the result document.
@@ -35,6 +39,8 @@ func (t *targetFlags) info(info target.Info) report.Target {
 		Table: &info.Table, Region: optional(info.Region), Namespace: optional(info.Namespace),
 	}
 	switch {
+	case t.redis():
+		out.Kind, out.Table = report.TargetRedis, nil
 	case t.embedded():
 		out.Kind, out.Engine = report.TargetEmbedded, t.engine.document()
 	case t.aws() && t.endpoint == "":
@@ -62,6 +68,10 @@ func (a *app) purge(ctx context.Context, f *benchmarkFlags) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, closeTimeout, errors.New("the purge took longer than "+closeTimeout.String()))
 	defer cancel()
+	place := "table " + f.target.table
+	if f.target.redis() {
+		place = target.WithoutLogin(f.target.kind)
+	}
 	if err := target.Purge(ctx, config, f.purge); err != nil {
 		if isCredentials(err) {
 			err = withHint(err, credentialsHint)
@@ -69,9 +79,13 @@ func (a *app) purge(ctx context.Context, f *benchmarkFlags) error {
 		return interruption(ctx, fmt.Errorf("purge run %s: %w", f.purge, err))
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"purged_run": f.purge, "table": f.target.table})
+		document := map[string]any{"purged_run": f.purge, "table": f.target.table}
+		if f.target.redis() {
+			document = map[string]any{"purged_run": f.purge, "endpoint": place}
+		}
+		return a.printJSON(document)
 	}
-	_, err = fmt.Fprintf(a.stdout, "removed the namespace of run %s from table %s\n", f.purge, f.target.table)
+	_, err = fmt.Fprintf(a.stdout, "removed the namespace of run %s from %s\n", f.purge, place)
 	return err
 }
 
@@ -89,5 +103,5 @@ func fillReadings(meta *report.Meta, r target.Readings) {
 
 // isCredentials tells errors of missing or expired credentials from others.
 func isCredentials(err error) bool {
-	return errors.Is(err, target.ErrCredentials) || isAccountCredentials(err)
+	return errors.Is(err, target.ErrCredentials) || errors.Is(err, target.ErrRedisLogin) || isAccountCredentials(err)
 }

@@ -85,8 +85,11 @@ func (a *app) runWorker(cmd *cobra.Command, f *workerCommandFlags) error {
 	if errors.Is(err, worker.ErrNoAnswer) {
 		return a.workerEnded(worker.StatusMasterUnreachable, config)
 	}
+	if err != nil && errors.Is(context.Cause(ctx), errInterrupted) {
+		return a.workerEnded(worker.StatusStopped, config) // as later: a worker is ended by its signal
+	}
 	if err != nil {
-		return interruption(ctx, err)
+		return err
 	}
 	defer release()
 	options, err := f.scenario.options()

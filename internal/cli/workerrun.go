@@ -71,6 +71,10 @@ func (w *workerRun) targetConfig(run worker.Run) (target.Config, error) {
 		return config, err
 	}
 	config.AWS, config.Endpoint, config.Region, config.Table = shared.AWS, shared.Endpoint, shared.Region, shared.Table
+	if shared.Redis == "" || target.WithoutLogin(config.Redis) != shared.Redis { // else the worker's own has the login
+		config.Redis = shared.Redis
+	}
+	config.RedisPassword = w.app.getenv(redisPasswordVariable)
 	config.Namespace, config.KeepData, config.CreateTable = shared.Namespace, shared.KeepData, false
 	config.NoSpeculation = !shared.Speculative
 	config.RejectionCache = time.Duration(shared.RejectionCacheSeconds * float64(time.Second))

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -73,7 +72,8 @@ type whole int64
 // UnmarshalYAML implements yaml.Unmarshaler.
 func (w *whole) UnmarshalYAML(n *yaml.Node) error {
 	if n.ShortTag() != "!!int" {
-		return fmt.Errorf("line %d: %q is not a whole number", n.Line, n.Value)
+		// Named as the decoder names its own, which goes on then and finds what else is wrong.
+		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: cannot unmarshal %s `%s` into limitmanifest.whole", n.Line, n.ShortTag(), n.Value)}}
 	}
 	return n.Decode((*int64)(w))
 }
@@ -91,7 +91,7 @@ func Parse(text []byte) (*Manifest, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, errors.New("the manifest is empty")
 		}
-		return nil, err
+		return nil, mistakes(text, err)
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("the manifest holds more than one document")
@@ -192,8 +192,8 @@ func (l *limit) limit(name string) (limiter.Limit, error) {
 	if quota {
 		amount = 0
 	}
-	amount = or(l.RefillAmount, amount)
-	period, err := seconds("refill_period", or(l.RefillPeriod, defaultPeriod))
+	amount = orElse(l.RefillAmount, amount)
+	period, err := seconds("refill_period", orElse(l.RefillPeriod, defaultPeriod))
 	if err != nil {
 		return limiter.Limit{}, err
 	}
@@ -210,7 +210,7 @@ func (l *limit) limit(name string) (limiter.Limit, error) {
 	return out, out.Validate()
 }
 
-func or(n *whole, standard int64) int64 {
+func orElse(n *whole, standard int64) int64 {
 	if n == nil {
 		return standard
 	}
@@ -264,18 +264,32 @@ func entries(field string, list []entry, reset bool) ([]schedule.Entry, error) {
 		case !reset && !sets:
 			return nil, fmt.Errorf("%s: sets nothing: want scale, or some of capacity, refill_amount and refill_period_seconds", where)
 		}
-		out[i] = schedule.Entry{Cron: e.Cron, TZ: e.TZ, Capacity: or(e.Capacity, 0), RefillAmount: or(e.RefillAmount, 0), RefillPeriod: or(e.RefillPeriod, 0)}
+		out[i] = schedule.Entry{Cron: e.Cron, TZ: e.TZ, Capacity: orElse(e.Capacity, 0), RefillAmount: orElse(e.RefillAmount, 0), RefillPeriod: orElse(e.RefillPeriod, 0)}
 		if e.Scale != nil {
 			out[i].Scale = *e.Scale
 		}
-		for name, given := range map[string]bool{"capacity": e.Capacity != nil && *e.Capacity < 1, "refill_amount": e.RefillAmount != nil && *e.RefillAmount < 1,
-			"refill_period_seconds": e.RefillPeriod != nil && *e.RefillPeriod < 1, "scale": e.Scale != nil && !(*e.Scale > 0 && !math.IsInf(*e.Scale, 0))} {
-			if given {
-				return nil, fmt.Errorf("%s: %s must be above 0", where, name)
-			}
+		if err := bounds(&e); err != nil {
+			return nil, fmt.Errorf("%s: %w", where, err)
 		}
 	}
 	return out, nil
+}
+
+// bounds checks what an entry gives: what is 0 would count as not given.
+func bounds(e *entry) error {
+	if e.Scale != nil && !(*e.Scale > 0 && *e.Scale <= schedule.MaxScale) {
+		return fmt.Errorf("scale: %v: must be above 0 and at most %d", *e.Scale, int64(schedule.MaxScale))
+	}
+	for _, field := range []struct {
+		name string
+		n    *whole
+		most int64
+	}{{"capacity", e.Capacity, schedule.MaxTokens}, {"refill_amount", e.RefillAmount, schedule.MaxTokens}, {"refill_period_seconds", e.RefillPeriod, schedule.MaxSeconds}} {
+		if field.n != nil && (*field.n < 1 || int64(*field.n) > field.most) {
+			return fmt.Errorf("%s: %d: must be between 1 and %d", field.name, *field.n, field.most)
+		}
+	}
+	return nil
 }
 
 // hashOf is the same for files that declare the same.

@@ -84,6 +84,9 @@ func (u *unitMeter) asks(sampleEvery uint64) bool {
 	return sampleEvery > 0 && (n%sampleEvery == 1%sampleEvery || u.silent.Load())
 }
 
+// noPool is the wait of a request whose connection is not lent.
+const noPool = -1
+
 // attempt counts one request at the transport.
 func (m *Meter) attempt(operation string, waited, took time.Duration, o outcome) {
 	c := m.current.Load()
@@ -98,6 +101,9 @@ func (m *Meter) attempt(operation string, waited, took time.Duration, o outcome)
 		shard.failures++
 	}
 	shard.mu.Unlock()
+	if waited == noPool {
+		return
+	}
 	waits := &c.waits[rand.Uint32()%meterShards]
 	waits.mu.Lock()
 	waits.hist.Record(waited)

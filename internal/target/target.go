@@ -1,6 +1,7 @@
 // Package target opens what a run drives: the embedded engine on a loopback port, or an endpoint
 // that is already there, with the table, the namespace of the run and a limiter on them. Everything
-// goes over HTTP, through the lean client or the AWS SDK's, and is metered at the transport.
+// goes over HTTP, through the lean client or the AWS SDK's, and is metered at the transport; or over the
+// connections of a Redis server, and is metered where it is called.
 //
 // A target without an endpoint makes no AWS call, looks up no credentials and opens no connection
 // beyond loopback.
@@ -29,6 +30,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/account"
 	"github.com/zeroae/zae-limiter-go/limiter"
 	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
+	"github.com/zeroae/zae-limiter-go/limiter/redisstore"
 )
 
 const (
@@ -58,6 +60,9 @@ type Config struct {
 	// Endpoint is the URL of a DynamoDB-compatible service; "" starts the embedded engine, or is the
 	// service of the region with AWS.
 	Endpoint string
+	// Redis is the URL of a Redis or Valkey server to drive instead of a table, and RedisPassword the password
+	// when the URL has none. Of what follows, Namespace, RunID, KeepData and how the limiter works count.
+	Redis, RedisPassword string
 	// Region and Profile override the SDK's configuration; used with AWS or an Endpoint only.
 	Region, Profile string
 	// Table must exist, unless CreateTable is set or the engine is embedded.
@@ -107,6 +112,7 @@ type Target struct {
 	info    Info
 	engine  *embedded // nil with an endpoint
 	meter   *Meter
+	redis   *redisstore.Store // nil with a table
 	idle    interface{ CloseIdleConnections() }
 	api     dynamostore.API
 	table   *dynamostore.Table
@@ -119,6 +125,9 @@ type Target struct {
 
 // Open opens the target. It fails within seconds when nothing answers like DynamoDB.
 func Open(ctx context.Context, c Config) (_ *Target, err error) {
+	if c.Redis != "" {
+		return openRedis(ctx, c)
+	}
 	t := &Target{config: c}
 	c.Engine.Seed = cmp.Or(c.Engine.Seed, c.EngineSeed)
 	defer func() {
@@ -293,16 +302,18 @@ func (t *Target) prepareTable(ctx context.Context) error {
 	return t.table.Check(ctx)
 }
 
-// enterNamespace finds the namespace that was asked for, or registers one for the run.
-func (t *Target) enterNamespace(ctx context.Context) error {
-	options := limiter.Options{
-		DisableSpeculation: t.config.NoSpeculation,
-		RejectionCacheTTL:  t.config.RejectionCache,
-		Logger:             t.config.Logger,
-	}
+// limiterOptions are those of the limiter that is driven.
+func (c *Config) limiterOptions() limiter.Options {
+	options := limiter.Options{DisableSpeculation: c.NoSpeculation, RejectionCacheTTL: c.RejectionCache, Logger: c.Logger}
 	if options.RejectionCacheTTL == 0 {
 		options.RejectionCacheTTL = -1
 	}
+	return options
+}
+
+// enterNamespace finds the namespace that was asked for, or registers one for the run.
+func (t *Target) enterNamespace(ctx context.Context) error {
+	options := t.config.limiterOptions()
 	if t.config.Namespace != "" {
 		id, ok, err := t.table.ResolveNamespace(ctx, t.config.Namespace)
 		if err != nil {
@@ -383,10 +394,17 @@ func (t *Target) Close(ctx context.Context) error {
 	if t.undo != nil {
 		return t.undo.restore(ctx, t.limiter)
 	}
+	if t.redis != nil {
+		_, err := t.redis.Purge(ctx)
+		return err
+	}
 	return purge(ctx, t.table, t.info.Namespace, t.registered)
 }
 
 func (t *Target) shutDown() {
+	if t.redis != nil {
+		t.redis.Close()
+	}
 	if t.idle != nil {
 		t.idle.CloseIdleConnections()
 	}
@@ -421,6 +439,9 @@ func patiently(ctx context.Context, do func() error) error {
 
 // Purge removes the namespace that the run with an id left on the table.
 func Purge(ctx context.Context, c Config, runID string) error {
+	if c.Redis != "" {
+		return purgeRedis(ctx, c, runID)
+	}
 	c.CreateTable = false
 	t, err := standing(ctx, c)
 	if err != nil {

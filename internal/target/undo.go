@@ -7,13 +7,12 @@ import (
 	"sync"
 
 	"github.com/zeroae/zae-limiter-go/limiter"
-	"github.com/zeroae/zae-limiter-go/limiter/dynamostore"
 )
 
 // undoStore remembers what a run changes in a namespace that is not its own: entities that it
 // created, limits that it set or deleted, and cascade policies that it set.
 type undoStore struct {
-	*dynamostore.Store
+	store
 
 	mu       sync.Mutex
 	entities []string
@@ -22,13 +21,19 @@ type undoStore struct {
 	order    []limiter.ConfigKey
 }
 
-func newUndoStore(s *dynamostore.Store) *undoStore {
-	return &undoStore{Store: s, configs: map[limiter.ConfigKey]limiter.Config{}, cascades: map[limiter.ConfigKey]bool{}}
+// store is both halves of one.
+type store interface {
+	limiter.Store
+	limiter.AdminStore
+}
+
+func newUndoStore(s store) *undoStore {
+	return &undoStore{store: s, configs: map[limiter.ConfigKey]limiter.Config{}, cascades: map[limiter.ConfigKey]bool{}}
 }
 
 // PutEntity implements limiter.AdminStore.
 func (u *undoStore) PutEntity(ctx context.Context, m limiter.Meta) error {
-	err := u.Store.PutEntity(ctx, m)
+	err := u.store.PutEntity(ctx, m)
 	if err == nil {
 		u.mu.Lock()
 		u.entities = append(u.entities, m.EntityID)
@@ -47,7 +52,7 @@ func (u *undoStore) PutConfig(ctx context.Context, key limiter.ConfigKey, change
 		u.cascades[key] = true
 		u.mu.Unlock()
 	}
-	return u.Store.PutConfig(ctx, key, change)
+	return u.store.PutConfig(ctx, key, change)
 }
 
 // DeleteConfig implements limiter.AdminStore.
@@ -55,7 +60,7 @@ func (u *undoStore) DeleteConfig(ctx context.Context, key limiter.ConfigKey) (li
 	if err := u.remember(ctx, key); err != nil {
 		return limiter.Config{}, err
 	}
-	return u.Store.DeleteConfig(ctx, key)
+	return u.store.DeleteConfig(ctx, key)
 }
 
 func (u *undoStore) remember(ctx context.Context, key limiter.ConfigKey) error {
@@ -65,7 +70,7 @@ func (u *undoStore) remember(ctx context.Context, key limiter.ConfigKey) error {
 	if known {
 		return nil
 	}
-	before, err := u.Store.Config(ctx, key, false)
+	before, err := u.store.Config(ctx, key, false)
 	if err != nil {
 		return err
 	}

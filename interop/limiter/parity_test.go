@@ -4,7 +4,6 @@ package limiter_test
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -105,12 +104,7 @@ func Test37ARejectionIsTheSameJSON(t *testing.T) {
 		e.Change(t, e.BucketPK("a", "sharded", 0), peer.BucketSK, "SET shard_count = :n, b_day_gc = :g, b_rpm_tk = :tk, b_day_tk = :tk",
 			peer.Item{":n": peer.Number(4), ":g": peer.Number(2), ":tk": peer.Number(2500)})
 		for shard := 1; shard < 4; shard++ {
-			item := maps.Clone(e.Bucket(t, "a", "sharded", 0))
-			item["PK"] = peer.Text(e.BucketPK("a", "sharded", shard))
-			item["GSI2SK"] = peer.Text(fmt.Sprintf("BUCKET#a#%d", shard))
-			item["GSI3SK"] = peer.Text(fmt.Sprintf("BUCKET#sharded#%d", shard))
-			item["GSI4SK"] = peer.Text(fmt.Sprintf("BUCKET#a#sharded#%d", shard))
-			e.Put(t, item)
+			e.Put(t, shardOf(e, e.Bucket(t, "a", "sharded", 0), "a", "sharded", shard))
 		}
 		same("a share of four", ask("a", "sharded", limiter.Amounts{"rpm": 20, "day": 10}), nil)
 
@@ -248,11 +242,7 @@ func Test39AvailabilityIsTheSameNumber(t *testing.T) {
 			admitted(t, g, ask(entity, "api", limiter.Amounts{"rpm": 1, "ses": 1}))
 			shards := 1 + rng.IntN(3)
 			for shard := range shards {
-				item := maps.Clone(e.Bucket(t, entity, "api", 0))
-				item["PK"] = peer.Text(e.BucketPK(entity, "api", shard))
-				item["GSI2SK"] = peer.Text(fmt.Sprintf("BUCKET#%s#%d", entity, shard))
-				item["GSI3SK"] = peer.Text(fmt.Sprintf("BUCKET#api#%d", shard))
-				item["GSI4SK"] = peer.Text(fmt.Sprintf("BUCKET#%s#api#%d", entity, shard))
+				item := shardOf(e, e.Bucket(t, entity, "api", 0), entity, "api", shard)
 				item["shard_count"] = peer.Number(int64(shards))
 				item["rf"] = peer.Number(e.Now() - rng.Int64N(minutes(30)))
 				for _, l := range limits {

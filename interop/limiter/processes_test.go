@@ -519,6 +519,16 @@ func wantAttributes(t *testing.T, e *peer.Env, entity, resource string, shard in
 	}
 }
 
+// shardOf is a bucket's item under the keys of another shard.
+func shardOf(e *peer.Env, bucket peer.Item, entity, resource string, shard int) peer.Item {
+	bucket = maps.Clone(bucket)
+	bucket["PK"] = peer.Text(e.BucketPK(entity, resource, shard))
+	bucket["GSI2SK"] = peer.Text(fmt.Sprintf("BUCKET#%s#%d", entity, shard))
+	bucket["GSI3SK"] = peer.Text(fmt.Sprintf("BUCKET#%s#%d", resource, shard))
+	bucket["GSI4SK"] = peer.Text(fmt.Sprintf("BUCKET#%s#%s#%d", entity, resource, shard))
+	return bucket
+}
+
 // absent is a number that says that an attribute must not be there.
 const absent = -1 << 62
 

@@ -138,14 +138,14 @@ func (s *Store) Consume(ctx context.Context, in *limiter.ConsumeInput, out *limi
 	}
 	if old, refused := failedImage(err); refused {
 		out.Outcome = limiter.Refused
-		return wrap("consume from", in.Key.EntityID+"/"+in.Key.Resource, decodeBucket(old, in.Key, &out.Image))
+		return wrapAcquire("consume from", in.Key.EntityID+"/"+in.Key.Resource, decodeBucket(old, in.Key, &out.Image))
 	}
 	if isConflict(err) {
 		out.Outcome = limiter.Conflict
 		out.Image = limiter.Bucket{Limits: out.Image.Limits[:0]}
 		return nil
 	}
-	return wrap("consume from", in.Key.EntityID+"/"+in.Key.Resource, err)
+	return wrapAcquire("consume from", in.Key.EntityID+"/"+in.Key.Resource, err)
 }
 
 // sendConsume fills out when the write was applied, and may when it was refused.

@@ -3,6 +3,8 @@ package dynamostore
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -32,13 +34,72 @@ func IsThrottle(err error) bool {
 	return isThrottle(err)
 }
 
-// mapPermission makes an error wrap limiter.ErrAccessDenied when the service refused the call for
-// want of a permission, anywhere in its chain. Other errors, nil included, come back unchanged.
+// Names of the policies that a limiter's stack exports; the output with the ARN of one has the suffix Arn.
+const (
+	AcquireOnlyPolicy = "AcquireOnlyPolicy"
+	FullAccessPolicy  = "FullAccessPolicy"
+	ReadOnlyPolicy    = "ReadOnlyPolicy"
+)
+
+// DeniedError says which permission the caller lacks. It wraps limiter.ErrAccessDenied and the service's error.
+type DeniedError struct {
+	Action string // such as dynamodb:PutItem; "" when the service does not say
+	Policy string // the least of the stack's policies that has it; "" when no policy helps, against an explicit deny
+	Err    error
+}
+
+func (e *DeniedError) Error() string {
+	needs, since := "a permission", ""
+	if e.Action != "" {
+		needs = e.Action
+	}
+	switch e.Action {
+	case "dynamodb:ConditionCheckItem", "dynamodb:PutItem", "dynamodb:UpdateItem":
+		if e.Policy == AcquireOnlyPolicy {
+			since = " since release 0.17"
+		}
+	}
+	if e.Policy == "" {
+		return fmt.Sprintf("%v: needs %s: %v", limiter.ErrAccessDenied, needs, e.Err)
+	}
+	return fmt.Sprintf("%v: needs %s, which the exported policy %s has%s: %v", limiter.ErrAccessDenied, needs, e.Policy, since, e.Err)
+}
+
+// Unwrap returns limiter.ErrAccessDenied and the service's error.
+func (e *DeniedError) Unwrap() []error { return []error{limiter.ErrAccessDenied, e.Err} }
+
+// deniedAction finds the action in what IAM says.
+var deniedAction = regexp.MustCompile(`is not authorized to perform: (dynamodb:\w+)`)
+
+// denied turns an error into a *DeniedError when the service refused the call for want of a permission, anywhere in
+// its chain. Other errors, nil included, come back unchanged. policy is that of the operation.
+func denied(err error, policy string) error {
+	apiErr, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return err
+	}
+	switch apiErr.ErrorCode() {
+	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation":
+	default:
+		return err
+	}
+	e := &DeniedError{Policy: policy, Err: err}
+	if strings.Contains(apiErr.ErrorMessage(), "explicit deny") {
+		e.Policy = ""
+	}
+	if m := deniedAction.FindStringSubmatch(apiErr.ErrorMessage()); m != nil {
+		e.Action = m[1]
+	}
+	return e
+}
+
+// mapPermission is denied for what administers: policies that may read are enough for reads.
 func mapPermission(err error) error {
-	if apiErr, ok := errors.AsType[smithy.APIError](err); ok {
-		switch apiErr.ErrorCode() {
-		case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation":
-			return fmt.Errorf("%w: %w", limiter.ErrAccessDenied, err)
+	err = denied(err, FullAccessPolicy)
+	if e, ok := err.(*DeniedError); ok && e.Policy != "" {
+		switch e.Action {
+		case "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:Scan", "dynamodb:DescribeTable":
+			e.Policy = ReadOnlyPolicy
 		}
 	}
 	return err
@@ -50,6 +111,14 @@ func wrap(operation, subject string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s %s: %w", operation, subject, mapPermission(err))
+}
+
+// wrapAcquire is wrap for the requests of an acquire.
+func wrapAcquire(operation, subject string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", operation, subject, denied(err, AcquireOnlyPolicy))
 }
 
 func isConditionFailed(err error) bool {

@@ -20,7 +20,7 @@ func (s *Store) Read(ctx context.Context, in *limiter.ReadInput, out *limiter.Re
 	slots := s.readSlots(in, out)
 	items, err := s.t.batchGet(ctx, distinctKeys(slots), in.Consistent)
 	if err != nil {
-		return wrap("read", readSubject(in), err)
+		return wrapAcquire("read", readSubject(in), err)
 	}
 	for _, it := range items {
 		pk, sk := stringOf(it, attrPK), stringOf(it, attrSK)
@@ -29,7 +29,7 @@ func (s *Store) Read(ctx context.Context, in *limiter.ReadInput, out *limiter.Re
 				continue
 			}
 			if err := slots[i].fill(it); err != nil {
-				return wrap("read", pk+" "+sk, err)
+				return wrapAcquire("read", pk+" "+sk, err)
 			}
 		}
 	}

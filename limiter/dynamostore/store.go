@@ -86,14 +86,14 @@ func (s *Store) Double(ctx context.Context, entityID, resource string, from int)
 	}
 	old, refused := failedImage(err)
 	if !refused {
-		return 0, false, wrap("double", entityID+"/"+resource, err)
+		return 0, false, wrapAcquire("double", entityID+"/"+resource, err)
 	}
 	if len(old) == 0 {
 		return 0, false, nil
 	}
 	stored, ok, err := intOf(old, "shard_count")
 	if err != nil {
-		return 0, false, wrap("double", entityID+"/"+resource, err)
+		return 0, false, wrapAcquire("double", entityID+"/"+resource, err)
 	}
 	if !ok {
 		stored = 1
@@ -163,7 +163,7 @@ func (s *Store) updateIf(ctx context.Context, operation string, k limiter.Bucket
 	if err == nil || isConditionFailed(err) {
 		return nil
 	}
-	return wrap(operation, fmt.Sprintf("%s/%s shard %d", k.EntityID, k.Resource, k.Shard), err)
+	return wrapAcquire(operation, fmt.Sprintf("%s/%s shard %d", k.EntityID, k.Resource, k.Shard), err)
 }
 
 // Adjust implements limiter.Store.
@@ -198,12 +198,12 @@ func (s *Store) Adjust(ctx context.Context, in *limiter.AdjustInput) (limiter.Ad
 	}
 	if old, refused := failedImage(err); refused {
 		out := limiter.AdjustOutput{Outcome: limiter.Refused}
-		return out, wrap("adjust", in.Key.EntityID+"/"+in.Key.Resource, decodeBucket(old, in.Key, &out.Image))
+		return out, wrapAcquire("adjust", in.Key.EntityID+"/"+in.Key.Resource, decodeBucket(old, in.Key, &out.Image))
 	}
 	if isConflict(err) {
 		return limiter.AdjustOutput{Outcome: limiter.Conflict}, nil
 	}
-	return limiter.AdjustOutput{}, wrap("adjust", in.Key.EntityID+"/"+in.Key.Resource, err)
+	return limiter.AdjustOutput{}, wrapAcquire("adjust", in.Key.EntityID+"/"+in.Key.Resource, err)
 }
 
 // pinCeiling requires what the ceiling of a limit was computed from to be as it was.

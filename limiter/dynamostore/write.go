@@ -47,13 +47,13 @@ func (s *Store) writeOne(ctx context.Context, w *limiter.Write, out *limiter.Wri
 	if old, refused := failedImage(err); refused {
 		out.Outcome = limiter.Refused
 		out.Results = append(out.Results, limiter.WriteResult{Failed: true})
-		return wrap("write", writeSubject(w), decodeBucket(old, w.Key, &out.Results[0].Image))
+		return wrapAcquire("write", writeSubject(w), decodeBucket(old, w.Key, &out.Results[0].Image))
 	}
 	if isConflict(err) {
 		out.Outcome = limiter.Conflict
 		return nil
 	}
-	return wrap("write", writeSubject(w), err)
+	return wrapAcquire("write", writeSubject(w), err)
 }
 
 func (s *Store) writeAll(ctx context.Context, in []limiter.Write, out *limiter.WriteOutput) error {
@@ -84,10 +84,10 @@ func (s *Store) writeAll(ctx context.Context, in []limiter.Write, out *limiter.W
 	}
 	cancelled, ok := errors.AsType[*types.TransactionCanceledException](err)
 	if !ok || !hasReason(cancelled, reasonConditionFailed) {
-		return wrap("write", writeSubject(&in[0]), err)
+		return wrapAcquire("write", writeSubject(&in[0]), err)
 	}
 	out.Outcome = limiter.Refused
-	return wrap("write", writeSubject(&in[0]), readReasons(cancelled.CancellationReasons, in, out))
+	return wrapAcquire("write", writeSubject(&in[0]), readReasons(cancelled.CancellationReasons, in, out))
 }
 
 // ownerPinned is the first write that comes with the check of the same META as write i. An item stands in

@@ -266,11 +266,38 @@ class Peer:
             ],
         }
 
+    async def schedule(self, function, entries=(), resets=(), text="", tz="UTC", base=(), at=0, deficit=0, shards=1):
+        """A function of the schedules, by its name in Python; fails as that does."""
+        from zae_limiter import schedule
+
+        sched = tuple(schedule.ScheduleEntry(**e) for e in entries)
+        reset = tuple(schedule.ScheduleEntry.reset(**e) for e in resets)
+        match function:
+            case "encode":
+                return schedule.encode(sched)[0]
+            case "encode_reset":
+                return schedule.encode_reset(reset)[0]
+            case "decode":
+                return schedule.encode(schedule.decode(text, tz))[0]
+            case "decode_reset":
+                return schedule.encode_reset(schedule.decode_reset(text, tz))[0]
+            case "effective_params":
+                return schedule.effective_params(*base, sched, at)
+            case "prev_reset_edge":
+                return schedule.prev_reset_edge(reset, at)
+            case "next_reset_edge":
+                return schedule.next_reset_edge(reset, now_ms=at)
+            case "next_boundary":
+                return schedule.next_boundary(sched, reset, now_ms=at)
+            case "retry_after_with_schedule":
+                return schedule.retry_after_with_schedule(deficit, *base, sched, reset, now_ms=at, shard_count=shards)
+        raise ValueError(f"no function {function!r}")
+
     async def close(self):
         await self.repository.close()
 
 
-OPERATIONS = ("open", "create_table", "call", "acquire", "enter", "body", "exit", "close")
+OPERATIONS = ("open", "create_table", "call", "acquire", "enter", "body", "exit", "schedule", "close")
 
 
 async def serve(connection):
