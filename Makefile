@@ -19,13 +19,13 @@ RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 # in_modules runs commands in every other module, if all packages are meant.
 in_modules = $(if $(filter ./...,$(PKGS)),for module in $(MODULES); do (cd $$module && $(1)) || exit 1; done,@:)
 
-.PHONY: help build test lint bench bench-engine bench-master bench-aws bench-seed bench-peers fuzz cover check soak soak-aws interop web web-check dist clean
+.PHONY: help build test lint bench bench-engine bench-master bench-aws bench-seed bench-redis bench-peers fuzz cover check soak soak-aws interop web web-check dist clean
 
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 build: ## build ./zae-limiter, static and stripped
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o zae-limiter ./cmd/zae-limiter
+	GO="$(GO)" ./scripts/build -o zae-limiter
 
 test: ## every test that needs only Go
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
@@ -54,6 +54,9 @@ bench-aws: ## what deploying costs and how soon the function's program is there,
 
 bench-seed: ## the tables of the Python tool's guide: three runtimes on AWS played here, capacity planning
 	./scripts/bench-seed
+
+bench-redis: ## what an acquire takes on Redis, on Valkey and on DynamoDB's API
+	./scripts/bench-redis
 
 bench-peers: ## us against Python's zae-limiter and Locust, side by side in one run
 	./scripts/bench-peers

@@ -84,9 +84,13 @@ var allowedImports = map[string][]string{
 	"internal/cli":           {"..."},
 	"bench/peers/sdkloop":    {"limiter", "limiter/dynamostore"},
 	"bench/peers/fixedloop":  {"limiter", "limiter/dynamostore"},
+	"bench/redis":            {"limiter", "limiter/dynamostore", "limiter/redisstore", "loadtest/stats"},
 	"bench/engine":           {"limiter/dynamostore"},
+	"interop/limiter":        {},
+	"interop/limiter/peer":   {},
 	"interop/locust":         {},
 	"bench/master":           {"internal/wire", "loadtest/stats"},
+	"bench/package":          {"internal/awsdeploy/artifact"},
 }
 
 // standardLibraryOnly lists the packages that must stay free of dependencies, so that importing

@@ -60,7 +60,7 @@ end
 
 for k = 1, #KEYS do
   local key, image, at = KEYS[k], images[k], ats[k]
-  local set, del = {}, {}
+  local set, del, expire, persist = {}, {}, false, false
   for u = starts[k] + 1, starts[k] + 3 * tonumber(ARGV[starts[k]]), 3 do
     local op, field, value = ARGV[u], ARGV[u + 1], ARGV[u + 2]
     if op == 's' or op == 'c' then
@@ -74,8 +74,8 @@ for k = 1, #KEYS do
       end
     elseif op == 'd' then del[#del + 1] = field
     elseif op == 'i' then redis.call('HINCRBY', key, field, value)
-    elseif op == 'x' then redis.call('EXPIREAT', key, value)
-    elseif op == 'p' then redis.call('PERSIST', key)
+    elseif op == 'x' then expire = value
+    elseif op == 'p' then persist = true
     elseif op == 'D' then redis.call('DEL', key)
     elseif op == 'S' then redis.call('SADD', key, field)
     elseif op == 'r' then redis.call('SREM', key, field)
@@ -88,6 +88,9 @@ for k = 1, #KEYS do
   -- A field that is set and deleted is deleted.
   if #set > 0 then redis.call('HSET', key, unpack(set)) end
   if #del > 0 then redis.call('HDEL', key, unpack(del)) end
+  -- The key is there by now.
+  if expire then redis.call('EXPIREAT', key, expire) end
+  if persist then redis.call('PERSIST', key) end
 end
 if want then return { 1, images[1] } end
 return 1
