@@ -65,6 +65,7 @@ func (a *Admin) SetFlag(ctx context.Context, key ConfigKey, name FlagName, value
 	if err := a.requireFlag(ctx, name, value); err != nil {
 		return 0, err
 	}
+	a.warnOfFlag(key, name, value)
 	if err := a.store.SetFlag(ctx, key, name, value); err != nil {
 		return 0, fmt.Errorf("set %s of %s: %w", name, key, err)
 	}

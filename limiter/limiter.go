@@ -37,7 +37,9 @@ type Options struct {
 	Rand func(n int) int
 	// Observe watches acquires, for logs, metrics and traces; nil costs nothing.
 	Observe Observe
-	// Logger is told what cannot be returned (a failed compensation); nil discards.
+	// Logger is told what cannot be returned (a failed compensation), and warned before administration
+	// stores the first schedule, quota, soft limit, disabled or bypass that older clients of the table do
+	// not honour; nil discards.
 	Logger *slog.Logger
 }
 
@@ -56,6 +58,7 @@ type Limiter struct {
 	owners  ownerCache
 	configs configCache
 	audit   auditing
+	older   olderClients
 	mode    atomic.Value // OnUnavailable last seen in the system defaults
 	// sessions: the readers of the table are known to understand session quotas.
 	sessions atomic.Bool

@@ -116,6 +116,8 @@ func (a *Admin) Configure(ctx context.Context, key ConfigKey, change ConfigChang
 			return 0, err
 		}
 	}
+	a.warnOfLimits(key, change.Limits)
+	a.warnOfFlag(key, FlagDisabled, change.Disabled)
 	before, err := a.store.PutConfig(ctx, key, change)
 	if err != nil {
 		return 0, fmt.Errorf("set limits of %s: %w", key, err)

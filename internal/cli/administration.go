@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -103,6 +105,41 @@ func firstOf(texts ...string) string {
 	return ""
 }
 
+// warnings prints the warnings of a logger, and passes what is less over.
+type warnings struct {
+	app   *app
+	attrs []slog.Attr
+}
+
+// Enabled implements slog.Handler.
+func (w warnings) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+
+// Handle implements slog.Handler.
+func (w warnings) Handle(_ context.Context, record slog.Record) error {
+	var facts []string
+	add := func(a slog.Attr) bool {
+		facts = append(facts, strings.ReplaceAll(a.Key, "_", " ")+" "+a.Value.String())
+		return true
+	}
+	for _, a := range w.attrs {
+		add(a)
+	}
+	record.Attrs(add)
+	if len(facts) > 0 {
+		record.Message += " (" + strings.Join(facts, ", ") + ")"
+	}
+	w.app.warn("%s", record.Message)
+	return nil
+}
+
+// WithAttrs implements slog.Handler.
+func (w warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return warnings{w.app, append(slices.Clone(w.attrs), attrs...)}
+}
+
+// WithGroup implements slog.Handler: the names of groups are left out.
+func (w warnings) WithGroup(string) slog.Handler { return w }
+
 // administer runs a command on the namespace that its options name.
 func (a *app) administer(ctx context.Context, f *tableFlags, access access, run func(*limiter.Admin) error) error {
 	table, done, err := a.openTable(ctx, f)
@@ -114,7 +151,7 @@ func (a *app) administer(ctx context.Context, f *tableFlags, access access, run 
 	if err != nil {
 		return interruption(ctx, err)
 	}
-	l, err := limiter.New(store, limiter.Options{})
+	l, err := limiter.New(store, limiter.Options{Logger: slog.New(warnings{app: a})})
 	if err != nil {
 		return err
 	}

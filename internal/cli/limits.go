@@ -172,7 +172,6 @@ func (a *app) limitsApplyCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			return a.withManifest(ctx, cmd, &f, writes, full, func(admin *limiter.Admin, c *comparison) error {
-				a.warnOfSchedules(c.changes)
 				failed, err := applyManifest(ctx, admin, c)
 				if printed := a.printComparison(c, &f, "Applied", "No changes: the table is as declared", failed); printed != nil {
 					return errors.Join(printed, err)
@@ -220,18 +219,6 @@ NAME-ProvisionerArn. Without one use limits apply.`,
 	cmd.Flags().StringVarP(&output, "output", "o", "", "`file` to write (default: stdout)")
 	cmd.Flags().SortFlags = false
 	return cmd
-}
-
-// warnOfSchedules names what no gate keeps from older clients of the table.
-func (a *app) warnOfSchedules(changes []limitmanifest.Change) {
-	for _, change := range changes {
-		for _, l := range change.After.Limits {
-			if l.Schedule != "" || l.ResetSchedule != "" {
-				a.warn("limit %s of %s has a schedule: clients of the table before release 0.14 do not honour it, and fail on calendar quotas", l.Name, levelText(change.Key))
-				return
-			}
-		}
-	}
 }
 
 // applyManifest makes the changes. One that fails keeps none of the others from being made, and what could

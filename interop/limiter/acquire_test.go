@@ -597,7 +597,7 @@ func Test15DeletingEntityLimitsRestoresEveryShard(t *testing.T) {
 	}
 }
 
-// split makes a bucket one of n shards, as if it had been doubled: the others are like shard 0.
+// split makes a bucket one of n shards, as if it had been doubled: the others have their shares.
 func split(t *testing.T, e *peer.Env, entity, resource string, n int) {
 	t.Helper()
 	e.Change(t, e.BucketPK(entity, resource, 0), peer.BucketSK, "SET shard_count = :n", item{":n": peer.Number(int64(n))})
@@ -607,6 +607,12 @@ func split(t *testing.T, e *peer.Env, entity, resource string, n int) {
 		b["GSI2SK"] = peer.Text(fmt.Sprintf("BUCKET#%s#%d", entity, shard))
 		b["GSI3SK"] = peer.Text(fmt.Sprintf("BUCKET#%s#%d", resource, shard))
 		b["GSI4SK"] = peer.Text(fmt.Sprintf("BUCKET#%s#%s#%d", entity, resource, shard))
+		for name := range b {
+			if limit, isBalance := strings.CutSuffix(name, "_tk"); isBalance && limit != "b_wcu" {
+				b[name] = peer.Number(b.Number(t, limit+"_cp") / int64(n))
+				b[limit+"_tc"] = peer.Number(0)
+			}
+		}
 		e.Put(t, b)
 	}
 }

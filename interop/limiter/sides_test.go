@@ -39,8 +39,19 @@ type side interface {
 	setLimits(entity, resource string, limits ...limiter.Limit)
 	deleteLimits(entity, resource string)
 	create(entity, parent string, cascade bool)
+	// entity reads an entity; nil when there is none.
+	entity(id string) *entityFacts
 	// forget drops what the process has cached of the configuration.
 	forget()
+}
+
+// entityFacts are what both sides say of an entity.
+type entityFacts struct {
+	ID       string
+	Name     string
+	ParentID string `json:"parent_id"`
+	Cascade  bool
+	Metadata map[string]any
 }
 
 // lease is an acquire that was entered.
@@ -209,6 +220,20 @@ func (g *goSide) create(entity, parent string, cascade bool) {
 	g.ok("entity", err)
 }
 
+func (g *goSide) entity(id string) *entityFacts {
+	g.t.Helper()
+	e, err := g.Admin().Entity(g.t.Context(), id)
+	g.ok("entity", err)
+	if e == nil {
+		return nil
+	}
+	facts := &entityFacts{e.ID, e.Name, e.ParentID, e.Cascade, nil}
+	text, err := json.Marshal(e.Metadata) // with one type for numbers
+	g.ok("metadata", err)
+	g.ok("metadata", json.Unmarshal(text, &facts.Metadata))
+	return facts
+}
+
 func (g *goSide) forget() { g.InvalidateCaches() }
 
 type pySide struct {
@@ -220,7 +245,11 @@ type pySide struct {
 
 func openPython(t *testing.T, e *peer.Env, o peer.Options) *pySide {
 	t.Helper()
-	return &pySide{e.Open(t, o), t, e, new(atomic.Int64)}
+	return newPySide(e.Open(t, o), t, e)
+}
+
+func newPySide(p *peer.Python, t *testing.T, e *peer.Env) *pySide {
+	return &pySide{p, t, e, new(atomic.Int64)}
 }
 
 func (p *pySide) name() string       { return "Python" }
@@ -314,6 +343,12 @@ func (p *pySide) create(entity, parent string, cascade bool) {
 		a["parent_id"] = parent
 	}
 	p.Repository(p.t, "create_entity", a, nil)
+}
+
+func (p *pySide) entity(id string) (e *entityFacts) {
+	p.t.Helper()
+	p.Repository(p.t, "get_entity", args{"entity_id": id}, &e)
+	return e
 }
 
 func (p *pySide) forget() {

@@ -50,6 +50,22 @@ type Item map[string]types.AttributeValue
 // Env creates a table on the engine.
 func (m *Machine) Env(t testing.TB, engine string) *Env {
 	t.Helper()
+	e := m.EmptyEnv(t, engine)
+	table := e.OpenTable(t)
+	if err := table.Create(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if e.NS, err = table.RegisterNamespace(t.Context(), Namespace); err != nil {
+		t.Fatal(err)
+	}
+	e.Go.Forget()
+	return e
+}
+
+// EmptyEnv is an Env without its table, which the test must create, and without NS.
+func (m *Machine) EmptyEnv(t testing.TB, engine string) *Env {
+	t.Helper()
 	e := &Env{Engine: engine, machine: m}
 	e.Table = fmt.Sprintf("interop-%d-%d", os.Getpid(), m.tables.Add(1))
 	e.now.Store(Begin)
@@ -59,20 +75,12 @@ func (m *Machine) Env(t testing.TB, engine string) *Env {
 	if e.API, err = dynamostore.NewClient(dynamostore.ClientConfig{Region: "us-east-1", Endpoint: endpoint, Credentials: keys}); err != nil {
 		t.Fatal(err)
 	}
-	table := e.OpenTable(t)
-	if err := table.Create(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
 		// The test's own context has ended.
 		if _, err := e.API.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: &e.Table}); err != nil {
 			t.Error(err)
 		}
 	})
-	if e.NS, err = table.RegisterNamespace(t.Context(), Namespace); err != nil {
-		t.Fatal(err)
-	}
-	e.Go.Forget()
 	return e
 }
 

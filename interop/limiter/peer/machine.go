@@ -156,11 +156,22 @@ func (m *Machine) connect(name string) (net.Conn, error) {
 // Each runs a test on a fresh table of each engine, side by side.
 func (m *Machine) Each(t *testing.T, test func(t *testing.T, e *Env)) {
 	t.Helper()
+	m.onEach(t, m.Env, test)
+}
+
+// EachEmpty does so without a table, which the test must create.
+func (m *Machine) EachEmpty(t *testing.T, test func(t *testing.T, e *Env)) {
+	t.Helper()
+	m.onEach(t, m.EmptyEnv, test)
+}
+
+func (m *Machine) onEach(t *testing.T, env func(testing.TB, string) *Env, test func(t *testing.T, e *Env)) {
+	t.Helper()
 	t.Parallel()
 	for _, engine := range []string{Embedded, Local} {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			test(t, m.Env(t, engine))
+			test(t, env(t, engine))
 		})
 	}
 }

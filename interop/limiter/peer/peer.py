@@ -15,6 +15,7 @@ import datetime
 import enum
 import inspect
 import json
+import logging
 import os
 import random
 import signal
@@ -43,6 +44,9 @@ class Clock:
 
     def monotonic(self):
         return time.monotonic() if self.now_ms is None else self.now_ms / 1000
+
+    def gmtime(self, seconds=None):
+        return time.gmtime(self.time() if seconds is None else seconds)
 
     def __getattr__(self, name):
         return getattr(time, name)
@@ -178,9 +182,19 @@ class Peer:
             repository = await getattr(Repository, how)(namespace, **where, **options)
         if scoped is not None:
             repository = await self.awaited(repository.namespace(scoped))
+        if self.repository:
+            await self.repository.close()
         self.repository = repository
         self.limiter = RateLimiter(repository=repository, speculative_writes=speculative)
         return {"version": zae_limiter.__version__, "namespace_id": getattr(repository, "namespace_id", None)}
+
+    async def create_table(self, table, endpoint):
+        """Has the release create a table as it does without CloudFormation."""
+        repository = Repository(table, region="us-east-1", endpoint_url=endpoint)
+        try:
+            await repository.create_table()
+        finally:
+            await repository.close()
 
     async def awaited(self, value):
         return await value if inspect.isawaitable(value) else value
@@ -283,7 +297,7 @@ class Peer:
         await self.repository.close()
 
 
-OPERATIONS = ("open", "call", "acquire", "enter", "body", "exit", "schedule", "close")
+OPERATIONS = ("open", "create_table", "call", "acquire", "enter", "body", "exit", "schedule", "close")
 
 
 async def serve(connection):
@@ -312,6 +326,8 @@ async def serve(connection):
 
 
 def main(path):
+    logging.getLogger("zae_limiter").addHandler(logging.NullHandler())
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a repository that could not be opened keeps its client
     drive_clock()
     asyncio.run(share_session())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
