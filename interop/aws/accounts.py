@@ -43,8 +43,8 @@ def moto(answers: dict, registry: str):
 def repair() -> None:
     """moto knows exports and outputs of stacks that CreateStack made only: a stack that a change set makes
     gets none and sees none, a deleted one still asks its resources for them; and without them there is no load test of a limiter.
-    Its stacks make no aliases either, and what a limiter's stream invokes is one; and of a function's
-    numbers that come from parameters they leave the text, which no client reads."""
+    Its stacks make no aliases either, and what a limiter's stream invokes is one; and where a
+    variable of a function is a parameter that is a number, they keep a number, which no client reads."""
     from moto.awslambda.models import LambdaFunction
     from moto.awslambda.utils import get_backend
     from moto.cloudformation.models import ChangeSet, Stack, cloudformation_backends
@@ -87,9 +87,10 @@ def repair() -> None:
     create = LambdaFunction.create_from_cloudformation_json.__func__
 
     def created(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs):
-        p = cloudformation_json["Properties"]
-        numbers = {name: int(p[name]) for name in ("MemorySize", "Timeout") if name in p}
-        return create(cls, resource_name, {**cloudformation_json, "Properties": {**p, **numbers}}, account_id, region_name, **kwargs)
+        p = dict(cloudformation_json["Properties"])
+        if "Environment" in p:
+            p["Environment"] = {"Variables": {name: str(value) for name, value in p["Environment"]["Variables"].items()}}
+        return create(cls, resource_name, {**cloudformation_json, "Properties": p}, account_id, region_name, **kwargs)
 
     LambdaFunction.create_from_cloudformation_json = classmethod(created)
 
