@@ -25,7 +25,7 @@ help: ## print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 build: ## build ./zae-limiter, static and stripped
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o zae-limiter ./cmd/zae-limiter
+	GO="$(GO)" ./scripts/build -o zae-limiter
 
 test: ## every test that needs only Go
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")

@@ -90,6 +90,7 @@ var allowedImports = map[string][]string{
 	"interop/limiter/peer":   {},
 	"interop/locust":         {},
 	"bench/master":           {"internal/wire", "loadtest/stats"},
+	"bench/package":          {"internal/awsdeploy/artifact"},
 }
 
 // standardLibraryOnly lists the packages that must stay free of dependencies, so that importing

@@ -3,6 +3,7 @@ package dynamolocal
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/zeroae/zae-limiter-go/dynamolocal/internal/attr"
@@ -412,7 +413,7 @@ func (d *tableDefinition) indexKeysOf() []indexKey {
 			keys = append(keys, indexKey{x.IndexName, k.AttributeName, d.kindOf(k.AttributeName), k.KeyType == "HASH"})
 		}
 	}
-	slices.SortStableFunc(keys, func(a, b indexKey) int { return strings.Compare(a.index, b.index) })
+	sort.SliceStable(keys, func(i, j int) bool { return keys[i].index < keys[j].index })
 	return keys
 }
 

@@ -3,7 +3,7 @@ package dynamolocal
 import (
 	"maps"
 	"slices"
-	"strings"
+	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -94,7 +94,7 @@ func (c *counters) read() []OperationStats {
 			Operation: name.(string), Requests: o.requests.Load(), Failed: o.failed.Load(), Throttled: o.throttled.Load(),
 		})
 	}
-	slices.SortFunc(list, func(a, b OperationStats) int { return strings.Compare(a.Operation, b.Operation) })
+	sort.Slice(list, func(i, j int) bool { return list[i].Operation < list[j].Operation })
 	return list
 }
 

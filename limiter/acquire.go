@@ -37,8 +37,23 @@ type part struct {
 
 func (p *part) image() *Bucket { return &p.out.Image }
 
+// begin looks the entity up in what is remembered.
+func (a *acquire) begin() {
+	a.child.owner = a.l.owners.get(a.req.EntityID, a.req.Resource)
+	a.child.owner.note(a.charges)
+}
+
+// beginParent makes the parent part that of an entity.
+func (a *acquire) beginParent(entity string) {
+	if a.parent == nil {
+		a.parent = &part{}
+	}
+	a.parent.owner = a.l.owners.get(entity, a.req.Resource)
+	a.parent.owner.note(a.charges)
+}
+
+// aim points a part, which has begun, at a shard.
 func (a *acquire) aim(p *part, entity string, shard int) {
-	p.owner = a.l.owners.get(entity, a.req.Resource)
 	p.in = ConsumeInput{Key: BucketKey{entity, a.req.Resource, shard}, Charges: a.charges, Now: a.now}
 	p.charged, p.bypassed, p.trips, p.err = false, false, 0, nil
 	if p.out.Image.Limits == nil {
@@ -73,16 +88,15 @@ func (a *acquire) declare() error {
 type hint struct{ shard, parentShard int }
 
 func (a *acquire) run(ctx context.Context) error {
-	o := a.l.owners.get(a.req.EntityID, a.req.Resource)
-	o.note(a.charges)
+	a.begin()
 	if len(a.req.Limits) == 0 && a.l.opts.RejectionCacheTTL > 0 {
-		if rejection := a.rejectFromMemory(o); rejection != nil {
+		if rejection := a.rejectFromMemory(); rejection != nil {
 			return rejection
 		}
 	}
 	h := hint{-1, -1}
 	if !a.l.opts.DisableSpeculation && !a.explicitlySoft() {
-		settled, err := a.fast(ctx, o, &h)
+		settled, err := a.fast(ctx, &h)
 		if settled || err != nil {
 			return err
 		}
@@ -233,7 +247,7 @@ func (a *acquire) statuses(into []LimitStatus, p *part) ([]LimitStatus, bool) {
 func (l *Limiter) short(image *Bucket, charges []Charge, now int64) bool {
 	for i := range charges {
 		state := l.known(image, image.Limit(charges[i].Limit), now).Restored(now)
-		if !state.Soft && !state.Bypass && state.At(now).Tokens < charges[i].Amount {
+		if lacks(&state, charges[i].Amount, now) {
 			return true
 		}
 	}

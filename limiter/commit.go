@@ -9,8 +9,11 @@ func (a *acquire) commit(ctx context.Context, plans []plan) (done bool, err erro
 			return false, err
 		}
 	}
-	var buffer [2]Write
-	writes := buffer[:0]
+	count := 0
+	for i := range plans {
+		count += 1 + len(plans[i].moves)
+	}
+	writes := make([]Write, 0, count)
 	index := make([]int, 0, 2) // of the plan behind each write
 	for i := range plans {
 		if !plans[i].idle {
@@ -43,7 +46,7 @@ func (a *acquire) commit(ctx context.Context, plans []plan) (done bool, err erro
 		}
 	}
 	for i := range plans {
-		p := plans[i].part
+		p := plans[i].by.part
 		p.charged, p.bypassed = true, plans[i].bypassed
 		if p.bypassed {
 			p.owner.seeBypass(true)
@@ -91,7 +94,7 @@ func (a *acquire) retry(plans []plan, sent []Write, index []int, out *WriteOutpu
 			writes = append(writes, *failed)
 		case failed.Kind != WriteCreate && failed.Kind != WriteRefill || p.seeds || len(p.moves) > 0:
 			return nil, false
-		case !p.a.winnerLeft(p, &result.Image):
+		case !p.by.a.winnerLeft(p, &result.Image):
 			return nil, false
 		default:
 			w := Write{Kind: WriteRetry, Key: failed.Key}
@@ -135,7 +138,7 @@ func (a *acquire) winnerLeft(p *plan, image *Bucket) bool {
 	if w.Owner.Found && image.PInc != "" && (image.PInc != w.Owner.Incarnation() || image.PGen > w.Owner.Generation) {
 		return false
 	}
-	kept := p.part.image()
+	kept := p.by.part.image()
 	limits := append(kept.Limits[:0], image.Limits...)
 	for _, c := range a.charges {
 		found := false
@@ -146,7 +149,7 @@ func (a *acquire) winnerLeft(p *plan, image *Bucket) bool {
 				found = true
 			}
 		}
-		if !found && p.part == &a.child {
+		if !found && p.by.part == &a.child {
 			return false
 		}
 	}

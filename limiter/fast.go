@@ -9,7 +9,8 @@ import (
 
 // fast tries the speculative writes. It ends the acquire (settled, or an error), or leaves it to the
 // slow path with nothing charged and the shards in h.
-func (a *acquire) fast(ctx context.Context, o *owner, h *hint) (settled bool, err error) {
+func (a *acquire) fast(ctx context.Context, h *hint) (settled bool, err error) {
+	o := a.child.owner
 	known := o.parent()
 	a.aim(&a.child, a.req.EntityID, a.draw(o, a.avoid))
 	h.shard = a.child.in.Key.Shard
@@ -40,11 +41,8 @@ func (a *acquire) consumeBoth(ctx context.Context, parent string) {
 }
 
 func (a *acquire) aimParent(parent string) {
-	if a.parent == nil {
-		a.parent = &part{}
-	}
-	a.aim(a.parent, parent, a.draw(a.l.owners.get(parent, a.req.Resource), a.avoidParent))
-	a.parent.owner.note(a.charges)
+	a.beginParent(parent)
+	a.aim(a.parent, parent, a.draw(a.parent.owner, a.avoidParent))
 }
 
 // giveBack refunds whatever is charged.

@@ -100,12 +100,11 @@ func (pl *planner) windowOfFirst(name string, seconds int64) (start int64, ok bo
 }
 
 // join lets a stored session quota take over the window that runs on shard 0 instead of opening one.
-func (pl *planner) join(n *line) {
-	win := &n.before.Window
+func (pl *planner) join(name string, win *bucket.Window) {
 	if end, ok := win.End(); win.Length <= 0 || ok && end > pl.now {
 		return
 	}
-	if start, ok := pl.windowOfFirst(n.name, win.Length); ok {
+	if start, ok := pl.windowOfFirst(name, win.Length); ok {
 		// Nothing can have been consumed in it here: the fast path was closed.
 		win.HasStart, win.Start, win.HasMark = true, start, false
 	}
@@ -133,11 +132,14 @@ func (pl *planner) fund() error {
 				Shard: int64(b.Shard), Tokens: s.Tokens, Grants: state.GrantCount(), Current: state.Current(pl.now),
 			})
 		}
-		n.grant = bucket.PlanGrant(siblings, int64(pl.part.in.Key.Shard), n.state.ResetTarget(pl.now))
-		if n.grant.Moved && pl.noMoves {
-			n.grant = bucket.Grant{}
+		grant := bucket.PlanGrant(siblings, int64(pl.part.in.Key.Shard), n.state.ResetTarget(pl.now))
+		if grant.Moved && pl.noMoves {
+			grant = bucket.Grant{}
 		}
-		n.state.Tokens = n.grant.Tokens
+		n.state.Tokens = grant.Tokens
+		if grant.Moved && grant.Tokens > 0 {
+			n.grant = &grant
+		}
 	}
 	return nil
 }
@@ -151,7 +153,7 @@ func (pl *planner) moves(p *plan) {
 			continue
 		}
 		quotas = true
-		if n.grant.Moved && n.grant.Tokens > 0 {
+		if n.grant != nil {
 			pl.move(p, n)
 		}
 	}
@@ -212,7 +214,7 @@ func (a *acquire) openElsewhere(ctx context.Context, p *plan) {
 	a.trips++
 	var wg sync.WaitGroup
 	own := p.write.Key
-	for shard := range min(p.part.image().Shards(), MaxShards) {
+	for shard := range min(p.by.part.image().Shards(), MaxShards) {
 		if shard == own.Shard {
 			continue
 		}
@@ -228,7 +230,7 @@ func (a *acquire) openElsewhere(ctx context.Context, p *plan) {
 
 // settle looks after a new shard whether the count went up meanwhile, and freezes it then.
 func (a *acquire) settle(ctx context.Context, p *plan) {
-	key, image := p.write.Key, p.part.image()
+	key, image := p.write.Key, p.by.part.image()
 	grants := quotasOf(image)
 	if p.write.Kind != WriteCreate || key.Shard == 0 || len(grants) == 0 {
 		return
@@ -239,7 +241,7 @@ func (a *acquire) settle(ctx context.Context, p *plan) {
 	err := a.l.store.Read(ctx, &in, &out)
 	if err == nil {
 		if count := out.Entities[0].Bucket.Shards(); count > image.Shards() {
-			p.part.owner.learnShards(count)
+			p.by.part.owner.learnShards(count)
 			err = a.l.store.StampShardCount(ctx, key, count, grants)
 		}
 	}

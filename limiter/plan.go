@@ -13,8 +13,7 @@ var wcuState = LimitState{Name: WCU, Tokens: 1_000_000, Capacity: 1_000_000, Ref
 // plan is what the slow path wants to write to one bucket. The part's image becomes what the bucket
 // holds after it.
 type plan struct {
-	a     *acquire
-	part  *part
+	by    *planner
 	write Write
 	// moves take from sibling shards what quotas of this one start with, in the same transaction.
 	moves []Write
@@ -22,6 +21,8 @@ type plan struct {
 	lagging []lagging
 	// opened are the windows that begin with this write; the other shards are told.
 	opened []Window
+	// short: a limit is, so that there is nothing to write but moves.
+	short bool
 	// seeds: limits are written for the first time.
 	seeds bool
 	// idle: nothing is consumed and nothing else needs to be written.
@@ -37,12 +38,11 @@ type line struct {
 	limit  *Limit      // as it is configured; nil for what only the bucket has
 	// confirmed says what the levels (and not explicit limits) say about softness: the stamp follows them.
 	confirmed *Limit
-	before    bucket.State // as stored
 	state     bucket.State // at now, before the demand
 	passed    bucket.Passed
-	amount    int64        // of the demand
-	edge      int64        // the reset that was applied, ms
-	grant     bucket.Grant // of a new quota on one of several shards
+	amount    int64         // of the demand
+	edge      int64         // the reset that was applied, ms
+	grant     *bucket.Grant // what a new quota takes from another shard; nil for nothing
 }
 
 // seed says whether the limit is written whole.
@@ -66,19 +66,20 @@ type planner struct {
 	// siblings are the other shards, as far as needs asked for them.
 	siblings []EntityState
 
-	lines []line
+	lines  []line
+	buffer [2]line // one limit and wcu
 }
 
 // plan evaluates the declared limits and shapes the write. again means that the read must be repeated
 // consistently first.
-func (pl *planner) plan(statuses []LimitStatus) (p plan, out []LimitStatus, short, again bool, err error) {
+func (pl *planner) plan() (p plan, again bool, err error) {
 	stored := pl.state.Bucket
 	owner := pl.state.Meta.Owner
-	p = plan{a: pl.a, part: pl.part, write: Write{Key: pl.part.in.Key, Owner: owner, Now: pl.now}, bypassed: pl.bypass}
+	p = plan{by: pl, write: Write{Key: pl.part.in.Key, Owner: owner, Now: pl.now}, bypassed: pl.bypass}
 	w := &p.write
 	w.Cascade, w.ParentID = pl.cascade, pl.state.Meta.ParentID
 	if w.TTL, w.TTLValue, err = pl.a.l.ttl(pl.resolved, pl.now); err != nil {
-		return p, statuses, false, false, err
+		return p, false, err
 	}
 	switch {
 	case !stored.Exists:
@@ -88,19 +89,19 @@ func (pl *planner) plan(statuses []LimitStatus) (p plan, out []LimitStatus, shor
 	default:
 		w.Kind = WriteRefill
 		if again := pl.pin(w, &stored); again {
-			return p, statuses, false, true, nil
+			return p, true, nil
 		}
 	}
 	if pl.bypass && stored.HasBypass && w.Kind == WriteRefill && pl.a.complete(&stored) {
 		pl.waive(w, &stored)
-		return p, statuses, false, false, nil
+		return p, false, nil
 	}
 	image := pl.image(&stored, w.Kind)
 	if err := pl.materialise(&stored, image); err != nil {
-		return p, statuses, false, false, err
+		return p, false, err
 	}
 	w.ShardCount = image.Shards()
-	statuses, short = pl.consume(statuses)
+	p.short = !pl.consume()
 	w.RF = max(pl.now, stored.RF)
 	for i := range pl.lines {
 		if win := &pl.lines[i].state.Window; win.Length > 0 && win.HasStart {
@@ -110,10 +111,10 @@ func (pl *planner) plan(statuses []LimitStatus) (p plan, out []LimitStatus, shor
 	pl.boundary(w)
 	pl.bypassStamp(w, &stored)
 	pl.moves(&p)
-	if !short {
+	if !p.short {
 		pl.shape(&p, image, &stored)
 	}
-	return p, statuses, short, false, nil
+	return p, false, nil
 }
 
 // unconsumed is a plan of a demand that another limit refuses: what it moves, with nothing consumed.
@@ -202,7 +203,10 @@ func (pl *planner) image(stored *Bucket, kind WriteKind) *Bucket {
 
 // materialise brings every limit to now: stored ones refilled and reset, missing ones as new.
 func (pl *planner) materialise(stored, image *Bucket) error {
-	pl.lines = make([]line, 0, len(stored.Limits)+len(pl.resolved.limits)+1)
+	pl.lines = pl.buffer[:0]
+	if most := max(len(stored.Limits), len(pl.resolved.limits)+1); most > len(pl.buffer) {
+		pl.lines = make([]line, 0, most)
+	}
 	if stored.HasRF {
 		for i := range stored.Limits {
 			s := &stored.Limits[i]
@@ -216,6 +220,7 @@ func (pl *planner) materialise(stored, image *Bucket) error {
 			pl.lines = append(pl.lines, n)
 		}
 	}
+	sorted := len(pl.lines)
 	for i := range pl.resolved.limits {
 		limit := &pl.resolved.limits[i]
 		if pl.line(limit.Name) != nil {
@@ -242,7 +247,9 @@ func (pl *planner) materialise(stored, image *Bucket) error {
 		n.state.RF = pl.now
 		pl.lines = append(pl.lines, n)
 	}
-	slices.SortFunc(pl.lines, func(a, b line) int { return strings.Compare(a.name, b.name) })
+	if len(pl.lines) > sorted {
+		slices.SortFunc(pl.lines, func(a, b line) int { return strings.Compare(a.name, b.name) })
+	}
 	return pl.fund()
 }
 
@@ -253,23 +260,24 @@ func (pl *planner) readLine(n *line, stored *Bucket) (err error) {
 		n.limit = pl.resolved.find(n.name)
 		n.confirmed = findLimit(pl.resolved.stored, n.name)
 	}
+	var before bucket.State
 	if n.limit != nil {
-		n.before, err = l.configured(stored, n.stored, n.limit, pl.now)
+		before, err = l.configured(stored, n.stored, n.limit, pl.now)
 	} else {
-		n.before, err = l.state(stored, n.stored, pl.now)
-		n.before.Bypass, n.before.Soft = false, false // stamps that no config confirms do not count here
+		before, err = l.state(stored, n.stored, pl.now)
+		before.Bypass, before.Soft = false, false // stamps that no config confirms do not count here
 	}
 	if err != nil {
 		return err
 	}
-	if end, ok := n.before.Window.End(); pl.bypass && n.before.Window.Length > 0 && (!ok || end <= pl.now) {
-		n.state = n.before.At(pl.now) // a waived request is no first use
+	if end, ok := before.Window.End(); pl.bypass && before.Window.Length > 0 && (!ok || end <= pl.now) {
+		n.state = before.At(pl.now) // a waived request is no first use
 		return nil
 	}
-	pl.join(n)
-	n.state, n.passed = n.before.Materialise(pl.now)
+	pl.join(n.name, &before.Window)
+	n.state, n.passed = before.Materialise(pl.now)
 	if n.passed.Reset {
-		n.edge, _ = n.before.Resets.Prev(pl.now)
+		n.edge, _ = before.Resets.Prev(pl.now)
 	}
 	return nil
 }
@@ -299,28 +307,34 @@ func shardsOf(limit string, image *Bucket) int64 {
 	return int64(image.Shards())
 }
 
-// consume judges the declared limits, and takes them if all are there.
-func (pl *planner) consume(statuses []LimitStatus) ([]LimitStatus, bool) {
-	short := false
+// consume takes the declared limits if all are there, and says whether they are. A parent that does not
+// have one of them is not charged for it.
+func (pl *planner) consume() bool {
 	for _, c := range pl.a.charges {
-		n := pl.line(c.Limit)
-		if n == nil {
-			continue // a parent without this limit is not charged for it
+		if n := pl.line(c.Limit); n != nil {
+			n.state.Bypass = pl.bypass
+			if lacks(&n.state, c.Amount, pl.now) {
+				return false
+			}
 		}
-		n.state.Bypass = pl.bypass
-		status := judge(&pl.part.in.Key, n.name, n.state, c.Amount, pl.now)
-		short = short || status.Exceeded
-		statuses = append(statuses, status)
-	}
-	if short {
-		return statuses, true
 	}
 	for _, c := range pl.a.charges {
 		if n := pl.line(c.Limit); n != nil {
 			n.amount = c.Amount
 		}
 	}
-	return statuses, false
+	return true
+}
+
+// statuses judges the declared limits that the bucket has.
+func (pl *planner) statuses(into []LimitStatus) []LimitStatus {
+	for _, c := range pl.a.charges {
+		if n := pl.line(c.Limit); n != nil {
+			n.state.Bypass = pl.bypass
+			into = append(into, judge(&pl.part.in.Key, n.name, n.state, c.Amount, pl.now))
+		}
+	}
+	return into
 }
 
 // boundary is until when the fast path may go by what is written.

@@ -120,7 +120,8 @@ func (a *acquire) judgeImage(key *BucketKey, image *Bucket) ([]LimitStatus, time
 
 // rejectFromMemory refuses without a request when every shard's last image does, of the entity or of
 // the parent it cascades to. Otherwise it notes the shards that draws should spare.
-func (a *acquire) rejectFromMemory(o *owner) *ExceededError {
+func (a *acquire) rejectFromMemory() *ExceededError {
+	o := a.child.owner
 	child := a.recall(o, a.req.EntityID)
 	a.avoid = child.mask
 	parentID := o.parent()

@@ -75,6 +75,9 @@ func (s *several) run(ctx context.Context, mode OnUnavailable) error {
 	for _, lease := range s.leases {
 		lease.mode = mode
 	}
+	for _, a := range s.parts {
+		a.begin()
+	}
 	if s.l.opts.RejectionCacheTTL > 0 {
 		if rejection := s.rejectFromMemory(); rejection != nil {
 			return rejection
@@ -127,9 +130,7 @@ func (s *several) each(f func(i int, a *acquire)) {
 // rejectFromMemory refuses without a request when the memory of one resource does.
 func (s *several) rejectFromMemory() *ExceededError {
 	for _, a := range s.parts {
-		o := a.l.owners.get(a.req.EntityID, a.req.Resource)
-		o.note(a.charges)
-		if rejection := a.rejectFromMemory(o); rejection != nil {
+		if rejection := a.rejectFromMemory(); rejection != nil {
 			return rejection
 		}
 	}
@@ -144,7 +145,7 @@ func (s *several) fast(ctx context.Context) error {
 	errs := make([]error, len(s.parts))
 	landed := make([]bool, len(s.parts))
 	s.each(func(i int, a *acquire) {
-		landed[i], errs[i] = a.fast(ctx, a.l.owners.get(a.req.EntityID, a.req.Resource), &s.hints[i])
+		landed[i], errs[i] = a.fast(ctx, &s.hints[i])
 	})
 	open := false
 	for i := range s.parts {
@@ -162,8 +163,8 @@ func (s *several) fast(ctx context.Context) error {
 			return errs[i]
 		}
 		errs[i] = nil
-		if len(evaluations[i].statuses) > 0 {
-			errs[i] = &ExceededError{Statuses: evaluations[i].statuses}
+		if statuses := evaluations[i].statuses(nil); len(statuses) > 0 {
+			errs[i] = &ExceededError{Statuses: statuses}
 		}
 	}
 	return merge(append([]error{err}, errs...))
@@ -207,7 +208,7 @@ func (s *several) evaluate(ctx context.Context, attempt int) (evaluations []eval
 	s.each(func(i int, a *acquire) {
 		h := &s.hints[i]
 		if h.shard < 0 {
-			h.shard = a.draw(a.l.owners.get(a.req.EntityID, a.req.Resource), a.avoid)
+			h.shard = a.draw(a.child.owner, a.avoid)
 		}
 		evaluations[i], errs[i] = a.evaluate(ctx, h, attempt)
 	})
@@ -220,7 +221,7 @@ func (s *several) slow(ctx context.Context) error {
 		return nil
 	}
 	withoutMoves := false
-	var last []LimitStatus
+	var last evaluation
 	for attempt := range maxPlans {
 		if withoutMoves {
 			attempt = maxPlans - 1
@@ -229,34 +230,31 @@ func (s *several) slow(ctx context.Context) error {
 		if err := merge(errs); err != nil {
 			return err
 		}
-		var plans []plan
-		rejection := &ExceededError{}
-		short, again := false, false
+		var all evaluation
 		for _, e := range evaluations {
-			plans = append(plans, e.plans...)
-			rejection.Statuses = append(rejection.Statuses, e.statuses...)
-			short, again = short || e.short, again || e.again
+			all.plans = append(all.plans, e.plans...)
+			all.short, all.again = all.short || e.short, all.again || e.again
 		}
 		switch {
-		case short:
-			return rejection
-		case again:
+		case all.short:
+			return &ExceededError{Statuses: all.statuses(nil)}
+		case all.again:
 			continue
 		}
-		if actions(plans) > maxActions {
+		if actions(all.plans) > maxActions {
 			withoutMoves = true
 			continue
 		}
-		last = rejection.Statuses
-		done, err := s.parts[0].commit(ctx, plans)
+		last = all
+		done, err := s.parts[0].commit(ctx, all.plans)
 		if err != nil {
-			return judged(err, last)
+			return judged(err, &all)
 		}
 		if done {
 			return nil
 		}
 	}
-	return contended(last)
+	return contended(last.statuses(nil))
 }
 
 // actions is how many actions of a transaction the plans take.

@@ -11,26 +11,27 @@ const maxPlans = 3
 // one takes nothing from other shards, since it is there that plans keep failing.
 func (a *acquire) slow(ctx context.Context, h hint) error {
 	if h.shard < 0 {
-		h.shard = a.draw(a.l.owners.get(a.req.EntityID, a.req.Resource), a.avoid)
+		h.shard = a.draw(a.child.owner, a.avoid)
 	}
-	var last []LimitStatus
+	var last evaluation
 	for attempt := range maxPlans {
-		done, statuses, err := a.slowOnce(ctx, &h, attempt)
+		done, e, err := a.slowOnce(ctx, &h, attempt)
 		if done || err != nil {
 			return err
 		}
-		if len(statuses) > 0 {
-			last = statuses
+		if len(e.plans) > 0 {
+			last = e
 		}
 	}
-	return contended(last)
+	return contended(last.statuses(nil))
 }
 
 // slowRead has what one plan is made from.
 type slowRead struct {
 	at            int64 // before the read, ms
+	in            ReadInput
+	entities      [2]EntityRead // of in
 	out           ReadOutput
-	parent        ReadOutput
 	child, above  *EntityState
 	resourceLevel *Config
 	systemLevel   Config
@@ -42,14 +43,14 @@ func (r *slowRead) levels(e *EntityState) *levels {
 }
 
 // slowOnce makes one plan and writes it. Neither done nor an error: plan again.
-func (a *acquire) slowOnce(ctx context.Context, h *hint, attempt int) (done bool, statuses []LimitStatus, err error) {
-	e, err := a.evaluate(ctx, h, attempt)
+func (a *acquire) slowOnce(ctx context.Context, h *hint, attempt int) (done bool, e evaluation, err error) {
+	e, err = a.evaluate(ctx, h, attempt)
 	switch {
 	case e.again || err != nil:
-		return false, nil, err
+		return false, e, err
 	case !e.short:
-		done, err := a.commit(ctx, e.plans)
-		return done, e.statuses, judged(err, e.statuses)
+		done, err = a.commit(ctx, e.plans)
+		return done, e, judged(err, &e)
 	}
 	// What a rejected plan moves between shards is worth keeping: it is where the next one looks.
 	var moved []plan
@@ -64,25 +65,32 @@ func (a *acquire) slowOnce(ctx context.Context, h *hint, attempt int) (done bool
 			a.l.logger.Warn("quota not moved", "entity", a.req.EntityID, "resource", a.req.Resource, "error", err)
 		}
 	}
-	return false, nil, &ExceededError{Statuses: e.statuses}
+	return false, e, &ExceededError{Statuses: e.statuses(nil)}
 }
 
 // judged adds to the rejection of a contended commit what the demand was judged by.
-func judged(err error, statuses []LimitStatus) error {
+func judged(err error, by *evaluation) error {
 	if e, ok := err.(*ExceededError); ok && e.Contended {
-		return contended(statuses)
+		return contended(by.statuses(nil))
 	}
 	return err
 }
 
 // evaluation is what a slow pass found out before it writes.
 type evaluation struct {
-	plans    []plan
-	statuses []LimitStatus
+	plans []plan
 	// short: a limit is. The plans are what would be written with nothing consumed.
 	short bool
 	// again: what was read is not enough to tell.
 	again bool
+}
+
+// statuses adds those of the declared limits, the entity's before the parent's.
+func (e *evaluation) statuses(into []LimitStatus) []LimitStatus {
+	for i := range e.plans {
+		into = e.plans[i].by.statuses(into)
+	}
+	return into
 }
 
 // evaluate reads what the acquire concerns and plans it.
@@ -123,20 +131,23 @@ func (a *acquire) evaluate(ctx context.Context, h *hint, attempt int) (e evaluat
 		}
 		planners = append(planners, pl)
 	}
+	now := a.l.nowMillis()
 	for _, pl := range planners {
-		pl.consistent, pl.noMoves = consistent, attempt == maxPlans-1
+		pl.now, pl.consistent, pl.noMoves = now, consistent, attempt == maxPlans-1
 		if e.again, err = a.readSiblings(ctx, pl); e.again || err != nil {
 			return e, err
 		}
+		if pl.siblings != nil {
+			now = a.l.nowMillis()
+		}
 	}
-	now := a.l.nowMillis()
 	for _, pl := range planners {
 		pl.now = now
-		p, statuses, short, again, err := pl.plan(e.statuses)
+		p, again, err := pl.plan()
 		if again || err != nil {
 			return evaluation{again: again}, err
 		}
-		e.statuses, e.short = statuses, e.short || short
+		e.short = e.short || p.short
 		e.plans = append(e.plans, p)
 	}
 	if !e.short {
@@ -201,7 +212,7 @@ func (a *acquire) planner(ctx context.Context, p *part, state *EntityState, r *s
 		}
 	}
 	meta := &state.Meta
-	return &planner{a: a, part: p, state: state, resolved: limits, now: a.l.nowMillis(), read: r.at, bypass: bypassed,
+	return &planner{a: a, part: p, state: state, resolved: limits, read: r.at, bypass: bypassed,
 		cascade: meta.ParentID != "" && lv.cascades(meta)}, nil
 }
 
@@ -219,13 +230,13 @@ func (a *acquire) rereadSystem(ctx context.Context, r *slowRead) error {
 // read fetches the entity with its config levels, and in the same request the parent that it is
 // remembered to cascade to.
 func (a *acquire) read(ctx context.Context, r *slowRead, parent string, h *hint, consistent bool) error {
-	in := ReadInput{Consistent: consistent, Resource: a.req.Resource, ResourceConfig: true}
-	in.Entities = append(make([]EntityRead, 0, 2), EntityRead{EntityID: a.req.EntityID, Meta: true, Bucket: true, Shard: h.shard, Config: true})
+	r.in = ReadInput{Consistent: consistent, Resource: a.req.Resource, ResourceConfig: true}
+	r.in.Entities = append(r.entities[:0], EntityRead{EntityID: a.req.EntityID, Meta: true, Bucket: true, Shard: h.shard, Config: true})
 	if parent != "" {
 		a.aimAt(parent, h)
-		in.Entities = append(in.Entities, EntityRead{EntityID: parent, Meta: true, Bucket: true, Shard: h.parentShard, Config: true})
+		r.in.Entities = append(r.in.Entities, EntityRead{EntityID: parent, Meta: true, Bucket: true, Shard: h.parentShard, Config: true})
 	}
-	if err := a.readLevels(ctx, &in, &r.out, r); err != nil {
+	if err := a.readLevels(ctx, r); err != nil {
 		return err
 	}
 	r.child, r.resourceLevel = &r.out.Entities[0], &r.out.Resource
@@ -236,16 +247,16 @@ func (a *acquire) read(ctx context.Context, r *slowRead, parent string, h *hint,
 }
 
 // readLevels is one batch read, with the system level in it unless that is remembered.
-func (a *acquire) readLevels(ctx context.Context, in *ReadInput, out *ReadOutput, r *slowRead) error {
-	system, cached := a.l.configs.cachedSystem(a.l.nowMillis())
-	in.SystemConfig = !cached
+func (a *acquire) readLevels(ctx context.Context, r *slowRead) error {
+	system, cached := a.l.configs.cachedSystem(r.at)
+	r.in.SystemConfig = !cached
 	a.trips++
-	if err := a.l.store.Read(ctx, in, out); err != nil {
+	if err := a.l.store.Read(ctx, &r.in, &r.out); err != nil {
 		return err
 	}
 	if !cached {
-		system = out.System
-		a.l.configs.putSystem(system, a.l.nowMillis())
+		system = r.out.System
+		a.l.configs.putSystem(system, r.at)
 	}
 	r.systemLevel, r.systemCached = system, cached
 	return nil
@@ -253,14 +264,12 @@ func (a *acquire) readLevels(ctx context.Context, in *ReadInput, out *ReadOutput
 
 // aimAt points the parent part at its shard, drawing one unless it was drawn already.
 func (a *acquire) aimAt(parent string, h *hint) {
-	if a.parent == nil || a.parent.in.Key.EntityID != parent || h.parentShard < 0 {
-		h.parentShard = a.draw(a.l.owners.get(parent, a.req.Resource), a.avoidParent)
-	}
-	if a.parent == nil {
-		a.parent = &part{}
+	other := a.parent == nil || a.parent.in.Key.EntityID != parent
+	a.beginParent(parent)
+	if other || h.parentShard < 0 {
+		h.parentShard = a.draw(a.parent.owner, a.avoidParent)
 	}
 	a.aim(a.parent, parent, h.parentShard)
-	a.parent.owner.note(a.charges)
 }
 
 // readParent makes sure that the parent that META names has been read.
@@ -270,10 +279,11 @@ func (a *acquire) readParent(ctx context.Context, r *slowRead, parent, known str
 		in := ReadInput{Consistent: consistent, Resource: a.req.Resource,
 			Entities: []EntityRead{{EntityID: parent, Meta: true, Bucket: true, Shard: h.parentShard, Config: true}}}
 		a.trips++
-		if err := a.l.store.Read(ctx, &in, &r.parent); err != nil {
+		var out ReadOutput
+		if err := a.l.store.Read(ctx, &in, &out); err != nil {
 			return err
 		}
-		r.above = &r.parent.Entities[0]
+		r.above = &out.Entities[0]
 	}
 	a.learnParent(r.above, r.levels(r.above))
 	return nil
@@ -294,10 +304,9 @@ func (a *acquire) parentOnly(ctx context.Context, h *hint) (settled bool, err er
 	}()
 	p := a.parent
 	a.aim(p, p.in.Key.EntityID, h.parentShard)
-	in := ReadInput{Resource: a.req.Resource, ResourceConfig: true,
-		Entities: []EntityRead{{EntityID: p.in.Key.EntityID, Meta: true, Bucket: true, Shard: h.parentShard, Config: true}}}
-	r := slowRead{at: a.l.nowMillis()}
-	if err := a.readLevels(ctx, &in, &r.out, &r); err != nil {
+	r := slowRead{at: a.l.nowMillis(), in: ReadInput{Resource: a.req.Resource, ResourceConfig: true,
+		Entities: []EntityRead{{EntityID: p.in.Key.EntityID, Meta: true, Bucket: true, Shard: h.parentShard, Config: true}}}}
+	if err := a.readLevels(ctx, &r); err != nil {
 		return false, err
 	}
 	r.above, r.resourceLevel = &r.out.Entities[0], &r.out.Resource
@@ -308,13 +317,15 @@ func (a *acquire) parentOnly(ctx context.Context, h *hint) (settled bool, err er
 	if err != nil || pl.bypass || r.above.Bucket.HasBypass {
 		return false, err
 	}
+	pl.now = a.l.nowMillis()
 	if _, to := pl.needs(); to > 0 {
 		return false, nil
 	}
-	planned, statuses, short, again, err := pl.plan(nil)
-	if err != nil || short || again || planned.seeds {
+	planned, again, err := pl.plan()
+	if err != nil || again || planned.short || planned.seeds {
 		return false, err
 	}
-	settled, err = a.commit(ctx, []plan{planned})
-	return settled, judged(err, statuses)
+	e := evaluation{plans: []plan{planned}}
+	settled, err = a.commit(ctx, e.plans)
+	return settled, judged(err, &e)
 }

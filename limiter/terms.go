@@ -132,6 +132,11 @@ func (l *Limiter) arithmetic(limit *Limit) (bucket.Limit, error) {
 	return out, nil
 }
 
+// lacks says whether a limit refuses a demand of amount millitokens at now.
+func lacks(state *bucket.State, amount, now int64) bool {
+	return !state.Soft && !state.Bypass && state.At(now).Tokens < amount
+}
+
 // judge gives the status of one limit for a demand of amount millitokens. The state is the one before
 // the demand.
 func judge(key *BucketKey, name string, state bucket.State, amount, now int64) LimitStatus {

@@ -1,11 +1,11 @@
 package aggregator
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -199,5 +199,5 @@ func (a *Aggregator) writeUsage(ctx context.Context, u *Usage, now time.Time) er
 }
 
 func sortLimits(limits []limitImage) {
-	slices.SortFunc(limits, func(a, b limitImage) int { return cmp.Compare(a.name, b.name) })
+	sort.Slice(limits, func(i, j int) bool { return limits[i].name < limits[j].name })
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -54,7 +55,7 @@ func VPCs(ctx context.Context, api EC2API) ([]Place, error) {
 			places = append(places, Place{ID: aws.ToString(page.Vpcs[i].VpcId), Name: nameTag(page.Vpcs[i].Tags)})
 		}
 	}
-	slices.SortFunc(places, func(x, y Place) int { return strings.Compare(x.ID, y.ID) })
+	sort.Slice(places, func(i, j int) bool { return places[i].ID < places[j].ID })
 	return places, nil
 }
 
@@ -72,7 +73,7 @@ func Subnets(ctx context.Context, api EC2API, vpc string) ([]Place, error) {
 			places = append(places, Place{ID: aws.ToString(s.SubnetId), Zone: aws.ToString(s.AvailabilityZone), Name: nameTag(s.Tags)})
 		}
 	}
-	slices.SortFunc(places, func(x, y Place) int { return strings.Compare(x.ID, y.ID) })
+	sort.Slice(places, func(i, j int) bool { return places[i].ID < places[j].ID })
 	return places, nil
 }
 

@@ -227,7 +227,7 @@ func (c *Cloud) Fail(rules ...string) error {
 		return err
 	}
 	c.fail.replace(next)
-	c.Tasks.SetFaults(next.tasks())
+	c.Tasks.SetFaults(c.fail.tasks())
 	return nil
 }
 

@@ -377,7 +377,8 @@ func TestRulesThatCannotBeAreRefused(t *testing.T) {
 		"ecs:RunTask*0=no":     "1 or more, got 0",
 		"ecs:RunTask@1.5=no":   "between 0 and 1, got 1.5",
 		"echo:RunTask=no":      "there is no service echo",
-		"task:Network=no":      "a task knows Pull, Init, Agent, Capacity",
+		"task:Network=no":      "a task knows Pull, Init, Agent, Capacity, Spot",
+		"task:Spot=soon":       "how long a task keeps its Spot capacity",
 		"ecs:ListTasks=a;b:c=": "SERVICE:ACTION",
 	} {
 		if _, err := awsfake.Start(t.Context(), awsfake.Options{Fail: []string{rule}}); err == nil || !strings.Contains(err.Error(), want) {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/cloudformation"
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/ecs"
@@ -27,8 +28,9 @@ import (
 //
 // Two services stand for what is no call: resource:LOGICALID or resource:LOGICALID/PHASE (CREATE,
 // UPDATE, DELETE, ROLLBACK) fails what stacks do; task:Pull and task:Init end tasks before their start
-// with the message, task:Agent keeps the agents of ECS Exec from getting ready, and task:Capacity names
-// the capacity provider that has none.
+// with the message, task:Agent keeps the agents of ECS Exec from getting ready, task:Capacity names the
+// capacity provider that has none, and task:Spot says how long after its start a task on Spot capacity
+// loses it, such as task:Spot*1=20s.
 type failures struct {
 	mu    sync.Mutex
 	rules []*rule
@@ -36,7 +38,8 @@ type failures struct {
 
 type rule struct {
 	service, action string
-	left            int // how often it still applies; negative = for ever
+	left            int           // how often it still applies; negative = for ever
+	after           time.Duration // of task:Spot
 	probability     float64
 	err             *protocol.Error
 }
@@ -87,6 +90,11 @@ func parseRule(text string) (*rule, error) {
 			return nil, fmt.Errorf("%w %q: the probability must be between 0 and 1, got %s", ErrRule, text, match[4])
 		}
 	}
+	if r.service == taskRules && r.action == spotAction {
+		if r.after, err = time.ParseDuration(message); err != nil || r.after <= 0 {
+			return nil, fmt.Errorf("%w %q: want how long a task keeps its Spot capacity, such as 20s, got %s", ErrRule, text, message)
+		}
+	}
 	r.err = &protocol.Error{Status: http.StatusBadRequest, Code: "ClientException", Message: message}
 	if coded := ruleCode.FindStringSubmatch(message); coded != nil {
 		r.err.Code, r.err.Message = coded[1], coded[2]
@@ -109,7 +117,9 @@ const (
 )
 
 // taskActions are what may go wrong with a task.
-var taskActions = []string{"Pull", "Init", "Agent", "Capacity"}
+var taskActions = []string{"Pull", "Init", "Agent", "Capacity", spotAction}
+
+const spotAction = "Spot"
 
 // known checks that each rule is for a service that is played.
 func (f *failures) known(services []protocol.Service) error {
@@ -134,8 +144,8 @@ func (f *failures) replace(next *failures) {
 	f.rules = next.rules
 }
 
-// next returns the error of the first rule that applies.
-func (f *failures) next(service, action string) *protocol.Error {
+// next returns the first rule that applies, nil when there is none.
+func (f *failures) next(service, action string) *rule {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, r := range f.rules {
@@ -144,15 +154,15 @@ func (f *failures) next(service, action string) *protocol.Error {
 			continue
 		}
 		r.left--
-		return r.err
+		return r
 	}
 	return nil
 }
 
 // call is asked before each operation.
 func (f *failures) call(call *protocol.Call) error {
-	if err := f.next(call.Service, call.Action); err != nil {
-		return err
+	if r := f.next(call.Service, call.Action); r != nil {
+		return r.err
 	}
 	return nil
 }
@@ -160,8 +170,8 @@ func (f *failures) call(call *protocol.Call) error {
 // resource is asked before each thing that is done to a stack's resource.
 func (f *failures) resource(_, logicalID, _ string, phase cloudformation.Phase) error {
 	for _, name := range []string{logicalID, logicalID + "/" + string(phase)} {
-		if err := f.next(resourceRules, name); err != nil {
-			return errors.New(err.Message)
+		if r := f.next(resourceRules, name); r != nil {
+			return errors.New(r.err.Message)
 		}
 	}
 	return nil
@@ -169,7 +179,14 @@ func (f *failures) resource(_, logicalID, _ string, phase cloudformation.Phase) 
 
 // tasks are the faults of tasks; they hold until the rules are replaced.
 func (f *failures) tasks() ecs.Faults {
-	var faults ecs.Faults
+	faults := ecs.Faults{Reclaim: func() time.Duration {
+		if r := f.next(taskRules, spotAction); r != nil {
+			return r.after
+		}
+		return 0
+	}}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, r := range f.rules {
 		if r.service != taskRules {
 			continue

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -361,7 +362,7 @@ func (t *Tasks) Find(ctx context.Context) ([]Task, error) {
 		}
 	}
 	found = slices.DeleteFunc(found, func(task Task) bool { return task.Stopped() })
-	slices.SortStableFunc(found, func(a, b Task) int { return b.since().Compare(a.since()) })
+	sort.SliceStable(found, func(i, j int) bool { return found[j].since().Before(found[i].since()) })
 	return found, nil
 }
 
@@ -504,7 +505,7 @@ func ecsTags(tags map[string]string) []types.Tag {
 	for key, value := range tags {
 		list = append(list, types.Tag{Key: aws.String(key), Value: aws.String(value)})
 	}
-	slices.SortFunc(list, func(a, b types.Tag) int { return strings.Compare(*a.Key, *b.Key) })
+	sort.Slice(list, func(i, j int) bool { return *list[i].Key < *list[j].Key })
 	return list
 }
 

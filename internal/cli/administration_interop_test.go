@@ -50,12 +50,11 @@ print(json.dumps(tree))
 
 // notHere has the commands and options of the Python client that this program does without, and why.
 var notHere = map[string]string{
-	"lambda-export": "the code of the stack's functions is this program itself, as released for linux; there is no package to build",
-	"local up":      "local is the engine in this program's own process: there is no container to start",
-	"local down":    "local ends with its process",
-	"local status":  "local runs in the foreground, and says where",
-	"local logs":    "local writes its log to its own stderr",
-	"local env":     "local prints the one variable to set, ZAE_LIMITER_ENDPOINT_URL; it needs no credentials",
+	"local up":     "local is the engine in this program's own process: there is no container to start",
+	"local down":   "local ends with its process",
+	"local status": "local runs in the foreground, and says where",
+	"local logs":   "local writes its log to its own stderr",
+	"local env":    "local prints the one variable to set, ZAE_LIMITER_ENDPOINT_URL; it needs no credentials",
 }
 
 // Every command of the Python client, with every option, is one of this program.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/zeroae/zae-limiter-go/internal/awsrun"
 	"github.com/zeroae/zae-limiter-go/internal/cost"
+	"github.com/zeroae/zae-limiter-go/internal/loadclient"
 	"github.com/zeroae/zae-limiter-go/internal/orchestrator"
 	"github.com/zeroae/zae-limiter-go/internal/report"
 	"github.com/zeroae/zae-limiter-go/internal/term"
@@ -222,6 +223,7 @@ func (r *deployedRun) finishParts(ctx context.Context, err error) error {
 	_, stopped := errors.AsType[*awsrun.StoppedError](err)
 	switch {
 	case err == nil:
+		return endOfRights(r.result)
 	case last != nil && !stopped:
 		return err
 	case last != nil:
@@ -232,6 +234,16 @@ func (r *deployedRun) finishParts(ctx context.Context, err error) error {
 		r.app.warn("no other task goes on: %v", r.explain(ctx, err))
 	}
 	return nil // the verdict says it
+}
+
+// endOfRights is the error of a run that ended because it was denied a call, which its document gives as a reason.
+func endOfRights(r *report.Result) error {
+	for _, reason := range r.Verdict.Reasons {
+		if denied, ok := strings.CutPrefix(reason, "stopped: "); ok && strings.HasPrefix(denied, loadclient.Denied) {
+			return deniedError(denied)
+		}
+	}
+	return nil
 }
 
 // announceTask prints what is going to run where, and what it costs.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -129,9 +130,8 @@ func (a *app) doctor(ctx context.Context, f *doctorFlags) error {
 	if ctx.Err() != nil {
 		return errInterrupted
 	}
-	slices.SortStableFunc(c.findings, func(x, y finding) int {
-		return slices.Index(checkNames, x.Check) - slices.Index(checkNames, y.Check)
-	})
+	place := func(f finding) int { return slices.Index(checkNames, f.Check) }
+	sort.SliceStable(c.findings, func(i, j int) bool { return place(c.findings[i]) < place(c.findings[j]) })
 	if a.json {
 		err = a.printJSON(map[string]any{"region": d.account.Region(), "findings": c.findings})
 	} else {

@@ -16,7 +16,7 @@ func (a *app) announceCost(plan cost.Plan, bound budget) error {
 	fmt.Fprintf(a.stderr, "Cost:       at most about $%.2f (%s)\n", e.Total(), estimateText(e, prices))
 	switch {
 	case bound.usd > 0 && e.Compute() > bound.usd:
-		return usage(withHint(fmt.Errorf("the machines of the run cost $%.2f, more than --max-cost %v", e.Compute(), bound.usd), "give a larger --max-cost if it is meant"))
+		return usage(withHint(fmt.Errorf("the machines of the run cost $%.4f, more than --max-cost %v", e.Compute(), bound.usd), "give a larger --max-cost if it is meant"))
 	case bound.usd > 0 && e.Total() > bound.usd:
 		fmt.Fprintf(a.stderr, "            the run is stopped when it has cost $%v (--max-cost)\n", bound.usd)
 	}

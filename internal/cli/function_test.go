@@ -133,7 +133,7 @@ func TestAFunctionHasATargetOfItsOwnUnderALocustMaster(t *testing.T) {
 	own.register(pflag.NewFlagSet("", pflag.ContinueOnError))
 	home.register(pflag.NewFlagSet("", pflag.ContinueOnError))
 	home.kind, home.table = targetDynamoDB, "my-limiter"
-	run := &workerRun{app: &app{home: home}, flags: own}
+	run := &workerRun{app: &app{home: home, getenv: func(string) string { return "" }}, flags: own}
 	config, err := run.targetConfig(worker.Run{Foreign: true})
 	if err != nil || !config.AWS || config.Table != "my-limiter" {
 		t.Errorf("under Locust's master: %+v, %v", config, err)

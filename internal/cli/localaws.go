@@ -46,7 +46,8 @@ runs in that environment, and its exit code is that of this program.
   lambda:*@0.1=ServiceException: try again           every tenth call
   resource:MasterService/CREATE=no capacity          a resource of a stack, in a phase
   task:Pull=…, task:Init=…, task:Agent=…             tasks whose image, start or agent fails
-  task:Capacity=FARGATE_SPOT                         a capacity provider that has none`,
+  task:Capacity=FARGATE_SPOT                         a capacity provider that has none
+  task:Spot*1=20s                                    the first task's Spot capacity is taken back after 20 s`,
 		Example: `  zae-limiter local aws
   zae-limiter local aws --state ./account
   zae-limiter local aws -- zae-limiter load list

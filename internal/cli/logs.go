@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -105,7 +106,7 @@ func (a *app) showLogs(ctx context.Context, f *logsFlags, wanted []string) error
 	for _, err := range failures {
 		a.warn("%v", err)
 	}
-	slices.SortStableFunc(lines, func(x, y shownLine) int { return x.At.Compare(y.At) })
+	sort.SliceStable(lines, func(i, j int) bool { return lines[i].At.Before(lines[j].At) })
 	if a.json {
 		return a.printJSON(map[string]any{"lines": lines})
 	}

@@ -126,10 +126,13 @@ func (o *outputFile) write(fill func(io.Writer) error) error {
 	} else {
 		err = o.replace(fill)
 	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", o.path, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if failed, ok := errors.AsType[*os.PathError](err); ok {
+		err = failed.Err // its path is this one, or the temporary one beside it
+	}
+	return fmt.Errorf("write %s: %w", o.path, err)
 }
 
 func (o *outputFile) writeDirectly(fill func(io.Writer) error) error {

@@ -37,7 +37,7 @@ either can be used on a table of the other. load has the load tests, and local i
 	older := a.loadCommand() // the group's name in earlier versions, which scripts still use
 	older.Use, older.Hidden = "loadtest", true
 	root.AddCommand(a.loadCommand(), older, a.localCommand(), a.aggregateCommand(), a.versionCommand())
-	root.AddCommand(a.limiterDeployCommand(), a.limiterUpgradeCommand(), a.limiterStatusCommand(), a.limiterCheckCommand(), a.limiterDeleteCommand(), a.limiterListCommand(), a.limiterTemplateCommand())
+	root.AddCommand(a.limiterDeployCommand(), a.limiterUpgradeCommand(), a.limiterStatusCommand(), a.limiterCheckCommand(), a.limiterDeleteCommand(), a.limiterListCommand(), a.limiterTemplateCommand(), a.lambdaExportCommand())
 	root.AddCommand(a.entityCommand(), a.resourceCommand(), a.systemCommand(), a.namespaceCommand(), a.limitsCommand(), a.usageCommand(), a.auditCommand())
 	addNotes(root)
 	root.PersistentPreRunE = a.configure

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -310,7 +311,7 @@ func (a *app) showConfig(cmd *cobra.Command) error {
 		}
 		list = append(list, s)
 	})
-	slices.SortFunc(list, func(x, y setting) int { return strings.Compare(x.Option, y.Option) })
+	sort.Slice(list, func(i, j int) bool { return list[i].Option < list[j].Option })
 	if a.json {
 		return a.printJSON(map[string]any{"command": strings.Join(commandWords(cmd), " "), "options": list})
 	}

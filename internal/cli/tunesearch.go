@@ -1,11 +1,10 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math"
-	"slices"
+	"sort"
 	"time"
 )
 
@@ -117,7 +116,7 @@ func medianOf(times int, measure func() (tunePoint, error)) (tunePoint, error) {
 			return tunePoint{}, err
 		}
 	}
-	slices.SortStableFunc(points, func(a, b tunePoint) int { return cmp.Compare(a.P50, b.P50) })
+	sort.SliceStable(points, func(i, j int) bool { return points[i].P50 < points[j].P50 })
 	return points[(times-1)/2], nil
 }
 

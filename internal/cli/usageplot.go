@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -39,11 +40,12 @@ func usageSeriesOf(found []limiter.UsageSnapshot) []usageSeries {
 		all[i].snapshots = append(all[i].snapshots, s)
 	}
 	for _, u := range all {
-		slices.SortFunc(u.snapshots, func(a, b limiter.UsageSnapshot) int { return a.WindowStart.Compare(b.WindowStart) })
+		sort.Slice(u.snapshots, func(i, j int) bool { return u.snapshots[i].WindowStart.Before(u.snapshots[j].WindowStart) })
 	}
-	slices.SortFunc(all, func(a, b usageSeries) int {
-		rank := func(u usageSeries) int { return slices.Index([]string{"hourly", "daily", "monthly"}, u.window) }
-		return cmp.Or(cmp.Compare(a.resource, b.resource), cmp.Compare(a.entity, b.entity), rank(a)-rank(b))
+	sort.Slice(all, func(i, j int) bool {
+		a, b := &all[i], &all[j]
+		rank := func(u *usageSeries) int { return slices.Index([]string{"hourly", "daily", "monthly"}, u.window) }
+		return cmp.Or(cmp.Compare(a.resource, b.resource), cmp.Compare(a.entity, b.entity), rank(a)-rank(b)) < 0
 	})
 	return all
 }

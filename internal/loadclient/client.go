@@ -19,9 +19,12 @@ const (
 	TypeCommit      = "COMMIT"
 	TypeRateLimited = "RATE_LIMITED"
 
-	systemRow = "system"
-	// entityRow names the calls about one entity: a row for each id would be a row for each user.
-	entityRow = "entity"
+	// SystemRow names the calls about the whole table.
+	SystemRow = "system"
+	// EntityRow names the calls about one entity: a row for each id would be a row for each user.
+	EntityRow = "entity"
+	// UnknownRow names the calls whose resource cannot be read.
+	UnknownRow = "unknown"
 )
 
 // Recorder takes samples; a loadtest.User and a loadtest.Env are recorders.
@@ -76,6 +79,15 @@ func (c Caller) Acquire(ctx context.Context, req limiter.Request, row string) (*
 	s.Err, s.Unreachable = failure.Text, failure.Unreachable
 	c.Recorder.Record(s)
 	return nil, failure
+}
+
+// Refuse records a call that is not made, because its arguments cannot be used, and returns its failure. place
+// is where the call stands.
+func (c Caller) Refuse(typ, row, place string, err error) error {
+	f := &Failure{Type: "ValidationError", Err: err}
+	f.Text = f.Type + ": " + err.Error()
+	c.Recorder.Record(stats.Sample{Type: typ, Name: row, Start: time.Now(), Untimed: true, Err: f.Text + " (" + place + ")"})
+	return f
 }
 
 // Granted reports whether the lease holds what was asked for.
@@ -195,7 +207,7 @@ func (c Caller) TimeUntilAvailable(ctx context.Context, entity, resource string,
 
 // IsAvailable reports whether the table answers in time.
 func (c Caller) IsAvailable(ctx context.Context, timeout time.Duration, row string) bool {
-	answers, _ := timed(ctx, c, "IS_AVAILABLE", rowOr(row, systemRow), func() (bool, error) {
+	answers, _ := timed(ctx, c, "IS_AVAILABLE", rowOr(row, SystemRow), func() (bool, error) {
 		return c.Client.limiter.IsAvailable(ctx, timeout), nil
 	})
 	return answers
@@ -203,26 +215,26 @@ func (c Caller) IsAvailable(ctx context.Context, timeout time.Duration, row stri
 
 // CreateEntity records an entity.
 func (c Caller) CreateEntity(ctx context.Context, e limiter.Entity, row string) (limiter.Entity, error) {
-	return timed(ctx, c, "CREATE_ENTITY", rowOr(row, entityRow), func() (limiter.Entity, error) {
+	return timed(ctx, c, "CREATE_ENTITY", rowOr(row, EntityRow), func() (limiter.Entity, error) {
 		return c.Client.limiter.Admin().CreateEntity(ctx, e)
 	})
 }
 
 // Entity returns an entity, nil when there is none.
 func (c Caller) Entity(ctx context.Context, id, row string) (*limiter.Entity, error) {
-	return timed(ctx, c, "GET_ENTITY", rowOr(row, entityRow), func() (*limiter.Entity, error) {
+	return timed(ctx, c, "GET_ENTITY", rowOr(row, EntityRow), func() (*limiter.Entity, error) {
 		return c.Client.limiter.Admin().Entity(ctx, id)
 	})
 }
 
 // DeleteEntity deletes an entity with its buckets and limits.
 func (c Caller) DeleteEntity(ctx context.Context, id, row string) error {
-	return done(ctx, c, "DELETE_ENTITY", rowOr(row, entityRow), func() error { return c.Client.limiter.Admin().DeleteEntity(ctx, id) })
+	return done(ctx, c, "DELETE_ENTITY", rowOr(row, EntityRow), func() error { return c.Client.limiter.Admin().DeleteEntity(ctx, id) })
 }
 
 // Children lists the entities below one.
 func (c Caller) Children(ctx context.Context, id, row string) ([]limiter.Entity, error) {
-	return timed(ctx, c, "GET_CHILDREN", rowOr(row, entityRow), func() ([]limiter.Entity, error) {
+	return timed(ctx, c, "GET_CHILDREN", rowOr(row, EntityRow), func() ([]limiter.Entity, error) {
 		return c.Client.limiter.Admin().Children(ctx, id)
 	})
 }
@@ -276,14 +288,14 @@ func (c Caller) DeleteResourceDefaults(ctx context.Context, resource, row string
 
 // ResourcesWithDefaults lists the resources that have limits.
 func (c Caller) ResourcesWithDefaults(ctx context.Context, row string) ([]string, error) {
-	return timed(ctx, c, "LIST_RESOURCES_WITH_DEFAULTS", rowOr(row, systemRow), func() ([]string, error) {
+	return timed(ctx, c, "LIST_RESOURCES_WITH_DEFAULTS", rowOr(row, SystemRow), func() ([]string, error) {
 		return c.Client.limiter.Admin().ResourcesWithDefaults(ctx)
 	})
 }
 
 // SetSystemDefaults sets the limits of everything.
 func (c Caller) SetSystemDefaults(ctx context.Context, limits []limiter.Limit, mode limiter.OnUnavailable, row string) error {
-	return done(ctx, c, "SET_SYSTEM_DEFAULTS", rowOr(row, systemRow), func() error {
+	return done(ctx, c, "SET_SYSTEM_DEFAULTS", rowOr(row, SystemRow), func() error {
 		return c.Client.limiter.Admin().SetSystemDefaults(ctx, limits, mode)
 	})
 }
@@ -296,7 +308,7 @@ type SystemDefaults struct {
 
 // SystemDefaults returns the limits of everything.
 func (c Caller) SystemDefaults(ctx context.Context, row string) (SystemDefaults, error) {
-	return timed(ctx, c, "GET_SYSTEM_DEFAULTS", rowOr(row, systemRow), func() (SystemDefaults, error) {
+	return timed(ctx, c, "GET_SYSTEM_DEFAULTS", rowOr(row, SystemRow), func() (SystemDefaults, error) {
 		limits, mode, err := c.Client.limiter.Admin().SystemDefaults(ctx)
 		return SystemDefaults{limits, mode}, err
 	})
@@ -304,7 +316,7 @@ func (c Caller) SystemDefaults(ctx context.Context, row string) (SystemDefaults,
 
 // DeleteSystemDefaults deletes the limits of everything.
 func (c Caller) DeleteSystemDefaults(ctx context.Context, row string) error {
-	return done(ctx, c, "DELETE_SYSTEM_DEFAULTS", rowOr(row, systemRow), func() error {
+	return done(ctx, c, "DELETE_SYSTEM_DEFAULTS", rowOr(row, SystemRow), func() error {
 		return c.Client.limiter.Admin().DeleteSystemDefaults(ctx)
 	})
 }

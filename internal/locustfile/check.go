@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -292,7 +293,7 @@ func (c *checker) finished(started bool) *Checked {
 		result.Passed = false
 		result.Tasks = append(result.Tasks, CheckedTask{Class: class, Task: "end", Calls: []CheckedCall{}, Error: fmt.Sprintf("did not end within %v", checkTimeout)})
 	}
-	slices.SortStableFunc(result.Tasks, func(a, b CheckedTask) int { return c.place(a) - c.place(b) })
+	sort.SliceStable(result.Tasks, func(i, j int) bool { return c.place(result.Tasks[i]) < c.place(result.Tasks[j]) })
 	return &result
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -44,15 +45,31 @@ var clientMethods map[string]*starlark.Builtin
 
 func init() {
 	clientMethods = map[string]*starlark.Builtin{}
-	for name, call := range map[string]method{
-		"acquire": acquire, "available": available, "check_availability": checkAvailability,
-		"time_until_available": timeUntilAvailable, "is_available": isAvailable,
-		"create_entity": createEntity, "get_entity": getEntity, "delete_entity": deleteEntity, "get_children": getChildren,
-		"set_limits": setLimits, "get_limits": getLimits, "delete_limits": deleteLimits,
-		"set_resource_defaults": setResourceDefaults, "get_resource_defaults": getResourceDefaults,
-		"delete_resource_defaults": deleteResourceDefaults, "list_resources_with_defaults": listResourcesWithDefaults,
-		"set_system_defaults": setSystemDefaults, "get_system_defaults": getSystemDefaults,
-		"delete_system_defaults": deleteSystemDefaults,
+	for name, m := range map[string]struct {
+		call method
+		// resource is where the resource stands among the arguments, after which the row is called; -1: nowhere.
+		resource int
+		row      string // without a resource
+	}{
+		"acquire":                      {acquire, 1, loadclient.UnknownRow},
+		"available":                    {available, 1, loadclient.UnknownRow},
+		"check_availability":           {checkAvailability, 1, loadclient.UnknownRow},
+		"time_until_available":         {timeUntilAvailable, 1, loadclient.UnknownRow},
+		"is_available":                 {isAvailable, -1, loadclient.SystemRow},
+		"create_entity":                {createEntity, -1, loadclient.EntityRow},
+		"get_entity":                   {getEntity, -1, loadclient.EntityRow},
+		"delete_entity":                {deleteEntity, -1, loadclient.EntityRow},
+		"get_children":                 {getChildren, -1, loadclient.EntityRow},
+		"set_limits":                   {setLimits, 2, limiter.DefaultResource},
+		"get_limits":                   {getLimits, 1, limiter.DefaultResource},
+		"delete_limits":                {deleteLimits, 1, limiter.DefaultResource},
+		"set_resource_defaults":        {setResourceDefaults, 0, loadclient.UnknownRow},
+		"get_resource_defaults":        {getResourceDefaults, 0, loadclient.UnknownRow},
+		"delete_resource_defaults":     {deleteResourceDefaults, 0, loadclient.UnknownRow},
+		"list_resources_with_defaults": {listResourcesWithDefaults, -1, loadclient.SystemRow},
+		"set_system_defaults":          {setSystemDefaults, -1, loadclient.SystemRow},
+		"get_system_defaults":          {getSystemDefaults, -1, loadclient.SystemRow},
+		"delete_system_defaults":       {deleteSystemDefaults, -1, loadclient.SystemRow},
 	} {
 		clientMethods[name] = starlark.NewBuiltin(name, func(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 			s, err := running(thread)
@@ -63,9 +80,49 @@ func init() {
 			if err != nil {
 				return nil, err
 			}
-			return call(s, c, b, args, kwargs)
+			value, err := m.call(s, c, b, args, kwargs)
+			if err != nil && !isFailure(err) {
+				return nil, c.Refuse(strings.ToUpper(name), refusedRow(name, m.resource, m.row, args, kwargs), placeOf(thread), err)
+			}
+			return value, err
 		})
 	}
+}
+
+func isFailure(err error) bool {
+	_, ok := errors.AsType[*loadclient.Failure](err)
+	return ok
+}
+
+// refusedRow names the row of a call whose arguments cannot be used, by those that can.
+func refusedRow(method string, resource int, row string, args starlark.Tuple, kwargs []starlark.Tuple) string {
+	if resource >= 0 && resource < len(args) {
+		if text, ok := starlark.AsString(args[resource]); ok {
+			row = text
+		}
+	}
+	for _, kwarg := range kwargs {
+		key, _ := starlark.AsString(kwarg[0])
+		text, ok := starlark.AsString(kwarg[1])
+		switch {
+		case !ok || text == "":
+		case key == "name" && method != "create_entity":
+			return text
+		case key == "resource" && resource >= 0:
+			row = text
+		}
+	}
+	return row
+}
+
+// placeOf names the place of the file that calls a built-in, by way of attempt or with_timer or not.
+func placeOf(thread *starlark.Thread) string {
+	depth := 1
+	for depth < thread.CallStackDepth()-1 && thread.CallFrame(depth).Pos.Filename() == "<builtin>" {
+		depth++
+	}
+	frame := thread.CallFrame(depth)
+	return frame.Pos.String() + " in " + frame.Name
 }
 
 // row is the optional name of a call's row.

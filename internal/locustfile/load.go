@@ -276,6 +276,7 @@ func (l *loader) execute(real, display string) (globals starlark.StringDict, err
 	if err != nil {
 		return nil, positioned(err)
 	}
+	guardTree(tree)
 	predeclared := l.file.predeclared()
 	program, err := starlark.FileProgram(tree, predeclared.Has)
 	if err != nil {
@@ -413,6 +414,9 @@ func (f *File) predeclared() starlark.StringDict {
 		"Limit":  limitModule(),
 	}
 	for name, builtin := range builtins {
+		names[name] = starlark.NewBuiltin(name, builtin)
+	}
+	for name, builtin := range guards {
 		names[name] = starlark.NewBuiltin(name, builtin)
 	}
 	return names

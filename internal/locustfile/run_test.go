@@ -168,11 +168,11 @@ X = user_class(sequential([bad, t]))
 	if got := strings.TrimSpace(out.String()); got != `usd {"rpm": 7} {"usd": 0}` {
 		t.Errorf("got %q: a refused acquire must leave the other resource as it was", got)
 	}
-	if got := rows(s); got != "ACQUIRE search 3; AVAILABLE budget 1; AVAILABLE search 1; RATE_LIMITED search 1" {
+	if got := rows(s); got != "ACQUIRE search 4; AVAILABLE budget 1; AVAILABLE search 1; RATE_LIMITED search 1" {
 		t.Errorf("rows: %s", got)
 	}
-	if len(s.TaskErrors) != 1 || !strings.Contains(s.TaskErrors[0].Text, "also must be a map") {
-		t.Errorf("task errors: %+v", s.TaskErrors)
+	if len(s.TaskErrors) != 0 || len(s.Errors) != 1 || s.Errors[0].Name != "search" || !strings.Contains(s.Errors[0].Text, "also must be a map") || !strings.HasSuffix(s.Errors[0].Text, "(chunk.star:18:24 in bad)") {
+		t.Errorf("an argument of the wrong type is a failure of the call's row, with its place: %+v, task errors %+v", s.Errors, s.TaskErrors)
 	}
 }
 
@@ -548,5 +548,46 @@ U = user_class(lambda user: None)
 	}
 	if first[0] == first[1] && first[1] == first[2] {
 		t.Errorf("every tick draws the same: %v", first)
+	}
+}
+
+func TestCallsWithWrongArgumentsAreFailuresOfTheirRows(t *testing.T) {
+	f := mustLoad(t, `
+def t(user):
+    c = user.client
+    for method, args, kwargs in [
+        (c.acquire, [5, "api", {"rpm": 1}], {}),
+        (c.acquire, ["e", 5, {"rpm": 1}], {}),
+        (c.acquire, ["e", "api", 3], {"name": "mine"}),
+        (c.acquire, [], {"entity_id": "e", "resource": "api"}),
+        (c.set_limits, ["e", 3, "gpt"], {}),
+        (c.get_limits, [3], {}),
+        (c.create_entity, [5], {"name": "n"}),
+        (c.is_available, [], {"timeout": 0}),
+        (c.get_resource_defaults, ["gpt", "row", 3], {}),
+        (c.set_system_defaults, [3], {}),
+    ]:
+        got = attempt(method, *args, **kwargs)
+        if got.ok or got.error_type != "ValidationError":
+            fail(got)
+    user.stop_test("done")
+X = user_class(t)
+`)
+	s, _, err := run(t, f, loadtest.Config{})
+	if err != nil || len(s.TaskErrors) > 0 {
+		t.Fatal(err, s.TaskErrors)
+	}
+	const want = "ACQUIRE api 2; ACQUIRE mine 1; ACQUIRE unknown 1; CREATE_ENTITY entity 1; GET_LIMITS _default_ 1; GET_RESOURCE_DEFAULTS gpt 1; " +
+		"IS_AVAILABLE system 1; SET_LIMITS gpt 1; SET_SYSTEM_DEFAULTS system 1"
+	if got := rows(s); got != want {
+		t.Errorf("rows:\ngot  %s\nwant %s", got, want)
+	}
+	if s.Total.Failures != 10 {
+		t.Errorf("%d failures, want 10", s.Total.Failures)
+	}
+	for _, e := range s.Errors {
+		if !strings.HasPrefix(e.Text, "ValidationError: ") || !strings.HasSuffix(e.Text, "(chunk.star:16:22 in t)") {
+			t.Errorf("%q lacks its place", e.Text)
+		}
 	}
 }

@@ -2,7 +2,7 @@ package locustfile
 
 import (
 	"path/filepath"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -29,15 +29,7 @@ func (l *loader) relativeSources() []Source {
 		relative, _ := filepath.Rel(root, s.Path) // it is within
 		sources[i] = Source{Path: filepath.ToSlash(relative), Text: s.Text, Main: s.Main}
 	}
-	slices.SortStableFunc(sources, func(a, b Source) int {
-		switch {
-		case a.Main == b.Main:
-			return 0
-		case a.Main:
-			return -1
-		}
-		return 1
-	})
+	sort.SliceStable(sources, func(i, j int) bool { return sources[i].Main && !sources[j].Main })
 	return sources
 }
 

@@ -369,12 +369,11 @@ func compareKeys(a, b stats.Key) int {
 
 func sortedErrors(table map[stats.ErrorKey]*stats.Error) []stats.Error {
 	errors := make([]stats.Error, 0, len(table))
-	for _, e := range table {
+	for _, e := range slices.SortedFunc(maps.Values(table), func(a, b *stats.Error) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Text, b.Text))
+	}) {
 		errors = append(errors, *e)
 	}
-	slices.SortFunc(errors, func(a, b stats.Error) int {
-		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Text, b.Text))
-	})
 	return errors
 }
 

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/internal/wire"
@@ -109,7 +110,7 @@ func (m *Master) Workers() []Worker {
 		}
 		workers = append(workers, w)
 	}
-	slices.SortFunc(workers, func(a, b Worker) int { return a.Index - b.Index })
+	sort.Slice(workers, func(i, j int) bool { return workers[i].Index < workers[j].Index })
 	return workers
 }
 

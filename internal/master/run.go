@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -695,6 +696,6 @@ func (m *Master) Exceptions() []Exception {
 		copied.Workers = slices.Clone(e.Workers)
 		list = append(list, copied)
 	}
-	slices.SortFunc(list, func(a, b Exception) int { return int(b.Count - a.Count) })
+	sort.Slice(list, func(i, j int) bool { return list[j].Count < list[i].Count })
 	return list
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/loadtest/stats"
@@ -71,7 +72,7 @@ func Build(s *stats.Snapshot, meta Meta) *Result {
 	r.Generator = generatorOf(&s.Generator)
 	r.Generator.PoolWaitP99 = meta.PoolWaitP99MS
 	r.Coverage = coverageOf(&s.Coverage)
-	slices.SortFunc(r.Operations, func(a, b Operation) int { return cmp.Compare(a.Operation, b.Operation) })
+	sort.Slice(r.Operations, func(i, j int) bool { return r.Operations[i].Operation < r.Operations[j].Operation })
 	if meta.Prices != nil {
 		r.Cost = r.costAt(meta.Prices)
 	}
@@ -96,7 +97,7 @@ func (r *Result) fillRun(s *stats.Snapshot) {
 			}
 			r.Run.UserClasses = append(r.Run.UserClasses, UserClass{Name: name, Users: users})
 		}
-		slices.SortFunc(r.Run.UserClasses, func(a, b UserClass) int { return cmp.Compare(a.Name, b.Name) })
+		sort.Slice(r.Run.UserClasses, func(i, j int) bool { return r.Run.UserClasses[i].Name < r.Run.UserClasses[j].Name })
 	}
 }
 
@@ -183,8 +184,9 @@ func errorEntries(s *stats.Snapshot) []ErrorEntry {
 	}
 	add(s.Errors, func(e *stats.Error) string { return e.Type })
 	add(s.TaskErrors, func(*stats.Error) string { return ErrorTypeTask })
-	slices.SortStableFunc(list, func(a, b ErrorEntry) int {
-		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Error, b.Error))
+	sort.SliceStable(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Error, b.Error)) < 0
 	})
 	return list
 }
@@ -262,6 +264,20 @@ func coverageOf(c *stats.Coverage) Coverage {
 	return out
 }
 
+// shortfall says where the user seconds that are missing were, as far as that is known.
+func (r *Result) shortfall() string {
+	c := &r.Coverage
+	missing := *c.PlannedUserSeconds - *c.DeliveredUserSeconds
+	switch {
+	case len(c.Gaps) > 0:
+		return fmt.Sprintf(": too few users ran in %d of the seconds, first in second %.0f", len(c.Gaps), c.Gaps[0].TSeconds)
+	case r.Run.Users != nil && *r.Run.Users > 0:
+		return fmt.Sprintf(": %.2f s of each user, in no whole second; users count from when their worker reports them, and a longer run makes up for that",
+			missing/float64(*r.Run.Users))
+	}
+	return ""
+}
+
 // judge says what the numbers are worth.
 func (r *Result) judge(s *stats.Snapshot, aborted string) Verdict {
 	v := Verdict{State: Valid}
@@ -287,7 +303,7 @@ func (r *Result) judge(s *stats.Snapshot, aborted string) Verdict {
 		because(Invalid, "the load generator was late in %.0f%% of the seconds: its own delay is in the numbers", 100*share)
 	}
 	if c := r.Coverage.Ratio; c != nil && *c < fullCoverage {
-		because(Partial, "only %.1f%% of the planned user seconds were delivered", 100**c)
+		because(Partial, "only %.1f%% of the planned user seconds were delivered%s", 100**c, r.shortfall())
 	}
 	if aborted != "" {
 		because(Partial, "%s", aborted)

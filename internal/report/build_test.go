@@ -142,6 +142,14 @@ func TestVerdict(t *testing.T) {
 		}, Valid, ""},
 		{"more are not", func(s *stats.Snapshot, _ *Meta) { s.Generator.Seconds, s.Generator.SaturatedSeconds = 100, 6 }, Invalid, "late"},
 		{"less than 95 % of the plan", func(s *stats.Snapshot, _ *Meta) { s.Coverage.PlannedUserSeconds *= 1.06 }, Partial, "94.3%"},
+		{"seconds with too few users are named", func(s *stats.Snapshot, _ *Meta) {
+			s.Coverage.PlannedUserSeconds *= 1.06
+			s.Coverage.Gaps = []stats.Gap{{Index: 4, Ratio: 0.5}, {Index: 5, Ratio: 0.9}}
+		}, Partial, "in 2 of the seconds, first in second 4"},
+		{"a loss that no second shows is that of the start", func(s *stats.Snapshot, m *Meta) {
+			s.Coverage.PlannedUserSeconds, s.Coverage.DeliveredUserSeconds, s.Coverage.Gaps = 20, 16, nil
+			m.Run.Users = new(10)
+		}, Partial, "80.0% of the planned user seconds were delivered: 0.40 s of each user, in no whole second"},
 		{"invalid comes before partial", func(s *stats.Snapshot, _ *Meta) {
 			s.Coverage.PlannedUserSeconds *= 2
 			s.Coverage.UnaccountedSamples = 1

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -142,7 +143,7 @@ func StatsCSV(s *stats.Snapshot) string {
 // FailuresCSV is the content of Locust's failures file, in the order of Locust's error keys.
 func FailuresCSV(s *stats.Snapshot) string {
 	failures := slices.Clone(s.Errors)
-	slices.SortFunc(failures, func(a, b stats.Error) int { return cmp.Compare(a.Locust(), b.Locust()) })
+	sort.Slice(failures, func(i, j int) bool { return failures[i].Locust() < failures[j].Locust() })
 	b := new(strings.Builder)
 	b.WriteString(csvRow([]string{"Method", "Name", "Error", "Occurrences", "First Seen", "Last Seen"}))
 	for i := range failures {

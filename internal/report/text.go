@@ -1,10 +1,10 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -60,7 +60,7 @@ func (r *Result) WriteErrors(w io.Writer) error {
 		return nil
 	}
 	most := slices.Clone(r.Errors)
-	slices.SortStableFunc(most, func(a, b ErrorEntry) int { return cmp.Compare(b.Occurrences, a.Occurrences) })
+	sort.SliceStable(most, func(i, j int) bool { return most[j].Occurrences < most[i].Occurrences })
 	b := new(strings.Builder)
 	b.WriteString("\nErrors:\n")
 	for _, e := range most[:min(len(most), errorRows)] {

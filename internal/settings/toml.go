@@ -3,6 +3,7 @@ package settings
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -46,9 +47,8 @@ func TOML(name string, data []byte, command []string) (Source, error) {
 	if err := walk(document, nil); err != nil {
 		return Source{}, err
 	}
-	slices.SortFunc(options, func(a, b Option) int {
-		return strings.Compare(strings.Join(append(a.Command, a.Name), " "), strings.Join(append(b.Command, b.Name), " "))
-	})
+	path := func(o Option) string { return strings.Join(append(o.Command, o.Name), " ") }
+	sort.Slice(options, func(i, j int) bool { return path(options[i]) < path(options[j]) })
 	s := e.source()
 	s.options, s.Strict = options, true
 	return s, nil

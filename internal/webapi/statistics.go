@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -190,7 +191,7 @@ func percentilesOf(current *stats.Current) currentPercentiles {
 // errorRows are the failures in the order in which they first occurred.
 func errorRows(s *stats.Snapshot) []errorRow {
 	failures := slices.Clone(s.Errors)
-	slices.SortStableFunc(failures, func(a, b stats.Error) int { return a.First.Compare(b.First) })
+	sort.SliceStable(failures, func(i, j int) bool { return failures[i].First.Before(failures[j].First) })
 	failures = failures[:min(len(failures), maxErrors)]
 	shown := make([]errorRow, 0, len(failures))
 	for _, e := range failures {

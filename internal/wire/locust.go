@@ -277,12 +277,11 @@ func (t *Tally) Take(now time.Time) *Stats {
 	for _, key := range slices.SortedFunc(maps.Keys(rows), compareKeys) {
 		s.Rows = append(s.Rows, rows[key].finish())
 	}
-	for _, e := range errors {
+	for _, e := range slices.SortedFunc(maps.Values(errors), func(a, b *RowError) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Method, b.Method), cmp.Compare(a.Text, b.Text))
+	}) {
 		s.Errors = append(s.Errors, *e)
 	}
-	slices.SortFunc(s.Errors, func(a, b RowError) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Method, b.Method), cmp.Compare(a.Text, b.Text))
-	})
 	return s
 }
 

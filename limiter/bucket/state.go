@@ -38,15 +38,13 @@ type State struct {
 // Window is the window of a session quota, which begins with its first use.
 type Window struct {
 	Length int64 // seconds (rsa); 0 when the limit has none
-
-	HasStart bool
-	Start    int64 // ms (ws)
+	Start  int64 // ms (ws)
 	// Applied is the start of the window that the balance reflects (wa), ms; RF tells when absent.
-	HasApplied bool
-	Applied    int64
+	Applied int64
 	// Mark is the consumption counter at the time a window was announced by another shard (wtc).
-	HasMark bool
-	Mark    int64
+	Mark int64
+
+	HasStart, HasApplied, HasMark bool
 }
 
 // End is when the window ends, ms; ok is false without a length or a start. A window that ends at now
@@ -253,6 +251,9 @@ type Passed struct {
 // is the shard count, TopUp 0.
 func (s State) Materialise(now int64) (State, Passed) {
 	var passed Passed
+	if !s.Quota() {
+		return s.At(now), passed
+	}
 	if s, passed.Opened = s.OpenWindow(now); passed.Opened {
 		s, passed.Rolled = s.rollTo(s.ResetTarget(now)), true
 	} else if s.RollPending() {

@@ -3,7 +3,7 @@ package dynamostore
 import (
 	"context"
 	"errors"
-	"slices"
+	"sort"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -103,7 +103,7 @@ func (s *Store) Children(ctx context.Context, id string) ([]limiter.Meta, error)
 		}
 		children = append(children, m)
 	}
-	slices.SortFunc(children, func(a, b limiter.Meta) int { return strings.Compare(a.EntityID, b.EntityID) })
+	sort.Slice(children, func(i, j int) bool { return children[i].EntityID < children[j].EntityID })
 	return children, nil
 }
 
@@ -216,6 +216,6 @@ func (s *Store) Buckets(ctx context.Context, entityID, resource string) ([]limit
 		}
 		buckets = append(buckets, b)
 	}
-	slices.SortFunc(buckets, func(a, b limiter.Bucket) int { return a.Shard - b.Shard })
+	sort.Slice(buckets, func(i, j int) bool { return buckets[i].Shard < buckets[j].Shard })
 	return buckets, nil
 }

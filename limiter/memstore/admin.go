@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -85,7 +86,7 @@ func (s *Store) Children(ctx context.Context, id string) ([]limiter.Meta, error)
 			children = append(children, m)
 		}
 	}
-	slices.SortFunc(children, func(a, b limiter.Meta) int { return strings.Compare(a.EntityID, b.EntityID) })
+	sort.Slice(children, func(i, j int) bool { return children[i].EntityID < children[j].EntityID })
 	return children, ctx.Err()
 }
 
@@ -346,7 +347,7 @@ func (s *Store) AuditEvents(ctx context.Context, subject string, limit int, afte
 			events = append(events, e)
 		}
 	}
-	slices.SortFunc(events, func(a, b limiter.AuditEvent) int { return strings.Compare(b.ID, a.ID) })
+	sort.Slice(events, func(i, j int) bool { return events[j].ID < events[i].ID })
 	return events[:min(limit, len(events))], ctx.Err()
 }
 
@@ -374,17 +375,14 @@ func (s *Store) WriteOperation(ctx context.Context, in []limiter.Write, record l
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, i := range s.lock(in) {
-		defer s.stripes[i].mu.Unlock()
-	}
+	locked := s.lock(in)
+	defer s.unlock(locked)
 	key := operationKey{record.EntityID, record.Resource, record.ID}
 	if old := s.operations[key]; old.Found && (record.Incarnation == "-" || old.Incarnation == "-" || old.Incarnation == record.Incarnation) {
 		return limiter.Refused, nil
 	}
-	for i := range in {
-		if result := s.check(&in[i]); result.Failed || result.OwnerFailed {
-			return limiter.Refused, nil
-		}
+	if s.refused(in) {
+		return limiter.Refused, nil
 	}
 	for i := range in {
 		s.apply(&in[i])

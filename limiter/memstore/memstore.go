@@ -161,21 +161,20 @@ func (s *Store) Read(ctx context.Context, in *limiter.ReadInput, out *limiter.Re
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	*out = limiter.ReadOutput{Entities: out.Entities[:0]}
-	for _, e := range in.Entities {
-		var state limiter.EntityState
+	*out = limiter.ReadOutput{Entities: append(out.Entities[:0], make([]limiter.EntityState, len(in.Entities))...)}
+	for i := range in.Entities {
+		e, state := &in.Entities[i], &out.Entities[i]
 		if e.Meta {
 			state.Meta = s.metas[e.EntityID]
 			state.Meta.Metadata = nil
 		}
 		if e.Bucket {
-			state.Bucket, _ = s.Bucket(limiter.BucketKey{EntityID: e.EntityID, Resource: in.Resource, Shard: e.Shard})
+			s.copyBucket(&state.Bucket, limiter.BucketKey{EntityID: e.EntityID, Resource: in.Resource, Shard: e.Shard})
 		}
 		if e.Config {
 			state.Own = s.configs[limiter.ConfigKey{EntityID: e.EntityID, Resource: in.Resource}]
 			state.Default = s.configs[limiter.ConfigKey{EntityID: e.EntityID, Resource: limiter.DefaultResource}]
 		}
-		out.Entities = append(out.Entities, state)
 	}
 	if in.ResourceConfig {
 		out.Resource = s.configs[limiter.ConfigKey{Resource: in.Resource}]
@@ -381,17 +380,19 @@ func stampBypass(item *limiter.Bucket, action limiter.StampAction, until int64) 
 }
 
 // Bucket returns a copy of the item as it is stored, false when there is none.
-func (s *Store) Bucket(key limiter.BucketKey) (limiter.Bucket, bool) {
+func (s *Store) Bucket(key limiter.BucketKey) (image limiter.Bucket, found bool) {
+	s.copyBucket(&image, key)
+	return image, image.Exists
+}
+
+// copyBucket leaves the destination alone when there is no item.
+func (s *Store) copyBucket(to *limiter.Bucket, key limiter.BucketKey) {
 	stripe := s.stripe(&key)
 	stripe.mu.Lock()
 	defer stripe.mu.Unlock()
-	item := stripe.items[key]
-	if item == nil {
-		return limiter.Bucket{}, false
+	if item := stripe.items[key]; item != nil {
+		copyImage(to, item)
 	}
-	image := *item
-	image.Limits = slices.Clone(item.Limits)
-	return image, true
 }
 
 // PutBucket stores an item as another client of the table might have left it.

@@ -15,21 +15,18 @@ func (s *Store) Write(ctx context.Context, in []limiter.Write, out *limiter.Writ
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, i := range s.lock(in) {
-		defer s.stripes[i].mu.Unlock()
-	}
+	locked := s.lock(in)
+	defer s.unlock(locked)
 	out.Outcome, out.Results = limiter.Done, out.Results[:0]
-	for i := range in {
-		result := s.check(&in[i])
-		if result.Failed || result.OwnerFailed {
-			out.Outcome = limiter.Refused
-		}
-		out.Results = append(out.Results, result)
-	}
-	if out.Outcome == limiter.Done {
+	if s.refused(in) {
+		out.Outcome = limiter.Refused
 		for i := range in {
-			s.apply(&in[i])
+			out.Results = append(out.Results, s.result(&in[i]))
 		}
+		return nil
+	}
+	for i := range in {
+		s.apply(&in[i])
 	}
 	return nil
 }
@@ -48,36 +45,56 @@ func (s *Store) lock(in []limiter.Write) []int {
 	return locked
 }
 
-func (s *Store) check(w *limiter.Write) limiter.WriteResult {
+func (s *Store) unlock(locked []int) {
+	for _, i := range locked {
+		s.stripes[i].mu.Unlock()
+	}
+}
+
+// refused says whether a condition of one of the writes fails.
+func (s *Store) refused(in []limiter.Write) bool {
+	for i := range in {
+		if !s.allows(&in[i]) || !s.owned(&in[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// allows is the condition of a write on its item.
+func (s *Store) allows(w *limiter.Write) bool {
 	item := s.stripe(&w.Key).items[w.Key]
-	var result limiter.WriteResult
+	if w.Kind == limiter.WriteCreate || item == nil {
+		return w.Kind == limiter.WriteCreate && item == nil
+	}
 	switch w.Kind {
-	case limiter.WriteCreate:
-		result.Failed = item != nil
 	case limiter.WriteRebuild:
-		result.Failed = item == nil || item.HasRF
+		return !item.HasRF
 	case limiter.WriteRetry:
-		result.Failed = item == nil || !charges(item, w)
+		return charges(item, w)
 	case limiter.WriteBypass:
-		result.Failed = item == nil || !item.HasBypass
+		return item.HasBypass
 	case limiter.WriteMove:
-		result.Failed = item == nil || !moves(item, w)
+		return moves(item, w)
 	case limiter.WriteOperation:
-		result.Failed = item == nil || !operates(item, w)
-	default:
-		result.Failed = item == nil || !refills(item, w)
+		return operates(item, w)
 	}
-	if w.Kind == limiter.WriteCreate || w.Kind == limiter.WriteRebuild {
-		result.OwnerFailed = !s.owned(w)
-	}
-	if result.Failed && item != nil {
-		result.Image = *item
-		result.Image.Limits = slices.Clone(item.Limits)
+	return refills(item, w)
+}
+
+func (s *Store) result(w *limiter.Write) limiter.WriteResult {
+	result := limiter.WriteResult{Failed: !s.allows(w), OwnerFailed: !s.owned(w)}
+	if item := s.stripe(&w.Key).items[w.Key]; result.Failed && item != nil {
+		copyImage(&result.Image, item)
 	}
 	return result
 }
 
+// owned is the check of the owner that goes with a create.
 func (s *Store) owned(w *limiter.Write) bool {
+	if w.Kind != limiter.WriteCreate && w.Kind != limiter.WriteRebuild {
+		return true
+	}
 	meta := s.metas[w.Key.EntityID]
 	if !w.Owner.Found || !meta.Found {
 		return w.Owner.Found == meta.Found
@@ -140,7 +157,8 @@ func refills(item *limiter.Bucket, w *limiter.Write) bool {
 			return false
 		}
 	}
-	for _, l := range w.Limits {
+	for i := range w.Limits {
+		l := &w.Limits[i]
 		limit := item.Limit(l.Name)
 		switch {
 		case l.Seed:
@@ -172,22 +190,24 @@ func (s *Store) apply(w *limiter.Write) {
 	case limiter.WriteRebuild:
 		fill(items[w.Key], w)
 	case limiter.WriteRetry:
-		for _, l := range w.Limits {
-			if l.Consumed > 0 {
-				add(items[w.Key], l.Name, -l.Consumed, l.Consumed)
+		item := items[w.Key]
+		for i := range w.Limits {
+			if l := &w.Limits[i]; l.Consumed > 0 {
+				add(item, l.Name, -l.Consumed, l.Consumed)
 			}
 		}
 	case limiter.WriteBypass:
 		item := items[w.Key]
 		item.Bypass = w.BypassUntil
-		for _, l := range w.Limits {
-			if l.Consumed != 0 {
+		for i := range w.Limits {
+			if l := &w.Limits[i]; l.Consumed != 0 {
 				count(item, l.Name, l.Consumed)
 			}
 		}
 	case limiter.WriteMove:
-		for _, l := range w.Limits {
-			items[w.Key].Limit(l.Name).Tokens += l.Change
+		item := items[w.Key]
+		for i := range w.Limits {
+			item.Limit(w.Limits[i].Name).Tokens += w.Limits[i].Change
 		}
 	case limiter.WriteOperation:
 		operate(items[w.Key], w)

@@ -192,12 +192,11 @@ func (t errorTable) merge(other *Error) {
 // sorted returns the errors by type, name and text.
 func (t errorTable) sorted() []Error {
 	errors := make([]Error, 0, len(t))
-	for _, e := range t {
+	for _, e := range slices.SortedFunc(maps.Values(t), func(a, b *Error) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Text, b.Text))
+	}) {
 		errors = append(errors, *e)
 	}
-	slices.SortFunc(errors, func(a, b Error) int {
-		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Text, b.Text))
-	})
 	return errors
 }
 
@@ -225,11 +224,10 @@ func findOrAdd[E any](table map[Key]*E, key Key, add func(Key) *E) *E {
 // sorted returns the entries by type and name.
 func (t entryTable) sorted() []Entry {
 	entries := make([]Entry, 0, len(t))
-	for e := range maps.Values(t) {
+	for _, e := range slices.SortedFunc(maps.Values(t), func(a, b *Entry) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name))
+	}) {
 		entries = append(entries, *e)
 	}
-	slices.SortFunc(entries, func(a, b Entry) int {
-		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name))
-	})
 	return entries
 }

@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -96,7 +97,7 @@ func Collect(dir string) (*Files, error) {
 	if err != nil {
 		return nil, fmt.Errorf("folder of the locustfiles: %w", err)
 	}
-	slices.SortFunc(files.List, func(x, y File) int { return strings.Compare(x.Name, y.Name) })
+	sort.Slice(files.List, func(i, j int) bool { return files.List[i].Name < files.List[j].Name })
 	slices.Sort(files.Skipped)
 	return files, nil
 }
@@ -119,8 +120,8 @@ func tooMuch(dir string, sizes map[string]int64, total int64) error {
 	for name, size := range sizes {
 		list = append(list, sized{name, size})
 	}
-	slices.SortFunc(list, func(x, y sized) int {
-		return cmp.Or(cmp.Compare(y.size, x.size), strings.Compare(x.name, y.name))
+	sort.Slice(list, func(i, j int) bool {
+		return cmp.Or(cmp.Compare(list[j].size, list[i].size), strings.Compare(list[i].name, list[j].name)) < 0
 	})
 	var text strings.Builder
 	for _, f := range list[:min(5, len(list))] {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -250,7 +251,7 @@ func (r *Request) parameters(before *Stack) []types.Parameter {
 			list = append(list, types.Parameter{ParameterKey: aws.String(name), UsePreviousValue: aws.Bool(true)})
 		}
 	}
-	slices.SortFunc(list, func(x, y types.Parameter) int { return strings.Compare(*x.ParameterKey, *y.ParameterKey) })
+	sort.Slice(list, func(i, j int) bool { return *list[i].ParameterKey < *list[j].ParameterKey })
 	return list
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -356,7 +357,7 @@ func (s *Service) listExports(_ context.Context, call *protocol.Call, in *cloudf
 			}
 		}
 	}
-	slices.SortFunc(exports, func(a, b types.Export) int { return strings.Compare(*a.Name, *b.Name) })
+	sort.Slice(exports, func(i, j int) bool { return *exports[i].Name < *exports[j].Name })
 	exports, next, err := page(s, exports, in.NextToken, func(e types.Export) string { return *e.Name })
 	if err != nil {
 		return nil, err

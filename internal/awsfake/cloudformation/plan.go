@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -72,9 +73,7 @@ func (s *Service) plan(st *stack, d *definition, values bool) (*plan, error) {
 			})
 		}
 	}
-	slices.SortFunc(changes, func(a, b types.ResourceChange) int {
-		return strings.Compare(*a.LogicalResourceId, *b.LogicalResourceId)
-	})
+	sort.Slice(changes, func(i, j int) bool { return *changes[i].LogicalResourceId < *changes[j].LogicalResourceId })
 	out := &plan{}
 	for i := range changes {
 		out.Changes = append(out.Changes, types.Change{Type: types.ChangeTypeResource, ResourceChange: &changes[i]})

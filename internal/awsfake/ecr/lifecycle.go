@@ -1,10 +1,10 @@
 package ecr
 
 import (
-	"cmp"
 	"encoding/json"
 	"path"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -32,7 +32,7 @@ func parseLifecycle(text string) (lifecyclePolicy, error) {
 	if err := json.Unmarshal([]byte(text), &p); err != nil || len(p.Rules) == 0 {
 		return p, protocol.Errorf("InvalidParameterException", "Invalid parameter at 'LifecyclePolicyText' failed to satisfy constraint: 'Lifecycle policy validation failure: the policy must be JSON with rules'")
 	}
-	slices.SortFunc(p.Rules, func(a, b lifecycleRule) int { return cmp.Compare(a.Priority, b.Priority) })
+	sort.Slice(p.Rules, func(i, j int) bool { return p.Rules[i].Priority < p.Rules[j].Priority })
 	return p, nil
 }
 

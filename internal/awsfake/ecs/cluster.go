@@ -13,7 +13,10 @@ import (
 )
 
 // fargateProviders are the capacity providers that every account has.
-var fargateProviders = []string{"FARGATE", "FARGATE_SPOT"}
+var fargateProviders = []string{"FARGATE", spotProvider}
+
+// spotProvider is the capacity that AWS may take back.
+const spotProvider = "FARGATE_SPOT"
 
 // clusterName is what a request means by a cluster: a name, an ARN, or nothing for the default one.
 func clusterName(reference *string) string {

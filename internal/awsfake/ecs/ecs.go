@@ -97,6 +97,9 @@ type Faults struct {
 	Pull, Init string
 	// AgentPending keeps the agent of ECS Exec from getting ready.
 	AgentPending bool
+	// Reclaim is asked once for each task that runs on Spot capacity, and tells how long after that AWS
+	// takes it back, 0 = never. Nil = never.
+	Reclaim func() time.Duration
 }
 
 // Service is the ECS of an account in a region. It is safe for concurrent use. Close ends its tasks.

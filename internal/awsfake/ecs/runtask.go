@@ -381,8 +381,8 @@ func (s *Service) InterruptSpot(reference string) error {
 	if t == nil || t.stopped() {
 		return protocol.Errorf("InvalidParameterException", "No task %s is running.", reference)
 	}
-	if aws.ToString(t.shown.CapacityProviderName) != "FARGATE_SPOT" {
-		return protocol.Errorf("InvalidParameterException", "The task %s does not run on FARGATE_SPOT.", reference)
+	if aws.ToString(t.shown.CapacityProviderName) != spotProvider {
+		return protocol.Errorf("InvalidParameterException", "The task %s does not run on %s.", reference, spotProvider)
 	}
 	t.end(types.TaskStopCodeSpotInterruption, "Your Spot Task was interrupted.")
 	return nil

@@ -199,6 +199,7 @@ func (t *task) start() error {
 		if shown.StopCode != "" {
 			return
 		}
+		t.reclaimLater()
 		shown.LastStatus, shown.StartedAt = aws.String(statusRunning), &now
 		shown.Connectivity, shown.ConnectivityAt = types.ConnectivityConnected, &now
 		for _, c := range t.containers {
@@ -206,6 +207,27 @@ func (t *task) start() error {
 		}
 	})
 	return nil
+}
+
+// reclaimLater takes the capacity of a Spot task back at the time that the faults name. The lock is held.
+func (t *task) reclaimLater() {
+	s := t.service
+	if s.faults.Reclaim == nil || aws.ToString(t.shown.CapacityProviderName) != spotProvider {
+		return
+	}
+	after := s.faults.Reclaim()
+	if after == 0 {
+		return
+	}
+	s.running.Go(func() {
+		timer := time.NewTimer(after)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			_ = s.InterruptSpot(t.id) // it may have ended by itself
+		case <-t.ending:
+		}
+	})
 }
 
 // prepare gets everything that the containers need: address, images, files, logs, credentials.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -220,6 +221,37 @@ func TestContainerThatDoesNotEndIsKilled(t *testing.T) {
 	}
 	if !slices.Contains(c.lines(t, arn, "main"), "not yet") {
 		t.Error("the container was not asked before it was killed")
+	}
+}
+
+func TestCapacityIsTakenBackAfterTheTimeThatTheFaultsName(t *testing.T) {
+	c := newCloud(t)
+	c.register(t, definitionOf(containerOf("main", "wait")))
+	asked := make(chan struct{}, 2)
+	times := []time.Duration{time.Millisecond, 0}
+	c.service.SetFaults(fake.Faults{Reclaim: func() time.Duration {
+		asked <- struct{}{}
+		after := times[0]
+		times = times[1:]
+		return after
+	}})
+	onDemand := runOf()
+	onDemand.CapacityProviderStrategy = []types.CapacityProviderStrategyItem{{CapacityProvider: aws.String("FARGATE"), Weight: 1}}
+	stays := c.run(t, onDemand)
+	c.await(t, stays, isRunning)
+	taken := c.await(t, c.run(t, runOf()), isStopped)
+	if taken.StopCode != types.TaskStopCodeSpotInterruption {
+		t.Errorf("the first task on Spot capacity ended with %s", taken.StopCode)
+	}
+	second := c.run(t, runOf())
+	c.await(t, second, isRunning)
+	if len(asked) != 2 {
+		t.Errorf("asked for %d tasks, want the two on Spot capacity", len(asked))
+	}
+	for _, arn := range []string{stays, second} {
+		if task := c.await(t, arn, isRunning); task.StopCode != "" {
+			t.Errorf("a task that stays ended with %s", task.StopCode)
+		}
 	}
 }
 

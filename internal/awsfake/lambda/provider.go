@@ -3,13 +3,16 @@ package lambda
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -17,6 +20,9 @@ import (
 
 	"github.com/zeroae/zae-limiter-go/internal/awsfake/resource"
 )
+
+// settlePoll is how often a stack looks whether a change has been made, at the most.
+const settlePoll = 10 * time.Millisecond
 
 // Providers are the service's resources in stacks.
 func (s *Service) Providers() resource.Providers {
@@ -44,15 +50,16 @@ func name(r *resource.Resource) string {
 }
 
 // owner is the function that a resource is about, named as in a call. s.mu is held.
-func (s *Service) owner(r *resource.Resource, qualifier string) (*found, error) {
-	short, inName, err := split(text(r.Properties, "FunctionName"))
+func (s *Service) owner(r *resource.Resource) (*found, error) {
+	var about struct{ FunctionName, Qualifier string }
+	if err := resource.Decode(r.Properties, &about); err != nil {
+		return nil, err
+	}
+	short, qualifier, err := split(about.FunctionName)
 	if err != nil {
 		return nil, err
 	}
-	if qualifier == "" {
-		qualifier = inName
-	}
-	f := &found{arn: functionARN(r, short), qualifier: qualifier}
+	f := &found{arn: functionARN(r, short), qualifier: cmp.Or(about.Qualifier, qualifier)}
 	if f.function = s.functions[f.arn]; f.function == nil {
 		return nil, notFound("Function not found: %s", f.arn)
 	}
@@ -87,8 +94,8 @@ func (p functionProvider) Create(ctx context.Context, r *resource.Resource) (*re
 
 // reserve sets the reservation of a template, or removes it.
 func (p functionProvider) reserve(arn string, r *resource.Resource) error {
-	reserved, err := number(r.Properties, "ReservedConcurrentExecutions")
-	if err != nil {
+	var reserved *int32
+	if err := resource.Decode(r.Properties["ReservedConcurrentExecutions"], &reserved); err != nil {
 		return err
 	}
 	p.s.mu.Lock()
@@ -114,6 +121,10 @@ func (p functionProvider) Update(ctx context.Context, old *resource.Physical, fr
 	if err != nil {
 		return nil, err
 	}
+	former, err := from.AllTags()
+	if err != nil {
+		return nil, err
+	}
 	arn := functionARN(to, old.ID)
 	if err := p.s.awaitSettled(ctx, arn); err != nil {
 		return nil, err
@@ -124,7 +135,7 @@ func (p functionProvider) Update(ctx context.Context, old *resource.Physical, fr
 		p.s.mu.Unlock()
 		return nil, notFound("Function not found: %s", arn)
 	}
-	for key := range tags(from) { // those of others stay
+	for key := range former { // those of others stay
 		delete(f.Tags, key)
 	}
 	maps.Copy(f.Tags, in.Tags)
@@ -186,52 +197,42 @@ func (s *Service) awaitSettled(ctx context.Context, arn string) error {
 	}
 }
 
-// functionInput reads the properties of a function.
+// functionInput reads the properties of a function, of which code and tags are others than a call's.
 func functionInput(r *resource.Resource) (*lambda.CreateFunctionInput, error) {
-	p := r.Properties
-	in := &lambda.CreateFunctionInput{
-		FunctionName: aws.String(text(p, "FunctionName")), Role: optional(p, "Role"), Handler: optional(p, "Handler"),
-		Runtime: types.Runtime(text(p, "Runtime")), Description: optional(p, "Description"), Tags: tags(r),
-		PackageType: types.PackageType(text(p, "PackageType")),
+	properties := maps.Clone(r.Properties)
+	delete(properties, "Code")
+	delete(properties, "Tags")
+	in := &lambda.CreateFunctionInput{}
+	if err := resource.Decode(properties, in); err != nil {
+		return nil, err
 	}
-	if *in.FunctionName == "" {
+	if aws.ToString(in.FunctionName) == "" {
 		in.FunctionName = aws.String(name(r))
 	}
-	for _, architecture := range texts(p, "Architectures") {
-		in.Architectures = append(in.Architectures, types.Architecture(architecture))
-	}
-	var errs []error
 	var err error
-	in.Timeout, err = number(p, "Timeout")
-	errs = append(errs, err)
-	in.MemorySize, err = number(p, "MemorySize")
-	errs = append(errs, err)
-	if variables, ok := member(p, "Environment")["Variables"].(map[string]any); ok {
-		in.Environment = &types.Environment{Variables: map[string]string{}}
-		for key := range variables {
-			in.Environment.Variables[key] = text(variables, key)
-		}
+	if in.Tags, err = r.AllTags(); err != nil {
+		return nil, err
 	}
-	if vpc := member(p, "VpcConfig"); vpc != nil {
-		in.VpcConfig = &types.VpcConfig{SubnetIds: texts(vpc, "SubnetIds"), SecurityGroupIds: texts(vpc, "SecurityGroupIds")}
-	}
-	if logging := member(p, "LoggingConfig"); logging != nil {
-		in.LoggingConfig = &types.LoggingConfig{LogGroup: optional(logging, "LogGroup"), LogFormat: types.LogFormat(text(logging, "LogFormat"))}
-	}
-	in.Code, err = inlineCode(string(in.Runtime), member(p, "Code"))
-	return in, errors.Join(append(errs, err)...)
+	in.Tags["aws:cloudformation:stack-name"] = r.Stack
+	in.Tags["aws:cloudformation:stack-id"] = r.StackID
+	in.Tags["aws:cloudformation:logical-id"] = r.LogicalID
+	in.Code, err = inlineCode(in.Runtime, r.Properties["Code"])
+	return in, err
 }
 
 // inlineCode is the package that CloudFormation makes of source text in a template.
-func inlineCode(runtime string, code map[string]any) (*types.FunctionCode, error) {
-	source, ok := code["ZipFile"].(string)
-	if !ok {
+func inlineCode(runtime types.Runtime, property any) (*types.FunctionCode, error) {
+	var code struct{ ZipFile *string }
+	if err := resource.Decode(property, &code); err != nil {
+		return nil, err
+	}
+	if code.ZipFile == nil {
 		return nil, invalid("only Code.ZipFile is played here: a package in S3 is not")
 	}
 	file := "index.py"
 	switch {
-	case strings.HasPrefix(runtime, "python"):
-	case strings.HasPrefix(runtime, "nodejs"):
+	case strings.HasPrefix(string(runtime), "python"):
+	case strings.HasPrefix(string(runtime), "nodejs"):
 		file = "index.js"
 	default:
 		return nil, invalid("ZipFile can only be used when Runtime is set to either of nodejs or python, got %s", runtime)
@@ -240,7 +241,7 @@ func inlineCode(runtime string, code map[string]any) (*types.FunctionCode, error
 	archive := zip.NewWriter(&data)
 	w, err := archive.Create(file)
 	if err == nil {
-		_, err = w.Write([]byte(source))
+		_, err = io.WriteString(w, *code.ZipFile)
 	}
 	if err := errors.Join(err, archive.Close()); err != nil {
 		return nil, fmt.Errorf("inline code: %w", err)
@@ -252,7 +253,7 @@ type versionProvider struct{ s *Service }
 
 func (p versionProvider) Create(ctx context.Context, r *resource.Resource) (*resource.Physical, error) {
 	p.s.mu.Lock()
-	f, err := p.s.owner(r, "")
+	f, err := p.s.owner(r)
 	p.s.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -262,7 +263,11 @@ func (p versionProvider) Create(ctx context.Context, r *resource.Resource) (*res
 	}
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	version := p.s.publish(f.function, text(r.Properties, "Description"))
+	var description string
+	if err := resource.Decode(r.Properties["Description"], &description); err != nil {
+		return nil, err
+	}
+	version := p.s.publish(f.function, description)
 	return &resource.Physical{ID: *version.FunctionArn, Attributes: map[string]string{"Version": *version.Version, "FunctionArn": *version.FunctionArn}}, nil
 }
 
@@ -273,7 +278,7 @@ func (p versionProvider) Update(_ context.Context, old *resource.Physical, _, _ 
 func (p versionProvider) Delete(_ context.Context, old *resource.Physical, r *resource.Resource) error {
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	if f, err := p.s.owner(r, ""); err == nil {
+	if f, err := p.s.owner(r); err == nil {
 		f.Versions = slices.DeleteFunc(f.Versions, func(v types.FunctionConfiguration) bool { return *v.FunctionArn == old.ID })
 	}
 	return nil
@@ -286,15 +291,20 @@ func (p versionProvider) Replaces(property string, _, _ any) resource.Replacemen
 type aliasProvider struct{ s *Service }
 
 func (p aliasProvider) set(r *resource.Resource) (*resource.Physical, error) {
+	var want struct {
+		Name, Description string
+		FunctionVersion   *string
+	}
+	if err := resource.Decode(r.Properties, &want); err != nil {
+		return nil, err
+	}
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	f, err := p.s.owner(r, "")
+	f, err := p.s.owner(r)
 	if err != nil {
 		return nil, err
 	}
-	alias, err := f.setAlias(types.AliasConfiguration{
-		Name: aws.String(text(r.Properties, "Name")), FunctionVersion: optional(r.Properties, "FunctionVersion"), Description: aws.String(text(r.Properties, "Description")),
-	})
+	alias, err := f.setAlias(types.AliasConfiguration{Name: &want.Name, FunctionVersion: want.FunctionVersion, Description: &want.Description})
 	if err != nil {
 		return nil, err
 	}
@@ -307,17 +317,21 @@ func (p aliasProvider) Create(_ context.Context, r *resource.Resource) (*resourc
 
 // Update leaves the alias where a push has put it, unless the template names another version now.
 func (p aliasProvider) Update(_ context.Context, old *resource.Physical, from, to *resource.Resource) (*resource.Physical, error) {
-	if text(from.Properties, "FunctionVersion") == text(to.Properties, "FunctionVersion") {
+	if fmt.Sprint(from.Properties["FunctionVersion"]) == fmt.Sprint(to.Properties["FunctionVersion"]) {
 		return old, nil
 	}
 	return p.set(to)
 }
 
 func (p aliasProvider) Delete(_ context.Context, _ *resource.Physical, r *resource.Resource) error {
+	var name string
+	if err := resource.Decode(r.Properties["Name"], &name); err != nil {
+		return err
+	}
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	if f, err := p.s.owner(r, ""); err == nil {
-		delete(f.Aliases, text(r.Properties, "Name"))
+	if f, err := p.s.owner(r); err == nil {
+		delete(f.Aliases, name)
 	}
 	return nil
 }
@@ -329,21 +343,17 @@ func (p aliasProvider) Replaces(property string, _, _ any) resource.Replacement 
 type eventConfigProvider struct{ s *Service }
 
 func (p eventConfigProvider) set(r *resource.Resource) error {
-	retries, err := number(r.Properties, "MaximumRetryAttempts")
-	if err != nil {
-		return err
-	}
-	age, err := number(r.Properties, "MaximumEventAgeInSeconds")
-	if err != nil {
+	var want struct{ MaximumRetryAttempts, MaximumEventAgeInSeconds *int32 }
+	if err := resource.Decode(r.Properties, &want); err != nil {
 		return err
 	}
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	f, err := p.s.owner(r, text(r.Properties, "Qualifier"))
+	f, err := p.s.owner(r)
 	if err != nil {
 		return err
 	}
-	_, err = p.s.setEventConfig(f, &lambda.PutFunctionEventInvokeConfigInput{MaximumRetryAttempts: retries, MaximumEventAgeInSeconds: age})
+	_, err = p.s.setEventConfig(f, &lambda.PutFunctionEventInvokeConfigInput{MaximumRetryAttempts: want.MaximumRetryAttempts, MaximumEventAgeInSeconds: want.MaximumEventAgeInSeconds})
 	return err
 }
 
@@ -358,7 +368,7 @@ func (p eventConfigProvider) Update(_ context.Context, old *resource.Physical, _
 func (p eventConfigProvider) Delete(_ context.Context, _ *resource.Physical, r *resource.Resource) error {
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	if f, err := p.s.owner(r, text(r.Properties, "Qualifier")); err == nil {
+	if f, err := p.s.owner(r); err == nil {
 		delete(f.Events, eventKey(f.qualifier))
 	}
 	return nil
@@ -371,14 +381,18 @@ func (p eventConfigProvider) Replaces(property string, _, _ any) resource.Replac
 type permissionProvider struct{ s *Service }
 
 func (p permissionProvider) Create(_ context.Context, r *resource.Resource) (*resource.Physical, error) {
+	var want struct{ Principal, Action *string }
+	if err := resource.Decode(r.Properties, &want); err != nil {
+		return nil, err
+	}
 	id := name(r)
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	f, err := p.s.owner(r, "")
+	f, err := p.s.owner(r)
 	if err != nil {
 		return nil, err
 	}
-	_, err = f.permit(&lambda.AddPermissionInput{StatementId: &id, Principal: optional(r.Properties, "Principal"), Action: optional(r.Properties, "Action")})
+	_, err = f.permit(&lambda.AddPermissionInput{StatementId: &id, Principal: want.Principal, Action: want.Action})
 	return &resource.Physical{ID: id}, err
 }
 
@@ -389,7 +403,7 @@ func (p permissionProvider) Update(_ context.Context, old *resource.Physical, _,
 func (p permissionProvider) Delete(_ context.Context, old *resource.Physical, r *resource.Resource) error {
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	if f, err := p.s.owner(r, ""); err == nil {
+	if f, err := p.s.owner(r); err == nil {
 		delete(f.Policy, old.ID)
 	}
 	return nil

@@ -144,7 +144,7 @@ func TestAStackLearnsWhatIsWrong(t *testing.T) {
 		"UnreservedConcurrentExecution": {"ReservedConcurrentExecutions": 950},
 		"ZipFile can only be used":      {"Runtime": "provided.al2023"},
 		"only Code.ZipFile":             {"Code": map[string]any{"S3Bucket": "b"}},
-		"not a whole number":            {"Timeout": "long"},
+		"Timeout: long is not int32":    {"Timeout": "long"},
 	} {
 		if _, err := provider.Create(t.Context(), workerFunction(change)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want it to be about %q", change, err, want)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -22,7 +23,7 @@ func (st *stream) add(events ...event) {
 	sorted := len(st.events) == 0 || len(events) == 0 || st.events[len(st.events)-1].at <= events[0].at
 	st.events = append(st.events, events...)
 	if !sorted {
-		slices.SortStableFunc(st.events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
+		sort.SliceStable(st.events, func(i, j int) bool { return st.events[i].at < st.events[j].at })
 	}
 	if over := len(st.events) - maxEvents; over > 0 {
 		st.events = slices.Delete(st.events, 0, over)
@@ -107,8 +108,8 @@ func (s *Service) describeLogStreams(_ context.Context, call *protocol.Call, in 
 		}
 	}
 	if in.OrderBy == types.OrderByLastEventTime {
-		slices.SortStableFunc(found, func(a, b types.LogStream) int {
-			return cmp.Compare(aws.ToInt64(a.LastEventTimestamp), aws.ToInt64(b.LastEventTimestamp))
+		sort.SliceStable(found, func(i, j int) bool {
+			return aws.ToInt64(found[i].LastEventTimestamp) < aws.ToInt64(found[j].LastEventTimestamp)
 		})
 	}
 	if aws.ToBool(in.Descending) {
@@ -273,7 +274,7 @@ func (s *Service) filterLogEvents(_ context.Context, call *protocol.Call, in *cw
 			}
 		}
 	}
-	slices.SortStableFunc(found, func(a, b types.FilteredLogEvent) int { return cmp.Compare(*a.Timestamp, *b.Timestamp) })
+	sort.SliceStable(found, func(i, j int) bool { return *found[i].Timestamp < *found[j].Timestamp })
 	page, next, err := protocol.Page(found, in.NextToken, in.Limit, 10_000)
 	return &cwl.FilterLogEventsOutput{Events: page, NextToken: next}, err
 }

@@ -2,9 +2,8 @@ package logs
 
 import (
 	"bytes"
-	"cmp"
 	"io"
-	"slices"
+	"sort"
 	"sync"
 )
 
@@ -85,7 +84,7 @@ func (s *Service) Lines(group, stream string) []string {
 			events = append(events, st.events...)
 		}
 	}
-	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
+	sort.SliceStable(events, func(i, j int) bool { return events[i].at < events[j].at })
 	lines := make([]string, len(events))
 	for i, e := range events {
 		lines[i] = e.message

@@ -4,6 +4,7 @@ import (
 	"context"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -179,7 +180,7 @@ func (v values) result(query types.MetricDataQuery, by types.ScanBy) types.Metri
 	for at := range v.byTime {
 		times = append(times, at)
 	}
-	slices.SortFunc(times, time.Time.Compare)
+	sort.Slice(times, func(i, j int) bool { return times[i].Before(times[j]) })
 	if by != types.ScanByTimestampAscending {
 		slices.Reverse(times)
 	}
