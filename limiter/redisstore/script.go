@@ -40,7 +40,6 @@ func differs(field, value string) test        { return test{"!", field, value} }
 func startsWith(field, value string) test     { return test{"b", field, value} }
 func equalsNumber(field string, n int64) test { return test{"=", field, decimal(n)} }
 func less(field string, n int64) test         { return test{"<", field, decimal(n)} }
-func greater(field string, n int64) test      { return test{">", field, decimal(n)} }
 func atMost(field string, n int64) test       { return test{"l", field, decimal(n)} }
 func atLeast(field string, n int64) test      { return test{"g", field, decimal(n)} }
 func asRead(field string, there bool, n int64) test {

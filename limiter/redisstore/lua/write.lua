@@ -14,7 +14,6 @@ local function holds(image, at, op, field, value)
   if op == '=' then return is == value end
   if op == '!' then return is ~= value end
   if op == '<' then return less(is, value) end
-  if op == '>' then return less(value, is) end
   if op == 'l' then return not less(value, is) end
   if op == 'g' then return not less(is, value) end
   if op == 'b' then return string.sub(is, 1, #value) == value end
