@@ -29,7 +29,7 @@ build: ## build ./zae-limiter, static and stripped
 
 test: ## every test that needs only Go
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
-	$(GO) test $(RACE) -shuffle=on -count=1 -timeout 20m $(PKGS)
+	$(GO) test $(RACE) -shuffle=on -count=1 -timeout 40m $(PKGS)
 	$(call in_modules,$(GO) test $(RACE) -shuffle=on -count=1 ./...)
 
 lint: ## gofmt, vet and staticcheck

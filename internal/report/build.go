@@ -272,7 +272,7 @@ func (r *Result) shortfall() string {
 	case len(c.Gaps) > 0:
 		return fmt.Sprintf(": too few users ran in %d of the seconds, first in second %.0f", len(c.Gaps), c.Gaps[0].TSeconds)
 	case r.Run.Users != nil && *r.Run.Users > 0:
-		return fmt.Sprintf(": %.2f s of each user, in no whole second; users count from when their worker reports them, and a longer run makes up for that",
+		return fmt.Sprintf(": %.2f s of each user, in no whole second (users count from when their worker reports them, and a longer run makes up for that)",
 			missing/float64(*r.Run.Users))
 	}
 	return ""
