@@ -160,7 +160,7 @@ func (c *caller) run(args ...string) string {
 	cmd := c.command(args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
+	if err := unlessBusy(cmd.Run(), stdout.String()+stderr.String()); err != nil {
 		c.t.Errorf("%v: %v\n%s\n%s", args, err, stdout.String(), stderr.String())
 	}
 	return stdout.String()
