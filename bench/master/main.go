@@ -1,7 +1,8 @@
 // Command master simulates thousands of workers for one master, Locust's or ours, over TCP on this
 // machine, and prints what they cost it as one JSON object. Each worker registers, sends a report a second,
-// and a heartbeat a second or, if it is one of ours, with every other report, and does what the master says; what it reports is encoded once for all of them, so
-// that one core of simulator loads more than one core of master.
+// and a heartbeat a second or, if it is one of ours, with every other report, and does what the master says;
+// what it reports is encoded once for all of them, so that one core of simulator loads more than one core of
+// master.
 package main
 
 import (
