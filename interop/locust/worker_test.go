@@ -610,6 +610,7 @@ def listen(environment, **_):
         environment.runner.send_message("pong", {
             "is": type(at).__name__, "at": at, "later": datetime.datetime(2026, 8, 22, 1, 2, 3, 456), "numbers": {1: 2.5}})
     environment.runner.register_message("ping", ping)
+    environment.runner.send_message("listening")
 `
 
 func TestLocust17CustomMessages(t *testing.T) {
@@ -618,6 +619,15 @@ func TestLocust17CustomMessages(t *testing.T) {
 		o := startOurs(t, master.Config{OnMessage: func(_ string, m wire.Message) { got <- m }})
 		w := startWorker(t, python, o.port, talking)
 		o.workers(1)
+		// A worker is ready before its locustfile's listeners have run.
+		select {
+		case m := <-got:
+			if m.Type != "listening" {
+				t.Fatalf("got %+v", m)
+			}
+		case <-time.After(patience):
+			t.Fatal("it does not listen")
+		}
 		sent := time.Date(2026, 11, 5, 6, 7, 8, 9000, time.UTC)
 		for _, to := range []string{w.id(), ""} {
 			if err := o.Send(to, "ping", map[string]any{"at": sent}); err != nil {

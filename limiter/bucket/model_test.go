@@ -105,8 +105,8 @@ func (m *model) take(n, now *big.Int) (ok bool, wait *big.Int) {
 	return false, wait.Add(wait, big.NewInt(1))
 }
 
-func optional(present bool, n int64) *big.Int {
-	if !present {
+func present(is bool, n int64) *big.Int {
+	if !is {
 		return nil
 	}
 	return big.NewInt(n)
@@ -144,8 +144,8 @@ func TestStatesAgreeWithUnboundedIntegers(t *testing.T) {
 		m := model{
 			tk: big.NewInt(s.Tokens), rf: big.NewInt(s.RF), cp: big.NewInt(s.Capacity), ra: big.NewInt(s.Refill), rp: big.NewInt(s.Period),
 			shards: big.NewInt(s.Shards), soft: s.Soft, tc: big.NewInt(s.Consumed),
-			length: optional(session, s.Window.Length), ws: optional(s.Window.HasStart, s.Window.Start), wa: optional(s.Window.HasApplied, s.Window.Applied),
-			wtc: optional(s.Window.HasMark, s.Window.Mark), gc: optional(s.Grants > 0, s.Grants), tu: optional(s.TopUp > 0, s.TopUp),
+			length: present(session, s.Window.Length), ws: present(s.Window.HasStart, s.Window.Start), wa: present(s.Window.HasApplied, s.Window.Applied),
+			wtc: present(s.Window.HasMark, s.Window.Mark), gc: present(s.Grants > 0, s.Grants), tu: present(s.TopUp > 0, s.TopUp),
 		}
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
 			now += rapid.SampledFrom([]int64{0, 1, 999, 1e6, 1e12}).Draw(t, "passes")
