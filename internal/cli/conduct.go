@@ -113,7 +113,7 @@ func (m *runningMaster) lastWords(ctx context.Context) {
 // than the processor time of a collection.
 const (
 	manyWorkers   = 1000
-	manyGCPercent = 100
+	manyGCPercent = 80
 )
 
 // saveMemory waits until there are many workers; GOGC in the environment wins.
