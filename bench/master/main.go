@@ -35,7 +35,7 @@ func main() {
 	flag.IntVar(&o.workers, "workers", 1000, "how many workers")
 	flag.IntVar(&o.rows, "rows", 10, "rows of a report")
 	flag.IntVar(&o.buckets, "buckets", 60, "different response times of a row")
-	flag.DurationVar(&o.settle, "settle", 3*time.Second, "how long to wait, once all users run, before measuring")
+	flag.DurationVar(&o.settle, "settle", 15*time.Second, "how long to wait, once all users run, before measuring: what joining left to do is done")
 	flag.DurationVar(&o.duration, "duration", 8*time.Second, "how long to measure")
 	flag.DurationVar(&o.joinWithin, "join-within", time.Minute, "how long joining may take")
 	flag.Parse()

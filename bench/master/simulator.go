@@ -127,7 +127,7 @@ func (s *simulator) awaitStopped(within time.Duration) {
 
 // drive sends everything that is due, slot by slot; what is late is sent at once.
 func (s *simulator) drive(beat []byte) {
-	reports := &template{simulator: s}
+	reports := &templates{simulator: s}
 	beatID := bytes.LastIndex(beat, []byte(idPlaceholder))
 	start := time.Now()
 	for slot := int64(0); !s.closing.Load(); slot++ {
@@ -154,7 +154,7 @@ func (s *simulator) drive(beat []byte) {
 	}
 }
 
-func (s *simulator) report(w *worker, t *template) {
+func (s *simulator) report(w *worker, t *templates) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.running.Load() {
@@ -235,39 +235,53 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 // simulatedBeat is how every worker is.
 var simulatedBeat = wire.Heartbeat{State: "running", CPU: 12.5, Memory: 50 << 20}
 
-// template is the encoded report of all workers that are at the same point of their run.
-type template struct {
+// templates are the encoded reports of one second, by sequence number: workers that started a second apart are
+// neighbours and take turns. Locust's reports have none.
+type templates struct {
 	simulator *simulator
 	second    int64
-	sequence  uint64
 	run       string
-	message   []byte
-	id        int
-	process   int
+	encoded   map[uint64]*template
 }
 
-func (t *template) requests() int64 {
+// template is the encoded report of all workers that are at the same point of their run.
+type template struct {
+	message []byte
+	id      int
+	process int
+}
+
+func (t *templates) requests() int64 {
 	return int64(t.simulator.options.rows * t.simulator.options.buckets * requestsPerTime)
 }
 
 // of returns the report of a worker, valid until the next call.
-func (t *template) of(w *worker) ([]byte, error) {
+func (t *templates) of(w *worker) ([]byte, error) {
 	now := time.Now()
 	own := t.simulator.options.kind == "own"
-	if t.second != now.Unix() || own && (t.sequence != w.sequence || t.run != w.run) {
-		if err := t.encode(w, now, own); err != nil {
+	if t.second != now.Unix() || own && t.run != w.run {
+		t.second, t.run, t.encoded = now.Unix(), w.run, map[uint64]*template{}
+	}
+	var sequence uint64
+	if own {
+		sequence = w.sequence
+	}
+	e := t.encoded[sequence]
+	if e == nil {
+		var err error
+		if e, err = t.encode(w, now, own); err != nil {
 			return nil, err
 		}
+		t.encoded[sequence] = e
 	}
-	copy(t.message[t.id:], w.id)
+	copy(e.message[e.id:], w.id)
 	if own {
-		copy(t.message[t.process:], w.process)
+		copy(e.message[e.process:], w.process)
 	}
-	return t.message, nil
+	return e.message, nil
 }
 
-func (t *template) encode(w *worker, now time.Time, own bool) error {
-	t.second, t.sequence, t.run = now.Unix(), w.sequence, w.run
+func (t *templates) encode(w *worker, now time.Time, own bool) (*template, error) {
 	var report *wire.Stats
 	if own {
 		report = exactStats(t.simulator.options, t.simulator.options.rows, now, w.started)
@@ -282,16 +296,14 @@ func (t *template) encode(w *worker, now time.Time, own bool) error {
 	report.UsersByClass, report.Users = w.users, 1
 	message, err := frame(&wire.Message{Type: wire.TypeStats, Data: report, NodeID: idPlaceholder})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	t.message = message
-	t.id = bytes.LastIndex(message, []byte(idPlaceholder))
-	t.process = bytes.Index(message, []byte(processPlaceholder))
-	if own && t.process < 0 {
-		return errors.New("the report does not name its process")
+	e := &template{message: message, id: bytes.LastIndex(message, []byte(idPlaceholder)), process: bytes.Index(message, []byte(processPlaceholder))}
+	if own && e.process < 0 {
+		return nil, errors.New("the report does not name its process")
 	}
 	t.simulator.reportBytes = len(message)
-	return nil
+	return e, nil
 }
 
 // locustStats is a report of a worker of Locust.
