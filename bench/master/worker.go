@@ -17,8 +17,9 @@ import (
 // worker is one simulated worker. Its goroutine reads; its shard sends heartbeats and reports.
 type worker struct {
 	simulator *simulator
-	id        string // 34 characters, so that one encoded message serves all
-	process   string // 32
+	id        string   // 34 characters, so that one encoded message serves all
+	process   string   // 32
+	source    net.Addr // nil = any
 	conn      net.Conn
 
 	joined, running atomic.Bool
@@ -40,7 +41,8 @@ const (
 
 // connect greets the master and registers.
 func (w *worker) connect(address string) error {
-	conn, err := net.DialTimeout("tcp", address, 30*time.Second)
+	dialer := net.Dialer{Timeout: 30 * time.Second, LocalAddr: w.source}
+	conn, err := dialer.Dial("tcp", address)
 	if err != nil {
 		return err
 	}

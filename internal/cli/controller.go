@@ -28,10 +28,13 @@ func (c *controller) Status() webapi.Status {
 	if c.alone {
 		return s
 	}
-	for _, w := range c.master.Workers() {
-		s.Workers = append(s.Workers, webapi.Worker{
+	workers := c.master.Workers()
+	s.Workers = make([]webapi.Worker, len(workers))
+	for i := range workers {
+		w := &workers[i]
+		s.Workers[i] = webapi.Worker{
 			ID: w.ID, State: w.State, Users: w.Users, CPUPercent: w.CPUPercent, MemoryBytes: w.MemoryBytes,
-		})
+		}
 	}
 	return s
 }

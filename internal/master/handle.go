@@ -47,7 +47,6 @@ func (m *Master) connected(e *wire.Event) {
 	if n == nil {
 		return
 	}
-	n.remote, n.secure = e.Remote, e.Secure
 	if n.gone {
 		m.alive(n)
 		if n.state == StateMissing {
@@ -261,7 +260,6 @@ func (m *Master) register(e *wire.Event, ready wire.ClientReady) {
 	default:
 		m.alive(n)
 	}
-	n.remote, n.secure = e.Remote, e.Secure
 	info := wire.MasterInfo{Protocol: wire.Protocol, Version: m.config.Version, ReportEvery: m.config.ReportEvery}
 	m.send(n.id, wire.TypeAck, wire.Ack{Index: n.index, Extra: info.Extra()})
 	m.workersChanged()

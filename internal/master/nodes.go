@@ -3,9 +3,7 @@ package master
 import (
 	"context"
 	"maps"
-	"net"
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/internal/wire"
@@ -27,8 +25,6 @@ type node struct {
 	// evicting is set while an older process of the same id is told to quit.
 	evicting bool
 	hello    wire.Hello
-	remote   net.Addr
-	secure   bool
 
 	users      map[string]int // that run, as it says; set by setUsers, never changed in place
 	running    int            // their sum
@@ -76,21 +72,14 @@ func total(users map[string]int) int {
 // Worker is a worker as the master sees it.
 type Worker struct {
 	ID, State string
-	Index     int
 	Users     int
 	// UsersByClass is what the worker says that it runs. It must not be changed.
 	UsersByClass map[string]int
 	// CPUPercent is of one core and may exceed 100; MemoryBytes is what the process holds.
 	CPUPercent  float64
 	MemoryBytes int64
-	// Heard is when the worker last said anything.
-	Heard time.Time
-	// Own is set for workers of this program, whose Version and Cores are known.
-	Own     bool
-	Version string
-	Cores   int
-	Address string
-	Secure  bool
+	// Cores is 0 where it is not known: only workers of this program tell it.
+	Cores int
 }
 
 // Workers returns all workers that the master knows, missing ones included, in the order of their
@@ -98,19 +87,22 @@ type Worker struct {
 func (m *Master) Workers() []Worker {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	workers := make([]Worker, 0, len(m.nodes))
+	// Each has an index of its own: put in their places they need no sorting, which takes most of the
+	// time with thousands of them.
+	places := make([]*node, m.nextIndex)
 	for _, n := range m.nodes {
-		w := Worker{
-			ID: n.id, State: n.state, Index: n.index, Users: n.running, UsersByClass: n.users,
-			CPUPercent: n.cpu, MemoryBytes: n.memory, Heard: n.heard,
-			Own: n.own, Version: n.hello.Version, Cores: n.hello.Cores, Secure: n.secure,
-		}
-		if n.remote != nil {
-			w.Address = n.remote.String()
-		}
-		workers = append(workers, w)
+		places[n.index] = n
 	}
-	sort.Slice(workers, func(i, j int) bool { return workers[i].Index < workers[j].Index })
+	workers := make([]Worker, 0, len(m.nodes))
+	for _, n := range places {
+		if n == nil {
+			continue
+		}
+		workers = append(workers, Worker{
+			ID: n.id, State: n.state, Users: n.running, UsersByClass: n.users,
+			CPUPercent: n.cpu, MemoryBytes: n.memory, Cores: n.hello.Cores,
+		})
+	}
 	return workers
 }
 

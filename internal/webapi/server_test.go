@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -236,6 +237,28 @@ func TestStatisticsOfARun(t *testing.T) {
 			t.Errorf("errors: %v", failure)
 		}
 	})
+}
+
+// A worker sends anything as its name and its figures: the answer stays JSON.
+func TestWorkersAreJSONWhateverTheySay(t *testing.T) {
+	run := newTestRun()
+	run.distributed(
+		webapi.Worker{ID: "a\"b\\c<d>&é\n\xff", State: webapi.StateReady, CPUPercent: math.NaN(), MemoryBytes: -1},
+		webapi.Worker{ID: "", State: "", CPUPercent: math.Inf(1)},
+		webapi.Worker{ID: "h", State: webapi.StateRunning, Users: 3, CPUPercent: 1e-9, MemoryBytes: math.MaxInt64},
+	)
+	want := []any{
+		map[string]any{"id": "a\"b\\c<d>&é\n\ufffd", "state": "ready", "user_count": 0.0, "cpu_usage": 0.0, "memory_usage": -1.0},
+		map[string]any{"id": "", "state": "", "user_count": 0.0, "cpu_usage": 0.0, "memory_usage": 0.0},
+		map[string]any{"id": "h", "state": "running", "user_count": 3.0, "cpu_usage": 1e-9, "memory_usage": float64(math.MaxInt64)},
+	}
+	answer := decode(t, call(newServer(t, run, nil), "GET", "/stats/requests", ""))
+	if diff := cmp.Diff(want, answer["workers"]); diff != "" {
+		t.Errorf("workers (-want +got):\n%s", diff)
+	}
+	if answer["worker_count"] != 2.0 {
+		t.Errorf("worker_count %v, want 2", answer["worker_count"])
+	}
 }
 
 func checkNear(t *testing.T, what string, got any, want, tolerance float64) {

@@ -3,9 +3,11 @@ package webapi
 import (
 	"cmp"
 	"encoding/json"
+	"math"
 	"net/http"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,20 +64,11 @@ type errorRow struct {
 	LastSeen    float64 `json:"last_seen"`
 }
 
-type workerRow struct {
-	ID          string  `json:"id"`
-	State       string  `json:"state"`
-	Users       int     `json:"user_count"`
-	CPUPercent  float64 `json:"cpu_usage"`
-	MemoryBytes int64   `json:"memory_usage"`
-}
-
-// requestsAnswer is what /stats/requests says. Keys after the blank line are ours.
+// requestsAnswer is what /stats/requests says, of a master beside its workers. Keys after the blank
+// line are ours.
 type requestsAnswer struct {
 	State              string             `json:"state"`
 	Users              int                `json:"user_count"`
-	Workers            *[]workerRow       `json:"workers,omitempty"`
-	WorkerCount        *int               `json:"worker_count,omitempty"`
 	Stats              []row              `json:"stats"`
 	Errors             []errorRow         `json:"errors"`
 	CurrentRPS         float64            `json:"current_rps"`
@@ -91,8 +84,7 @@ type requestsAnswer struct {
 }
 
 func (s *Server) statsRequests(w http.ResponseWriter, _ *http.Request) error {
-	// Without indentation, which would take twice as long as the rest with thousands of workers.
-	body, err := s.requests.get(func() ([]byte, error) { return json.Marshal(s.requestsAnswer()) })
+	body, err := s.requests.get(s.requestsBody)
 	if err != nil {
 		return err
 	}
@@ -100,12 +92,29 @@ func (s *Server) statsRequests(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-func (s *Server) requestsAnswer() requestsAnswer {
+// requestsBody has no indentation, and its workers are written by hand: with thousands of them either
+// would take longer than all the rest.
+func (s *Server) requestsBody() ([]byte, error) {
 	status := s.controller.Status()
+	body, err := json.Marshal(s.requestsAnswer(&status))
+	if err != nil || !status.Distributed {
+		return body, err
+	}
+	const bytesPerWorker = 128
+	b := make([]byte, 0, len(body)+64+bytesPerWorker*len(status.Workers))
+	b = append(b, body[:len(body)-1]...)
+	b = append(b, `,"worker_count":`...)
+	b = strconv.AppendInt(b, int64(status.ActiveWorkers()), 10)
+	b = append(b, `,"workers":`...)
+	b = appendWorkers(b, status.Workers)
+	return append(b, '}'), nil
+}
+
+func (s *Server) requestsAnswer(status *Status) requestsAnswer {
 	snapshot := s.snapshot()
 	total := rowOf(snapshot, &snapshot.Total)
 	total.Name, total.Method = aggregated, ""
-	answer := requestsAnswer{
+	return requestsAnswer{
 		State:              status.State,
 		Users:              status.Users(),
 		Stats:              append(rows(snapshot), total),
@@ -119,11 +128,6 @@ func (s *Server) requestsAnswer() requestsAnswer {
 		TargetUsers:        status.TargetUsers,
 		IdleSeconds:        (time.Since(s.started) - time.Duration(s.lastUse.Load())).Round(time.Millisecond).Seconds(),
 	}
-	if status.Distributed {
-		workers, active := workerRows(status.Workers), status.ActiveWorkers()
-		answer.Workers, answer.WorkerCount = &workers, &active
-	}
-	return answer
 }
 
 // snapshot returns what was measured, nothing before the first run.
@@ -200,12 +204,49 @@ func errorRows(s *stats.Snapshot) []errorRow {
 	return shown
 }
 
-func workerRows(workers []Worker) []workerRow {
-	shown := make([]workerRow, 0, len(workers))
-	for _, w := range workers {
-		shown = append(shown, workerRow(w))
+// appendWorkers appends the list of workers as JSON.
+func appendWorkers(b []byte, workers []Worker) []byte {
+	b = append(b, '[')
+	for i := range workers {
+		w := &workers[i]
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"id":`...)
+		b = appendString(b, w.ID)
+		b = append(b, `,"state":`...)
+		b = appendString(b, w.State)
+		b = append(b, `,"user_count":`...)
+		b = strconv.AppendInt(b, int64(w.Users), 10)
+		b = append(b, `,"cpu_usage":`...)
+		b = appendNumber(b, w.CPUPercent)
+		b = append(b, `,"memory_usage":`...)
+		b = strconv.AppendInt(b, w.MemoryBytes, 10)
+		b = append(b, '}')
 	}
-	return shown
+	return append(b, ']')
+}
+
+// appendString appends a JSON string.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		// What needs no escape; ids of workers and states have nothing else.
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			text, _ := json.Marshal(s) // strings have no error
+			return append(b, text...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+// appendNumber appends a JSON number, 0 for one that JSON cannot tell: a worker may send anything.
+func appendNumber(b []byte, v float64) []byte {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		v = 0
+	}
+	return strconv.AppendFloat(b, v, 'g', -1, 64)
 }
 
 func epochSeconds(t time.Time) float64 {
