@@ -233,8 +233,7 @@ func (r *Runner) runUsers(ctx context.Context) *stats.Snapshot {
 
 func (r *Runner) stopUsers(ctx context.Context, ended error) {
 	if left := r.config.Duration - r.env.RunTime(); ended != nil && left > 0 {
-		// Cut short: what was still to come was planned and is not delivered.
-		r.collector.Missed(left.Seconds() * float64(r.dispatcher.Planned()))
+		r.collector.CutShort(left, r.dispatcher.Planned())
 	}
 	r.report(0)
 	drain, cancel := context.WithCancel(context.WithoutCancel(ctx))

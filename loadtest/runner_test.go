@@ -479,6 +479,9 @@ func TestATargetOutOfReachEndsTheRun(t *testing.T) {
 		if _, ended := r.Ended(); ended != ErrUnreachable || s.Elapsed() > 20*time.Second || s.Elapsed() < 15*time.Second {
 			t.Errorf("ended for %v after %v", ended, s.Elapsed())
 		}
+		if left := time.Minute - s.Coverage.CutShort - s.Elapsed(); left.Abs() > time.Millisecond {
+			t.Errorf("cut short by %v after %v of a minute", s.Coverage.CutShort, s.Elapsed())
+		}
 		if s.Coverage.Ratio() > 0.5 {
 			t.Errorf("coverage %v", s.Coverage.Ratio())
 		}

@@ -16,6 +16,8 @@ type account struct {
 	last    time.Time
 	over    bool // nothing is planned any more
 	ended   time.Time
+	// cutShort is by how much the run ended before its time.
+	cutShort time.Duration
 	// assigned are the users that were dealt to workers, wherever these are; the shares of all workers
 	// are what they make of it.
 	assigned int
@@ -85,7 +87,12 @@ const toldWithin = 2
 // plannedAt is what was planned at the end of a second, as far as it is known by now.
 func (a *account) plannedAt(index int64) int {
 	planned := a.atEnd[index].planned
-	for _, later := range a.atEnd[index:min(index+1+toldWithin, int64(len(a.atEnd)))] {
+	until := min(index+1+toldWithin, int64(len(a.atEnd)))
+	if a.over {
+		// After the end nothing is planned, which says nothing about the seconds before it.
+		until = min(until, int64(a.ended.Sub(a.started)/time.Second))
+	}
+	for _, later := range a.atEnd[index:max(until, index)] {
 		planned = min(planned, later.planned)
 	}
 	return planned

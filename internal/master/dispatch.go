@@ -483,6 +483,7 @@ func (r *run) cover(s *stats.Snapshot, now time.Time) {
 		PlannedUserSeconds:   max(planned, 0),
 		DeliveredUserSeconds: min(delivered, max(planned, 0)),
 		Gaps:                 a.gaps(users, r.ledger.base, reach),
+		CutShort:             a.cutShort,
 		LostWorkers:          r.lost,
 		UnaccountedSamples:   r.uncounted,
 		MissingReports:       r.missing,

@@ -530,6 +530,7 @@ func (r *run) stopUsers(reason string, ended error) {
 	if left := r.plan.RunTime - now.Sub(r.started); ended != nil && left > 0 {
 		// Cut short: what was still to come was planned and is not delivered.
 		r.accounts.plannedSeconds += left.Seconds() * float64(r.accounts.planned())
+		r.accounts.cutShort = left
 	}
 	r.stopping, r.accounts.over, r.reason = true, true, reason
 	r.accounts.ended = now

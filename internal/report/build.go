@@ -265,12 +265,18 @@ func coverageOf(c *stats.Coverage) Coverage {
 }
 
 // shortfall says where the user seconds that are missing were, as far as that is known.
-func (r *Result) shortfall() string {
+func (r *Result) shortfall(cutShort time.Duration) string {
 	c := &r.Coverage
 	missing := *c.PlannedUserSeconds - *c.DeliveredUserSeconds
+	early := ""
+	if cutShort > 0 {
+		early = fmt.Sprintf(": the run ended %.1f s before its time", cutShort.Seconds())
+	}
 	switch {
 	case len(c.Gaps) > 0:
-		return fmt.Sprintf(": too few users ran in %d of the seconds, first in second %.0f", len(c.Gaps), c.Gaps[0].TSeconds)
+		return fmt.Sprintf("%s: too few users ran in %d of the seconds, first in second %.0f", early, len(c.Gaps), c.Gaps[0].TSeconds)
+	case early != "":
+		return early
 	case r.Run.Users != nil && *r.Run.Users > 0:
 		return fmt.Sprintf(": %.2f s of each user, in no whole second (users count from when their worker reports them, and a longer run makes up for that)",
 			missing/float64(*r.Run.Users))
@@ -303,7 +309,7 @@ func (r *Result) judge(s *stats.Snapshot, aborted string) Verdict {
 		because(Invalid, "the load generator was late in %.0f%% of the seconds: its own delay is in the numbers", 100*share)
 	}
 	if c := r.Coverage.Ratio; c != nil && *c < fullCoverage {
-		because(Partial, "only %.1f%% of the planned user seconds were delivered%s", 100**c, r.shortfall())
+		because(Partial, "only %.1f%% of the planned user seconds were delivered%s", 100**c, r.shortfall(s.Coverage.CutShort))
 	}
 	if aborted != "" {
 		because(Partial, "%s", aborted)

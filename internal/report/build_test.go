@@ -150,6 +150,14 @@ func TestVerdict(t *testing.T) {
 			s.Coverage.PlannedUserSeconds, s.Coverage.DeliveredUserSeconds, s.Coverage.Gaps = 20, 16, nil
 			m.Run.Users = new(10)
 		}, Partial, "80.0% of the planned user seconds were delivered: 0.40 s of each user, in no whole second"},
+		{"a run that ended before its time", func(s *stats.Snapshot, _ *Meta) {
+			s.Coverage.PlannedUserSeconds *= 10
+			s.Coverage.CutShort, s.Coverage.Gaps = 81500*time.Millisecond, nil
+		}, Partial, "10.0% of the planned user seconds were delivered: the run ended 81.5 s before its time"},
+		{"and had too few users", func(s *stats.Snapshot, _ *Meta) {
+			s.Coverage.PlannedUserSeconds *= 10
+			s.Coverage.CutShort, s.Coverage.Gaps = 81500*time.Millisecond, []stats.Gap{{Index: 4, Ratio: 0.5}}
+		}, Partial, "the run ended 81.5 s before its time: too few users ran in 1 of the seconds, first in second 4"},
 		{"invalid comes before partial", func(s *stats.Snapshot, _ *Meta) {
 			s.Coverage.PlannedUserSeconds *= 2
 			s.Coverage.UnaccountedSamples = 1

@@ -290,6 +290,15 @@ func (c *Collector) fillCurrent(s *Snapshot) {
 	}
 }
 
+// CutShort says that the run ends so long before its time: what these users were to do then was planned
+// and is not delivered.
+func (c *Collector) CutShort(left time.Duration, users int) {
+	c.Missed(left.Seconds() * float64(users))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.users.total.CutShort = left
+}
+
 // Missed adds user seconds that were planned and cannot be delivered any more.
 func (c *Collector) Missed(userSeconds float64) {
 	c.mu.Lock()

@@ -79,6 +79,7 @@ func (c *Coverage) since(earlier *Coverage) Coverage {
 		PlannedUserSeconds:   c.PlannedUserSeconds - earlier.PlannedUserSeconds,
 		DeliveredUserSeconds: c.DeliveredUserSeconds - earlier.DeliveredUserSeconds,
 		Gaps:                 c.Gaps[min(len(earlier.Gaps), len(c.Gaps)):],
+		CutShort:             c.CutShort,
 		LostWorkers:          c.LostWorkers - earlier.LostWorkers,
 		UnaccountedSamples:   c.UnaccountedSamples - earlier.UnaccountedSamples,
 		MissingReports:       c.MissingReports - earlier.MissingReports,

@@ -60,6 +60,8 @@ type Coverage struct {
 	PlannedUserSeconds, DeliveredUserSeconds float64
 	// Gaps are the seconds in which less than 95 % of the plan ran.
 	Gaps []Gap
+	// CutShort is by how much the run ended before its time, which is planned nevertheless.
+	CutShort time.Duration
 	// LostWorkers, UnaccountedSamples and MissingReports are about runs over several workers.
 	LostWorkers, UnaccountedSamples, MissingReports int64
 }
@@ -239,6 +241,7 @@ func (c *Coverage) add(other *Coverage) {
 	c.PlannedUserSeconds += other.PlannedUserSeconds
 	c.DeliveredUserSeconds += other.DeliveredUserSeconds
 	c.Gaps = append(c.Gaps, other.Gaps...)
+	c.CutShort = max(c.CutShort, other.CutShort)
 	c.LostWorkers += other.LostWorkers
 	c.UnaccountedSamples += other.UnaccountedSamples
 	c.MissingReports += other.MissingReports
