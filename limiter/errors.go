@@ -23,7 +23,7 @@ var (
 	ErrNoAdmin = errors.New("limiter: store has no administration")
 )
 
-// ValidationError says which argument is wrong and why. Nothing was sent.
+// ValidationError says which argument is wrong and why. Nothing was written.
 type ValidationError struct {
 	Field  string
 	Value  string // the first 50 characters

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -110,5 +111,33 @@ func testLostReplies(t *testing.T, connect connector) {
 	}
 	if got, want := f.bucket(t, "e", "r", 0)["b_n_tc"], fmt.Sprint((1+400)*1000); got != want {
 		t.Errorf("charged %s, want %s", got, want)
+	}
+}
+
+// More limits than a write can have are the caller's mistake: the call could never succeed, and one
+// that treats it as an outage would admit for ever.
+func TestMoreLimitsThanAnExpressionHolds(t *testing.T) { withEachClient(t, testTooManyLimits) }
+
+func testTooManyLimits(t *testing.T, connect connector) {
+	client := connect(t, serve(t, newEngine(t, dynamolocal.Config{})))
+	table := dynamostore.OpenTable(client, "many", dynamostore.TableOptions{})
+	if err := table.Create(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{api: &counted{API: client}, table: table, store: table.Store("ns"), ns: "ns", now: 1800000000000}
+	l := f.limiter(t, limiter.Options{OnUnavailable: limiter.Allow})
+	var limits []limiter.Limit
+	consume := limiter.Amounts{}
+	for i := range 60 {
+		name := fmt.Sprintf("%s%02d", strings.Repeat("n", 60), i)
+		limits = append(limits, limiter.PerHour(name, 100))
+		consume[name] = 1
+	}
+	for range 2 {
+		_, err := l.Acquire(t.Context(), limiter.Request{EntityID: "e", Resource: "r", Limits: limits, Consume: consume})
+		invalid, ok := errors.AsType[*limiter.ValidationError](err)
+		if !ok || invalid.Field != "limits" || !strings.Contains(invalid.Reason, "4096") {
+			t.Fatalf("got %v, want a ValidationError of limits", err)
+		}
 	}
 }

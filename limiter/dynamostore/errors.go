@@ -110,6 +110,9 @@ func wrap(operation, subject string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if tooMany := tooManyLimits(subject, err); tooMany != nil {
+		return tooMany
+	}
 	return fmt.Errorf("%s %s: %w", operation, subject, mapPermission(err))
 }
 
@@ -118,7 +121,26 @@ func wrapAcquire(operation, subject string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if tooMany := tooManyLimits(subject, err); tooMany != nil {
+		return tooMany
+	}
 	return fmt.Errorf("%s %s: %w", operation, subject, denied(err, AcquireOnlyPolicy))
+}
+
+// tooManyLimits returns a *limiter.ValidationError for a write that is larger than an expression may be: that
+// depends on nothing but the number of limits and the length of their names, so that the same call can never
+// succeed. It returns nil for any other error.
+func tooManyLimits(subject string, err error) error {
+	apiErr, ok := errors.AsType[smithy.APIError](err)
+	if !ok || apiErr.ErrorCode() != "ValidationException" {
+		return nil
+	}
+	_, size, ok := strings.Cut(apiErr.ErrorMessage(), "Expression size has exceeded the maximum allowed size; ")
+	if !ok {
+		return nil
+	}
+	return invalid("limits", subject, "has more limits, or longer names of them, than one DynamoDB expression of 4096 bytes holds ("+
+		size+"): use fewer limits in one acquire, or shorter names")
 }
 
 func isConditionFailed(err error) bool {
