@@ -95,6 +95,7 @@ func (pl *planner) plan() (p plan, again bool, err error) {
 	pl.part.planned = pl
 	if pl.bypass && stored.HasBypass && w.Kind == WriteRefill {
 		pl.waive(w, &stored)
+		p.idle = len(w.Limits) == 0
 		return p, false, nil
 	}
 	image := pl.image(&stored, w.Kind)
@@ -173,18 +174,27 @@ func (pl *planner) pin(w *Write, stored *Bucket) (again bool) {
 }
 
 // waive shapes the write of a bypassed bucket: consumption is counted, and nothing is tested. What the bucket
-// does not have is not counted.
+// does not have, or has alone, is not counted; without anything to count the stamp is left as it is.
 func (pl *planner) waive(w *Write, stored *Bucket) {
-	w.Kind, w.BypassUntil = WriteBypass, pl.a.l.stampDeadline(pl.read)
 	image := pl.part.image()
-	limits := append(image.Limits[:0], stored.Limits...)
+	limits := image.Limits[:0]
+	for i := range stored.Limits {
+		if !pl.stale(stored.Limits[i].Name) {
+			limits = append(limits, stored.Limits[i])
+		}
+	}
 	*image = *stored
-	image.Limits, image.Bypass = limits, w.BypassUntil
+	image.Limits = limits
+	w.Kind = WriteBypass
 	for _, c := range pl.a.charges {
 		if limit := image.Limit(c.Limit); limit != nil && limit.Complete() {
 			w.Limits = append(w.Limits, LimitWrite{Name: c.Limit, Consumed: c.Amount})
 			limit.Counter += c.Amount
 		}
+	}
+	if len(w.Limits) > 0 {
+		w.BypassUntil = pl.a.l.stampDeadline(pl.read)
+		image.Bypass = w.BypassUntil
 	}
 }
 

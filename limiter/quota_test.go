@@ -46,6 +46,30 @@ func TestABypassedParentIsCounted(t *testing.T) {
 	}
 }
 
+// What a bypassed parent still has but config no longer names for it is not counted there, as an enforced pass
+// does not charge it.
+func TestABypassedParentDoesNotCountStaleLimits(t *testing.T) {
+	w := family(t)
+	both := []limiter.Limit{limiter.PerMinute("rpm", 100), limiter.PerMinute("tpm", 100)}
+	w.must(w.l.Admin().SetResourceDefaults(t.Context(), "r", both))
+	w.admitAll("child", limiter.Amounts{"rpm": 1, "tpm": 1})
+	w.must(w.l.Admin().SetLimits(t.Context(), "org", "r", both[:1]))
+	if _, err := w.l.Admin().Bypass(t.Context(), "org", "r"); err != nil {
+		t.Fatal(err)
+	}
+	stamp := w.bucket("org", 0).Bypass
+	w.clock.Add(100_000)
+	lease := w.admitAll("child", limiter.Amounts{"tpm": 5})
+	if got := lease.Consumed()["tpm"]; got != 5 {
+		t.Errorf("consumed %d, want the child's alone", got)
+	}
+	w.must(lease.Adjust(limiter.Amounts{"tpm": 5}))
+	w.must(lease.Close(t.Context()))
+	if org := w.bucket("org", 0); org.Limit("tpm").Counter != 1000 || org.Bypass != stamp {
+		t.Errorf("the parent counts %+v, its stamp moved from %d to %d", org.Limit("tpm"), stamp, org.Bypass)
+	}
+}
+
 // A reply that got lost is one error and at most one charge, also of what is written by a transaction.
 func TestALostReplyOfAQuotaIsChargedOnce(t *testing.T) {
 	w := newWorld(t, quota(t, "rpm", 10), limiter.SessionQuota("ses", 10, time.Hour))
