@@ -666,7 +666,7 @@ func TestLocust34WhatUsersOfAMixedFleetDoIsCountedExactly(t *testing.T) {
 		o.begin(master.Plan{Users: 12, SpawnRate: 1000})
 		o.running(12)
 		for _, w := range o.Workers() {
-			if w.Users != 4 || w.Own != (w.ID == ours.ID()) {
+			if w.Users != 4 || (w.Cores > 0) != (w.ID == ours.ID()) {
 				t.Errorf("worker %+v", w)
 			}
 		}
