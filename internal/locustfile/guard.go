@@ -5,24 +5,31 @@ import (
 	"strings"
 
 	"go.starlark.net/starlark"
+	"go.starlark.net/starlarkstruct"
 	"go.starlark.net/syntax"
 )
 
 // One operation must not make so much that it cannot be interrupted: copying gigabytes holds the whole
 // process, its timers included, until it is done. Operators and methods of the interpreter know no such
-// bounds, so files are changed while they are loaded: x * y becomes x * guard(y), and x.replace and x.join
-// become guard(x).replace and guard(x).join.
+// bounds, so files are changed while they are loaded: x * y and x + y become x * guard(y) and x + guard(y),
+// x % y becomes guard(x) % y, and x.join, say, becomes guard(x).join.
 const (
-	// maxElements bounds what repetition and range give.
+	// maxElements bounds what repetition, sums, extend and range give.
 	maxElements = 1 << 22
-	// maxText bounds what repetition, join and replace give, in bytes.
-	maxText = 1 << 26
+	// maxText bounds what repetition, sums, formatting, join and replace give, in bytes.
+	maxText = 1 << 24
 	// maxBits bounds products of integers.
 	maxBits = 1 << 20
+	// small is a length that may be added any number of times: each sum copies what is there, so that it
+	// takes minutes to get beyond the bounds.
+	small = 1 << 10
 
 	// What no name of a file can be.
-	factorGuard = "*"
-	textGuard   = "."
+	factorGuard  = "*"
+	summandGuard = "+"
+	growthGuard  = "+="
+	formatGuard  = "%"
+	methodGuard  = "."
 )
 
 // guardTree puts the guards into a file.
@@ -30,16 +37,26 @@ func guardTree(file *syntax.File) {
 	syntax.Walk(file, func(n syntax.Node) bool {
 		switch n := n.(type) {
 		case *syntax.BinaryExpr:
-			if n.Op == syntax.STAR {
+			switch {
+			case n.Op == syntax.STAR && !isFloat(n.Y):
 				n.Y = guarded(factorGuard, n.OpPos, n.Y)
+			case n.Op == syntax.PLUS && !isSmall(n.X) && !isSmall(n.Y):
+				n.Y = guarded(summandGuard, n.OpPos, n.Y)
+			case n.Op == syntax.PERCENT && !isNumber(n.X) && !isNumber(n.Y):
+				n.X = guarded(formatGuard, n.OpPos, n.X)
 			}
 		case *syntax.AssignStmt:
-			if n.Op == syntax.STAR_EQ {
+			switch {
+			case n.Op == syntax.STAR_EQ && !isFloat(n.RHS):
 				n.RHS = guarded(factorGuard, n.OpPos, n.RHS)
+			case n.Op == syntax.PLUS_EQ && !isSmall(n.RHS):
+				n.RHS = guarded(growthGuard, n.OpPos, n.RHS)
+			case n.Op == syntax.PERCENT_EQ && !isNumber(n.RHS) && isPlace(n.LHS):
+				n.Op, n.RHS = syntax.EQ, &syntax.BinaryExpr{X: n.LHS, OpPos: n.OpPos, Op: syntax.PERCENT, Y: n.RHS}
 			}
 		case *syntax.DotExpr:
-			if n.Name.Name == "join" || n.Name.Name == "replace" {
-				n.X = guarded(textGuard, n.Dot, n.X)
+			if methodChecks[n.Name.Name] != nil {
+				n.X = guarded(methodGuard, n.Dot, n.X)
 			}
 		}
 		return true
@@ -47,10 +64,41 @@ func guardTree(file *syntax.File) {
 }
 
 func guarded(guard string, at syntax.Position, x syntax.Expr) syntax.Expr {
-	if literal, ok := x.(*syntax.Literal); ok && literal.Token == syntax.FLOAT {
-		return x // it is multiplied only
-	}
 	return &syntax.CallExpr{Fn: &syntax.Ident{NamePos: at, Name: guard}, Lparen: at, Args: []syntax.Expr{x}, Rparen: at}
+}
+
+func isFloat(x syntax.Expr) bool {
+	literal, ok := x.(*syntax.Literal)
+	return ok && literal.Token == syntax.FLOAT
+}
+
+func isNumber(x syntax.Expr) bool {
+	literal, ok := x.(*syntax.Literal)
+	return ok && (literal.Token == syntax.INT || literal.Token == syntax.FLOAT)
+}
+
+// isSmall reports whether an expression of a file has a small length or is a number.
+func isSmall(x syntax.Expr) bool {
+	switch x := x.(type) {
+	case *syntax.Literal:
+		return len(x.Raw) <= small
+	case *syntax.ListExpr:
+		return len(x.List) <= small
+	}
+	return false
+}
+
+// isPlace reports whether nothing happens when an expression is evaluated once more.
+func isPlace(x syntax.Expr) bool {
+	switch x := x.(type) {
+	case *syntax.Ident, *syntax.Literal:
+		return true
+	case *syntax.DotExpr:
+		return isPlace(x.X)
+	case *syntax.IndexExpr:
+		return isPlace(x.X) && isPlace(x.Y)
+	}
+	return false
 }
 
 // guards are the built-ins that guardTree calls, and those that stand for one of the interpreter's.
@@ -58,9 +106,28 @@ var guards = map[string]func(*starlark.Thread, *starlark.Builtin, starlark.Tuple
 	factorGuard: func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 		return factor{args[0]}, nil
 	},
-	textGuard: func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+	summandGuard: func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+		if starlark.Len(args[0]) <= small {
+			return args[0], nil
+		}
+		return summand{args[0], false}, nil
+	},
+	growthGuard: func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+		if starlark.Len(args[0]) <= small {
+			return args[0], nil
+		}
+		return summand{args[0], true}, nil
+	},
+	formatGuard: func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 		if s, ok := args[0].(starlark.String); ok {
-			return text{s}, nil
+			return format{s}, nil
+		}
+		return args[0], nil
+	},
+	methodGuard: func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+		switch x := args[0].(type) {
+		case starlark.String, *starlark.List, *starlarkstruct.Module:
+			return receiver{x.(starlark.HasAttrs)}, nil
 		}
 		return args[0], nil
 	},
@@ -125,33 +192,152 @@ func checkRepeat(x starlark.Value, count starlark.Int) error {
 	return fmt.Errorf("%s repeated %s times has more than %d %s", x.Type(), count, most, what)
 }
 
-// text is a string whose join and replace are bounded.
-type text struct{ starlark.Value }
+// summand is the right operand of an addition that is not small.
+type summand struct {
+	starlark.Value
+	inPlace bool
+}
 
-// AttrNames implements starlark.HasAttrs.
-func (t text) AttrNames() []string { return []string{"join", "replace"} }
+// Binary implements starlark.HasBinary.
+func (s summand) Binary(op syntax.Token, x starlark.Value, _ starlark.Side) (starlark.Value, error) {
+	most, what := maxText, "bytes"
+	list, isList := x.(*starlark.List)
+	if _, isTuple := x.(starlark.Tuple); isList || isTuple {
+		most, what = maxElements, "elements"
+	}
+	if starlark.Len(x)+starlark.Len(s.Value) > most {
+		return nil, fmt.Errorf("%s + %s has more than %d %s", x.Type(), s.Type(), most, what)
+	}
+	if more, ok := s.Value.(starlark.Iterable); ok && isList && s.inPlace {
+		extend, err := list.Attr("extend")
+		if err == nil {
+			_, err = extend.(*starlark.Builtin).CallInternal(nil, starlark.Tuple{more}, nil)
+		}
+		return list, err
+	}
+	return starlark.Binary(op, x, s.Value)
+}
+
+// format is a string that is the left operand of %.
+type format struct{ starlark.Value }
+
+// Binary implements starlark.HasBinary.
+func (f format) Binary(op syntax.Token, y starlark.Value, _ starlark.Side) (starlark.Value, error) {
+	s, values, uses := f.Value.(starlark.String), starlark.Tuple{y}, 1
+	switch y := y.(type) {
+	case starlark.Tuple:
+		values = y
+	case starlark.IterableMapping:
+		values, uses = nil, strings.Count(string(s), "%(")
+		for _, item := range y.Items() {
+			values = append(values, item[1])
+		}
+	}
+	if err := checkFormat(s, values, uses); err != nil {
+		return nil, err
+	}
+	return starlark.Binary(op, s, y)
+}
+
+// checkFormat bounds what a format gives that uses each value so often. Values that are no text do not
+// count: printing them goes piece by piece, which can be abandoned.
+func checkFormat(format starlark.String, values starlark.Tuple, uses int) error {
+	total := len(format)
+	for _, v := range values {
+		if n := max(starlark.Len(v), 0); isText(v) && n > 0 {
+			if uses > (maxText-total)/n {
+				return fmt.Errorf("the formatted text may have more than %d bytes", maxText)
+			}
+			total += uses * n
+		}
+	}
+	return nil
+}
+
+func isText(v starlark.Value) bool {
+	switch v.(type) {
+	case starlark.String, starlark.Bytes:
+		return true
+	}
+	return false
+}
+
+// methodChecks are the methods that are bounded; wrong arguments are left to the method.
+var methodChecks = map[string]func(x starlark.Value, args starlark.Tuple, kwargs []starlark.Tuple) error{
+	"join": checkJoin, "replace": checkReplace, "format": checkFormatCall, "extend": checkExtend, "indent": checkIndent,
+}
+
+// receiver is a value whose methods are bounded.
+type receiver struct{ starlark.HasAttrs }
 
 // Attr implements starlark.HasAttrs.
-func (t text) Attr(name string) (starlark.Value, error) {
-	s := t.Value.(starlark.String)
-	method, err := s.Attr(name)
-	if err != nil {
+func (r receiver) Attr(name string) (starlark.Value, error) {
+	method, err := r.HasAttrs.Attr(name)
+	if err != nil || method == nil {
 		return nil, err
 	}
 	return starlark.NewBuiltin(name, func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-		check := checkReplace
-		if name == "join" {
-			check = checkJoin
-		}
-		if err := check(string(s), args); err != nil {
-			return nil, err
+		if err := methodChecks[name](r.HasAttrs, args, kwargs); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		return method.(*starlark.Builtin).CallInternal(thread, args, kwargs)
 	}), nil
 }
 
-// checkReplace leaves wrong arguments to the method.
-func checkReplace(s string, args starlark.Tuple) error {
+func checkExtend(list starlark.Value, args starlark.Tuple, _ []starlark.Tuple) error {
+	if len(args) == 1 && starlark.Len(args[0]) > small && starlark.Len(list)+starlark.Len(args[0]) > maxElements {
+		return fmt.Errorf("the list has more than %d elements", maxElements)
+	}
+	return nil
+}
+
+// checkIndent bounds json.indent by what each line of the result may take.
+func checkIndent(_ starlark.Value, args starlark.Tuple, kwargs []starlark.Tuple) error {
+	if len(args) != 1 {
+		return nil
+	}
+	text, _ := starlark.AsString(args[0])
+	lines, depth, deepest := 1, 0, 0
+	for i := range len(text) {
+		switch text[i] {
+		case '[', '{':
+			lines, depth = lines+1, depth+1
+			deepest = max(deepest, depth)
+		case ']', '}':
+			lines, depth = lines+1, depth-1
+		case ',':
+			lines++
+		}
+	}
+	prefix, indent := 0, 1
+	for _, kv := range kwargs {
+		switch kv[0] {
+		case starlark.String("prefix"):
+			prefix = starlark.Len(kv[1])
+		case starlark.String("indent"):
+			indent = starlark.Len(kv[1])
+		}
+	}
+	if each := prefix + deepest*indent; each > 0 && lines > maxText/each {
+		return fmt.Errorf("the result may have more than %d bytes", maxText)
+	}
+	return nil
+}
+
+func checkFormatCall(x starlark.Value, args starlark.Tuple, kwargs []starlark.Tuple) error {
+	s := x.(starlark.String)
+	uses := 1
+	if fields := strings.Count(string(s), "{"); fields > strings.Count(string(s), "{}") {
+		uses = fields
+	}
+	values := args
+	for _, kv := range kwargs {
+		values = append(values, kv[1])
+	}
+	return checkFormat(s, values, uses)
+}
+
+func checkReplace(x starlark.Value, args starlark.Tuple, _ []starlark.Tuple) error {
 	if len(args) < 2 {
 		return nil
 	}
@@ -160,14 +346,13 @@ func checkReplace(s string, args starlark.Tuple) error {
 	if !ok1 || !ok2 || len(by) <= len(replaced) {
 		return nil
 	}
-	if count := strings.Count(s, replaced); count > maxText/len(by) {
-		return fmt.Errorf("replace: %d times %d bytes are more than %d", count, len(by), maxText)
+	if count := strings.Count(string(x.(starlark.String)), replaced); count > maxText/len(by) {
+		return fmt.Errorf("%d times %d bytes are more than %d", count, len(by), maxText)
 	}
 	return nil
 }
 
-// checkJoin leaves wrong arguments to the method.
-func checkJoin(separator string, args starlark.Tuple) error {
+func checkJoin(x starlark.Value, args starlark.Tuple, _ []starlark.Tuple) error {
 	if len(args) != 1 {
 		return nil
 	}
@@ -175,11 +360,11 @@ func checkJoin(separator string, args starlark.Tuple) error {
 	if !ok {
 		return nil
 	}
-	total := 0
+	separator, total := starlark.Len(x), 0
 	for part := range starlark.Elements(parts) {
 		s, _ := starlark.AsString(part)
-		if total += len(s) + len(separator); total > maxText+len(separator) {
-			return fmt.Errorf("join: the result has more than %d bytes", maxText)
+		if total += len(s) + separator; total > maxText+separator {
+			return fmt.Errorf("the result has more than %d bytes", maxText)
 		}
 	}
 	return nil

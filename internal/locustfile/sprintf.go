@@ -47,6 +47,9 @@ func (p *printer) run() error {
 			return err
 		}
 		i += n
+		if p.out.Len() > maxText {
+			return fmt.Errorf("the text has more than %d bytes", maxText)
+		}
 	}
 	if p.next < len(p.values) {
 		return fmt.Errorf("%d values for a format that takes %d", len(p.values), p.next)
