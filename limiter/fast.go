@@ -144,15 +144,16 @@ func (a *acquire) holds(image *Bucket) bool {
 
 func (a *acquire) childRefused(ctx context.Context, known string, h *hint) (bool, error) {
 	if a.parent != nil {
-		if a.parent.charged {
-			a.refund(ctx, a.parent)
-		} else if a.parent.err == nil && a.classify(a.parent) == refusedDisabled && a.cascades(known) {
-			return false, &DisabledError{EntityID: known, Resource: a.req.Resource, Level: "bucket"}
-		}
+		a.refund(ctx, a.parent)
 	}
-	switch image := a.child.image(); a.classify(&a.child) {
-	case refusedDisabled:
+	kind := a.classify(&a.child)
+	if kind == refusedDisabled {
 		return false, &DisabledError{EntityID: a.req.EntityID, Resource: a.req.Resource, Level: "bucket"}
+	}
+	if p := a.parent; p != nil && p.err == nil && p.out.Outcome != Done && a.classify(p) == refusedDisabled && a.cascades(known) {
+		return false, &DisabledError{EntityID: known, Resource: a.req.Resource, Level: "bucket"}
+	}
+	switch image := a.child.image(); kind {
 	case refusedWCU:
 		if a.l.short(image, a.charges, a.now) {
 			return false, a.rejection(&a.child)

@@ -128,8 +128,7 @@ func (l *Lease) prepare(now int64) error {
 				}
 				explicit := findLimit(l.acquire.req.Limits, c.Limit)
 				state.Bypass = l.part(p).bypassed
-				// What a bypass waives is not renewed, and soft all the same.
-				state.Soft = state.Soft || explicit != nil && explicit.Soft || state.Bypass && limit.Has&FieldSoft != 0
+				state.Soft = state.Soft || explicit != nil && explicit.Soft
 			}
 			local = append(local, state)
 		}
@@ -149,7 +148,10 @@ func (p *part) after(l *Limiter, limit *LimitState, amount, now int64) (bucket.S
 			return state, nil
 		}
 	}
-	return l.state(p.image(), limit, now)
+	state, err := l.state(p.image(), limit, now)
+	// As it was admitted: a fast write passes only while the stamp lasts, except that a bypass looks at none.
+	state.Soft = limit.Has&FieldSoft != 0
+	return state, err
 }
 
 func (l *Lease) test(amounts Amounts, now int64) error {
@@ -402,9 +404,9 @@ func (a *acquire) adjust(ctx context.Context, p *part, only AdjustOnly, delta fu
 		if d < 0 && !p.bypassed {
 			in.Checked = true
 			// An unreadable schedule leaves the base parameters, and the check fails at worst.
-			state, _ := a.l.state(image, limit, now)
+			state, _ := p.after(a.l, limit, c.Amount, now)
 			change.Ceiling = state.Ceiling(now)
-			change.Period = periodOf(&state, a.now)
+			change.Period = periodOf(&state, image.RF)
 		}
 		in.Changes = append(in.Changes, change)
 	}
@@ -437,13 +439,14 @@ func (a *acquire) adjust(ctx context.Context, p *part, only AdjustOnly, delta fu
 	return nil
 }
 
-// periodOf pins a credit to the period of a quota in which the acquire took it.
-func periodOf(state *bucket.State, charged int64) Period {
+// periodOf pins a credit to the period of a quota in which the acquire took it: the one of the bucket's rf, since
+// the clock of another process may be ahead.
+func periodOf(state *bucket.State, rf int64) Period {
 	switch {
 	case state.Window.Length > 0:
 		return Period{Kind: SessionPeriod}
 	case state.Resets != nil:
-		next, _ := state.Resets.Next(charged)
+		next, _ := state.Resets.Next(rf)
 		return Period{Kind: CalendarPeriod, Before: next}
 	}
 	return Period{}

@@ -63,6 +63,7 @@ type planner struct {
 	read       int64 // a time not after the read of the config, ms
 	consistent bool
 	noMoves    bool // quotas that others hold start with nothing
+	counted    bool // a waived demand is, since the bucket has limits for it
 	// siblings are the other shards, as far as needs asked for them.
 	siblings []EntityState
 
@@ -95,7 +96,7 @@ func (pl *planner) plan() (p plan, again bool, err error) {
 	pl.part.planned = pl
 	if pl.bypass && stored.HasBypass && w.Kind == WriteRefill {
 		pl.waive(w, &stored)
-		p.idle = len(w.Limits) == 0
+		p.idle = !pl.counted
 		return p, false, nil
 	}
 	image := pl.image(&stored, w.Kind)
@@ -192,7 +193,7 @@ func (pl *planner) waive(w *Write, stored *Bucket) {
 			limit.Counter += c.Amount
 		}
 	}
-	if len(w.Limits) > 0 {
+	if pl.counted = len(w.Limits) > 0; pl.counted {
 		w.BypassUntil = pl.a.l.stampDeadline(pl.read)
 		image.Bypass = w.BypassUntil
 	}
@@ -336,7 +337,7 @@ func (pl *planner) consume() bool {
 	for _, c := range pl.a.charges {
 		if n := pl.line(c.Limit); n != nil {
 			n.state.Bypass = pl.bypass
-			if lacks(&n.state, c.Amount, pl.now) {
+			if s := &n.state; !s.Soft && !s.Bypass && s.Tokens < c.Amount {
 				return false
 			}
 		}
@@ -349,12 +350,21 @@ func (pl *planner) consume() bool {
 	return true
 }
 
+// silent says whether the bucket has no say in a rejection: a bypass would create it.
+func (pl *planner) silent() bool { return pl.bypass && !pl.state.Bucket.HasRF }
+
 // statuses judges the declared limits that the bucket has.
 func (pl *planner) statuses(into []LimitStatus) []LimitStatus {
+	if pl.silent() {
+		return into
+	}
 	for _, c := range pl.a.charges {
 		if n := pl.line(c.Limit); n != nil {
 			n.state.Bypass = pl.bypass
-			status := judge(&pl.part.in.Key, n.name, n.state, c.Amount, pl.now)
+			// A second refill would earn again what the first one was short of a millisecond's worth.
+			state := n.state
+			state.RF = pl.now
+			status := judge(&pl.part.in.Key, n.name, state, c.Amount, pl.now)
 			status.Limit = pl.share(n.name, n.state, pl.now)
 			into = append(into, status)
 		}
@@ -428,7 +438,7 @@ func (pl *planner) light(stored *Bucket, w *Write) bool {
 	}
 	for i := range pl.lines {
 		n := &pl.lines[i]
-		if n.seed() || n.granted() || n.passed.Opened || n.state.Tokens < n.stored.Tokens {
+		if n.seed() || n.granted() || n.passed.Opened || n.state.Tokens < n.stored.Tokens || n.state.Window.Length != n.stored.Rare().Window {
 			return false
 		}
 		if n.name == WCU && n.stored.Tokens < 1000 {
@@ -665,7 +675,7 @@ func (pl *planner) restamp() *RestampInput {
 	}
 	in := &RestampInput{Key: pl.part.in.Key, ReadBypass: Stamp{Present: stored.HasBypass, Until: stored.Bypass}}
 	switch {
-	case pl.bypass && !stored.bypassed(pl.now):
+	case pl.bypass && !stored.bypassed(pl.now) && (!stored.HasBypass || pl.counted):
 		in.Bypass, in.BypassUntil = StampSet, pl.a.l.stampDeadline(pl.read)
 	case !pl.bypass && stored.HasBypass:
 		in.Bypass = StampRemove

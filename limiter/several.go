@@ -114,8 +114,8 @@ func (s *several) addCharged(rejection *ExceededError) {
 // left adds the statuses of a part that its resource admits, while another one refuses the acquire: what it
 // would have left.
 func (a *acquire) left(into []LimitStatus, p *part) []LimitStatus {
-	if p.planned != nil && p.planned.bypass && len(p.planned.lines) > 0 {
-		return into // a bucket that a bypass would create has no say
+	if p.planned != nil && p.planned.silent() {
+		return into
 	}
 	now, image := a.l.nowMillis(), p.image()
 	for _, c := range a.charges {
@@ -123,7 +123,8 @@ func (a *acquire) left(into []LimitStatus, p *part) []LimitStatus {
 		if limit == nil || !limit.Complete() {
 			continue // a parent without this limit
 		}
-		state := a.l.known(image, limit, now)
+		// Its schedules were decoded before.
+		state, _ := p.after(a.l, limit, c.Amount, now)
 		into = append(into, LimitStatus{
 			EntityID: p.in.Key.EntityID, Resource: p.in.Key.Resource, Limit: p.share(c.Limit, &state, now),
 			Available: state.Available(now), Requested: c.Amount / 1000, ResetsAt: resetsAt(&state, now),
@@ -311,6 +312,9 @@ func (s *several) slow(ctx context.Context) error {
 		}
 		evaluations, errs := s.evaluate(ctx, attempt)
 		if err := merge(errs); err != nil {
+			for i := range evaluations {
+				evaluations[i].keep(ctx)
+			}
 			return err
 		}
 		var all evaluation
