@@ -4,10 +4,12 @@ package differential
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
 
+	"github.com/zeroae/zae-limiter-go/limiter"
 	"github.com/zeroae/zae-limiter-go/limiter/bucket"
 )
 
@@ -21,11 +23,16 @@ var allowedDeviations = []deviation{
 	{"a limit that is not configured is refused, not ignored (B10)", func(c *comparison, _ difference) bool {
 		return c.refused("is not a limit")
 	}},
+	// What the bucket still has is charged by a fast path, and ignored by Python's slow one; ours refuses it. Which
+	// path is taken depends on what a process remembers.
+	{"a limit that is not configured is charged by the fast path of one side (B10)", func(c *comparison, f difference) bool {
+		return c.op.Do == "acquire" && c.unconfigured(f)
+	}},
 	{"one side answered from its memory (B33)", func(c *comparison, f difference) bool {
 		return c.d.memory && c.ours["error"] != nil && c.python["error"] != nil && (fromMemory(c.ours) || fromMemory(c.python))
 	}},
 	{"a slow pass that needs no refill leaves rf, and what is earned, for later (B7)", func(c *comparison, f difference) bool {
-		return c.op.Do == "acquire" && c.number(0, f.Item, "rf") < c.number(1, f.Item, "rf") && c.leftForLater(f)
+		return c.op.Do == "acquire" && c.leftForLater(f)
 	}},
 	{"deleting an entity takes its configs out of the registry (B15)", func(c *comparison, f difference) bool {
 		return c.op.Do == "delete_entity" && strings.HasSuffix(f.Item, " #ENTITY_CONFIG_RESOURCES")
@@ -48,6 +55,10 @@ var allowedDeviations = []deviation{
 		return f.Attribute == "bypass" && c.result(0)["bypassed"] == true ||
 			isLimit && at > 0 && before["bypass"] != nil && (before["b_"+name[:at]+"_cp"] == nil || before["b_"+name[:at]+"_tk"] == nil)
 	}},
+	// Python's fast path has charged it then, and tells what that left.
+	{"a refusal does not tell of a waived resource with a limit that is not on its bucket (H3)", func(c *comparison, f difference) bool {
+		return f.Item == "" && f.Attribute == "error" && c.withoutWaived()
+	}},
 	// Python judges what the entity has left after the debit that it is about to refund.
 	{"an entity whose parent refuses is judged as it was before", func(c *comparison, f difference) bool {
 		return f.Item == "" && f.Attribute == "error" && c.judgedAfter()
@@ -63,21 +74,147 @@ var allowedDeviations = []deviation{
 		return f.Item == "" && a["type"] == "ResourceDisabled" && b["type"] == "ResourceDisabled" &&
 			a["entity_id"] == b["entity_id"] && a["resource"] == b["resource"] && (a["level"] == "bucket" || b["level"] == "bucket")
 	}},
-	// Python's lease has no entries for what it created under a bypass, so that corrections are lost; and nothing
-	// renews the owner stamp of a bypassed bucket that is older than its entity, so that its parent is not counted.
-	{"a waived acquire is counted whole: at the parent that META names, and what a lease corrects", func(c *comparison, f difference) bool {
-		ours, theirs := c.result(0), c.result(1)
-		none, _ := theirs["consumed"].(map[string]any)
-		switch {
-		case ours["bypassed"] != true:
-			return false
-		case theirs["bypassed"] == true && less(theirs["consumed"], ours["consumed"]):
-		case theirs["bypassed"] == false && len(none) == 0: // none of the limits is there: a lease of nothing
-		default:
+	// Python's lease has no entries for what it creates under a bypass: it tells less than was consumed, and
+	// corrections are lost.
+	{"what a bypass creates is in the lease, too", func(c *comparison, f difference) bool {
+		return c.createdWaived(f)
+	}},
+	// Python's lease then has no entry of the entity that says so.
+	{"a lease is bypassed also when the bucket has none of the limits", func(c *comparison, f difference) bool {
+		return c.result(0)["bypassed"] == true && c.result(1)["bypassed"] == false && !slices.ContainsFunc(slices.Collect(maps.Keys(c.op.Consume)), func(name string) bool {
+			return !c.lacks(c.op.Entity, c.op.Resource, name)
+		}) && (f.Item == "" || strings.HasSuffix(f.Attribute, "_tc") || f.Attribute == "bypass")
+	}},
+	// Such a bucket has no owner stamp until its next slow pass. A fast write of it takes from the parent, too, if
+	// the process remembers whom the entity cascades to: from this resource alone, or in Python from any.
+	{"a bucket that is older than its entity: the parent is charged if it is remembered (5.2)", func(c *comparison, f difference) bool {
+		return c.op.Do == "acquire" && c.unstamped(f)
+	}},
+}
+
+// createdWaived says whether a difference is about what a lease tells or corrects of a bucket that this acquire
+// created under a bypass.
+func (c *comparison) createdWaived(f difference) bool {
+	created := func(item string) bool {
+		return strings.HasSuffix(item, " #STATE") && c.d.before[item] == nil && c.items[1][item]["bypass"] != nil
+	}
+	switch {
+	case c.op.Do != "acquire" || !less(c.result(1)["consumed"], c.result(0)["consumed"]):
+		return false
+	case f.Item == "":
+		return f.Attribute == "result" && slices.ContainsFunc(slices.Collect(maps.Keys(c.items[1])), created)
+	}
+	return created(f.Item) && strings.HasSuffix(f.Attribute, "_tc")
+}
+
+// unstamped says whether a difference is about a bucket without an owner stamp, whose entity has a parent, and of
+// which one side alone charged the parent, too.
+func (c *comparison) unstamped(f difference) bool {
+	parent, _ := c.d.before[c.d.prefix+"ENTITY#"+c.op.Entity+" #META"]["parent_id"].(string)
+	if parent == "" {
+		return false
+	}
+	resources := append(slices.Collect(maps.Keys(c.op.Also)), c.op.Resource)
+	return slices.ContainsFunc(resources, func(resource string) bool {
+		child, above := c.d.prefix+"BUCKET#"+c.op.Entity+"#"+resource+"#", c.d.prefix+"BUCKET#"+parent+"#"+resource+"#"
+		bare, charged := false, [2]bool{c.tellsOf(0, parent), c.tellsOf(1, parent)}
+		for _, side := range []int{0, 1} {
+			for item, now := range c.items[side] {
+				before := c.d.before[item]
+				bare = bare || before != nil && strings.HasPrefix(item, child) && before["pgen"] == nil && before["parent_id"] == nil
+				charged[side] = charged[side] || strings.HasPrefix(item, above) && !reflect.DeepEqual(before, now)
+			}
+		}
+		return bare && charged[0] != charged[1] && (f.Item == "" || strings.HasPrefix(f.Item, child) || strings.HasPrefix(f.Item, above))
+	})
+}
+
+// configured names the limits of the level that holds for an entity on a resource.
+func (c *comparison) configured(entity, resource string) map[string]bool {
+	for _, level := range []string{"ENTITY#" + entity + " #CONFIG#" + resource, "ENTITY#" + entity + " #CONFIG#" + limiter.DefaultResource,
+		"RESOURCE#" + resource + " #CONFIG", "SYSTEM# #CONFIG"} {
+		names := map[string]bool{}
+		for attribute := range c.d.before[c.d.prefix+level] {
+			name, ok := strings.CutSuffix(attribute, "_cp")
+			if kind := strings.HasPrefix(name, "l_") || strings.HasPrefix(name, "w_"); ok && kind {
+				names[name[len("l_"):]] = true
+			}
+		}
+		if len(names) > 0 {
+			return names
+		}
+	}
+	return nil
+}
+
+// unconfigured says whether a difference is about declared limits alone that are not configured.
+func (c *comparison) unconfigured(f difference) bool {
+	known := c.configured(c.op.Entity, c.op.Resource)
+	if f.Item == "" {
+		ours, theirs := maps.Clone(c.result(0)), maps.Clone(c.result(1))
+		a, _ := ours["consumed"].(map[string]any)
+		b, _ := theirs["consumed"].(map[string]any)
+		a, b = maps.Clone(a), maps.Clone(b)
+		unknown := func(name string, _ any) bool { return !known[name] }
+		maps.DeleteFunc(a, unknown)
+		maps.DeleteFunc(b, unknown)
+		if len(ours) == 0 || len(theirs) == 0 {
 			return false
 		}
-		return f.Item == "" || strings.HasSuffix(f.Attribute, "_tc") || f.Attribute == "bypass"
-	}},
+		ours["consumed"], theirs["consumed"] = a, b
+		return reflect.DeepEqual(ours, theirs)
+	}
+	name, isLimit := strings.CutPrefix(f.Attribute, "b_")
+	at := strings.LastIndex(name, "_")
+	if !isLimit || at < 0 || !strings.HasPrefix(f.Item, c.d.prefix+"BUCKET#"+c.op.Entity+"#"+c.op.Resource+"#") {
+		return false
+	}
+	_, declared := c.op.Consume[name[:at]]
+	return declared && !known[name[:at]] && (name[at:] == "_tc" || name[at:] == "_tk")
+}
+
+// lacks says whether the bucket of an entity had no limit by that name that can be evaluated.
+func (c *comparison) lacks(entity, resource, limit string) bool {
+	before := c.d.before[c.d.prefix+"BUCKET#"+entity+"#"+resource+"#0 #STATE"]
+	return before["b_"+limit+"_tk"] == nil || before["b_"+limit+"_cp"] == nil
+}
+
+// statuses are those of a rejection of our side (0) or of Python's.
+func (c *comparison) statuses(side int) []any {
+	e, _ := [2]map[string]any{c.ours, c.python}[side]["error"].(map[string]any)
+	d, _ := e["as_dict"].(map[string]any)
+	l, _ := d["limits"].([]any)
+	return l
+}
+
+// tellsOf says whether the error of a side is about an entity, too.
+func (c *comparison) tellsOf(side int, entity string) bool {
+	e, _ := [2]map[string]any{c.ours, c.python}[side]["error"].(map[string]any)
+	return e["entity_id"] == entity || slices.ContainsFunc(c.statuses(side), func(status any) bool {
+		s, _ := status.(map[string]any)
+		return s["entity_id"] == entity
+	})
+}
+
+// withoutWaived says whether all that Python's rejection tells and ours does not is about bypassed buckets that
+// lack a declared limit.
+func (c *comparison) withoutWaived() bool {
+	ours, theirs := c.statuses(0), c.statuses(1)
+	if len(ours) == 0 || len(ours) >= len(theirs) || !reflect.DeepEqual(ours, theirs[:len(ours)]) {
+		return false
+	}
+	return !slices.ContainsFunc(theirs[len(ours):], func(status any) bool {
+		s, _ := status.(map[string]any)
+		resource, _ := s["resource"].(string)
+		declared := c.op.Consume
+		if resource != c.op.Resource {
+			declared = c.op.Also[resource]
+		}
+		waived := c.d.before[c.d.prefix+"BUCKET#"+c.op.Entity+"#"+resource+"#0 #STATE"]["bypass"] != nil
+		return !waived || !slices.ContainsFunc(slices.Collect(maps.Keys(declared)), func(limit string) bool {
+			return c.lacks(c.op.Entity, resource, limit)
+		})
+	})
 }
 
 // number is an attribute of an item, 0 when it is absent.
@@ -88,27 +225,38 @@ func (c *comparison) number(side int, item, attribute string) int64 {
 }
 
 // leftForLater says whether a difference is one that goes with an older rf: what the time between earned, stamps
-// and the ttl.
+// and the ttl. With a clock that is behind rf Python's pass writes it as it was: stamps alone differ then.
 func (c *comparison) leftForLater(f difference) bool {
+	ours := func(attribute string) int64 { return c.number(0, f.Item, attribute) }
+	before := func(attribute string) int64 {
+		n, _ := c.d.before[f.Item][attribute].(json.Number)
+		value, _ := n.Int64()
+		return value
+	}
+	rf, later := ours("rf"), c.number(1, f.Item, "rf")
 	switch {
-	case f.Attribute == "rf" || f.Attribute == "ttl" || f.Attribute == "vu" || strings.HasSuffix(f.Attribute, "_soft"):
+	case f.Item == "" || rf == 0 || rf != before("rf") || rf > later || rf == later && c.op.NowMS > rf:
+		return false
+	case f.Attribute == "ttl" || strings.HasSuffix(f.Attribute, "_soft"):
 		return true
+	case f.Attribute == "rf" || f.Attribute == "vu":
+		return rf < later
 	case !strings.HasSuffix(f.Attribute, "_tk"):
 		return false
 	}
 	limit := strings.TrimSuffix(f.Attribute, "_tk")
-	ours := func(attribute string) int64 { return c.number(0, f.Item, attribute) }
-	tokens, later := ours(f.Attribute), c.number(1, f.Item, f.Attribute)
+	tokens, laterTokens := ours(f.Attribute), c.number(1, f.Item, f.Attribute)
 	item := c.items[0][f.Item]
 	if item["sched"] != nil || item[limit+"_sched"] != nil && item[limit+"_sched"] != "-" || ours(limit+"_ra") == 0 {
-		return later >= tokens
+		return laterTokens >= tokens
 	}
 	shards := max(1, ours("shard_count"))
 	if limit == "b_wcu" {
 		shards = 1
 	}
-	earned, _ := bucket.Refill(tokens, ours("rf"), c.number(1, f.Item, "rf"), ours(limit+"_cp")/shards, ours(limit+"_ra")/shards, ours(limit+"_rp"))
-	return earned == later
+	taken := before(f.Attribute) - tokens
+	earned, _ := bucket.Refill(before(f.Attribute), rf, later, ours(limit+"_cp")/shards, ours(limit+"_ra")/shards, ours(limit+"_rp"))
+	return earned-taken == laterTokens
 }
 
 // differs says whether an attribute of an item does.
@@ -118,13 +266,7 @@ func (c *comparison) differs(item, attribute string) bool {
 
 // judgedAfter says whether two rejections differ only in statuses of the entity, which Python has after the debit.
 func (c *comparison) judgedAfter() bool {
-	statuses := func(answer map[string]any) []any {
-		e, _ := answer["error"].(map[string]any)
-		d, _ := e["as_dict"].(map[string]any)
-		l, _ := d["limits"].([]any)
-		return l
-	}
-	ours, theirs := statuses(c.ours), statuses(c.python)
+	ours, theirs := c.statuses(0), c.statuses(1)
 	if len(ours) == 0 || len(ours) != len(theirs) {
 		return false
 	}
