@@ -240,7 +240,11 @@ func (a *acquire) statuses(into []LimitStatus, p *part) ([]LimitStatus, bool) {
 		if p.charged && !p.bypassed {
 			limit.Tokens += c.Amount
 		}
-		status := judge(&p.in.Key, c.Limit, a.l.known(image, &limit, a.now).Restored(a.now), c.Amount, a.now)
+		state := a.l.known(image, &limit, a.now).Restored(a.now)
+		if p.bypassed {
+			state.Soft = limit.Has&FieldSoft != 0 // the bypass did not look whether the stamp lasts
+		}
+		status := judge(&p.in.Key, c.Limit, state, c.Amount, a.now)
 		short = short || status.Exceeded
 		into = append(into, status)
 	}

@@ -48,6 +48,9 @@ func (a *acquire) commit(ctx context.Context, plans []plan) (done bool, err erro
 	for i := range plans {
 		p := plans[i].by.part
 		p.charged, p.bypassed = true, plans[i].bypassed
+		if p.bypassed {
+			p.owner.seeBypass(true)
+		}
 		p.owner.learnShards(p.image().Shards())
 		a.l.remember(p.owner, p.in.Key.Shard, p.image(), a.now)
 	}

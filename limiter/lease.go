@@ -128,7 +128,8 @@ func (l *Lease) prepare(now int64) error {
 				}
 				explicit := findLimit(l.acquire.req.Limits, c.Limit)
 				state.Bypass = l.part(p).bypassed
-				state.Soft = state.Soft || explicit != nil && explicit.Soft
+				// What a bypass waives is not soft, too.
+				state.Soft = state.Soft || !state.Bypass && explicit != nil && explicit.Soft
 			}
 			local = append(local, state)
 		}

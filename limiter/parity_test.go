@@ -209,3 +209,53 @@ func TestAnotherWindowIsWritten(t *testing.T) {
 		t.Errorf("%+v", b.Limit("rpm").Extra)
 	}
 }
+
+// So is a resource that a bypass waives, which keeps the schedules that its bucket has.
+func TestARefusalTellsConfiguredLimitsOfAWaivedResource(t *testing.T) {
+	limit := limiter.PerMinute("rpm", 60)
+	w := newWorld(t, limit)
+	w.admit("u", 10)
+	w.must(w.l.Admin().SetResourceDefaults(t.Context(), "other", []limiter.Limit{limit}))
+	scaled, err := limit.WithSchedule(schedule.Entry{Cron: "* 0-22 * * *", Scale: 1.5})
+	w.must(err)
+	w.must(w.l.Admin().SetResourceDefaults(t.Context(), "r", []limiter.Limit{scaled}))
+	_, err = w.l.Admin().Bypass(t.Context(), "", "r")
+	w.must(err)
+	slow := w.process(limiter.Options{DisableSpeculation: true})
+	_, err = slow.Acquire(t.Context(), limiter.Request{EntityID: "u", Resource: "r", Consume: limiter.Amounts{"rpm": 5},
+		Also: map[string]limiter.Amounts{"other": {"rpm": 61}}})
+	e := wantError[*limiter.ExceededError](t, err)
+	if s := e.Statuses[len(e.Statuses)-1]; len(e.Statuses) != 2 || s.Resource != "r" || s.Limit.Capacity != 90 || s.Available != 50 {
+		t.Errorf("%+v", e.Statuses)
+	}
+}
+
+// Under a bypass a limit that the request brings as a soft one is not in debt: nothing is taken of it.
+func TestAWaivedDebtIsNotOverdrawn(t *testing.T) {
+	w := newWorld(t, limiter.PerMinute("rpm", 60))
+	w.admit("u", 1)
+	w.edit("u", 0, func(b *limiter.Bucket) { b.Limit("rpm").Tokens = -5000 })
+	_, err := w.l.Admin().Bypass(t.Context(), "", "r")
+	w.must(err)
+	lease, err := w.l.Acquire(t.Context(), limiter.Request{EntityID: "u", Resource: "r", Consume: limiter.Amounts{"rpm": 1},
+		Limits: []limiter.Limit{limiter.PerMinute("rpm", 60).WithSoft()}})
+	w.must(err)
+	if got := lease.Overdrawn(); !lease.Bypassed() || len(got) != 0 {
+		t.Errorf("bypassed %v, overdrawn: %v", lease.Bypassed(), got)
+	}
+}
+
+// A waived entity whose parent refuses is told of as the stamps on its bucket have it, passed or not.
+func TestAWaivedEntityKeepsSoftStamps(t *testing.T) {
+	w := family(t)
+	w.must(w.l.Admin().SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 100).WithSoft()}))
+	w.admit("child", 100)
+	_, err := w.l.Admin().Bypass(t.Context(), "child", "r")
+	w.must(err)
+	w.admit("child", 0)
+	w.edit("child", 0, func(b *limiter.Bucket) { b.Limit("rpm").Edit().Soft = w.clock.Load() - 1 })
+	_, err = w.acquire("child", 50)
+	if e := wantError[*limiter.ExceededError](t, err); e.Statuses[0].EntityID != "child" || !e.Statuses[0].Limit.Soft {
+		t.Errorf("%+v", e.Statuses)
+	}
+}

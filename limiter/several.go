@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/zeroae/zae-limiter-go/limiter/bucket"
 )
@@ -125,9 +126,10 @@ func (a *acquire) left(into []LimitStatus, p *part) []LimitStatus {
 		}
 		// Its schedules were decoded before.
 		state, _ := p.after(a.l, limit, c.Amount, now)
+		told := p.told(c.Limit, state)
 		into = append(into, LimitStatus{
-			EntityID: p.in.Key.EntityID, Resource: p.in.Key.Resource, Limit: p.share(c.Limit, &state, now),
-			Available: state.Available(now), Requested: c.Amount / 1000, ResetsAt: resetsAt(&state, now),
+			EntityID: p.in.Key.EntityID, Resource: p.in.Key.Resource, Limit: p.share(c.Limit, &told, now),
+			Available: state.Available(now), Requested: c.Amount / 1000, ResetsAt: resetsAt(&told, now),
 		})
 	}
 	return into
@@ -139,6 +141,18 @@ func (p *part) share(name string, state *bucket.State, now int64) Limit {
 		return p.planned.share(name, *state, now)
 	}
 	return shareOf(name, state, now)
+}
+
+// told is a limit as a status describes it after a slow pass: by the schedules and the window that are configured,
+// also where a bypass has left the bucket's in force.
+func (p *part) told(name string, state bucket.State) bucket.State {
+	if p.planned != nil {
+		if limit := p.planned.resolved.find(name); limit != nil {
+			_ = p.planned.a.l.schedules(&state, name, limit.Schedule, limit.ResetSchedule, limit.Zone)
+			state.Window.Length = int64(limit.ResetAfter / time.Second)
+		}
+	}
+	return state
 }
 
 // refuse is the rejection by evaluations of which some are short: what these are judged by comes first.
