@@ -43,6 +43,18 @@ var allowedDeviations = []deviation{
 		// A refund that may lift a balance over its ceiling asks for a slow pass.
 		return c.op.Do == "acquire" && (f.Attribute == "b_wcu_tk" || f.Attribute == "b_wcu_tc" || f.Attribute == "vu" && c.differs(f.Item, "b_wcu_tc"))
 	}},
+	// So does whether a bypassed bucket is written as one at once, or by a debit that is refunded; a refund above
+	// the ceiling asks for a slow pass, too. And a slow pass renews the stamp.
+	{"a bypass that one side has not seen yet (5.2)", func(c *comparison, f difference) bool {
+		bypass := c.stored(f.Item, "bypass")
+		switch {
+		case c.op.Do != "acquire" || bypass <= c.op.NowMS:
+			return false
+		case f.Attribute == "vu":
+			return c.number(0, f.Item, "vu") == c.stored(f.Item, "vu") && c.number(1, f.Item, "vu") == 0
+		}
+		return f.Attribute == "bypass" && min(c.number(0, f.Item, "bypass"), c.number(1, f.Item, "bypass")) == bypass
+	}},
 	// A bypass admits also what the bucket has no limit for. Python then leaves the counter of a limit without
 	// parameters, and what the shape of the write leaves depends on whether the process has seen the stamp.
 	{"a waived acquire of a limit that is not on the bucket takes the slow path (H3)", func(c *comparison, f difference) bool {
@@ -67,12 +79,15 @@ var allowedDeviations = []deviation{
 	{"deleting limits of an entity leaves a bucket without a ttl where its own defaults hold (W7)", func(c *comparison, f difference) bool {
 		return c.op.Do == "delete_limits" && c.op.Entity != "" && f.Attribute == "ttl" && f.Ours == nil
 	}},
-	// It depends on what a process remembers of the parent, too.
+	// It depends on what a process remembers of the parent, too. The other side gets as far as correcting stamps.
 	{"a closed parent is met by the fast path of one side (5.2, level bucket)", func(c *comparison, f difference) bool {
-		a, _ := c.ours["error"].(map[string]any)
-		b, _ := c.python["error"].(map[string]any)
-		return f.Item == "" && a["type"] == "ResourceDisabled" && b["type"] == "ResourceDisabled" &&
-			a["entity_id"] == b["entity_id"] && a["resource"] == b["resource"] && (a["level"] == "bucket" || b["level"] == "bucket")
+		return c.metClosed() && (f.Item == "" || f.Attribute == "bypass" || strings.HasSuffix(f.Attribute, "_soft"))
+	}},
+	// Python's process also remembers that of a bucket that is not there yet, whatever config says of its resource.
+	{"a closed parent is met although the resource does not cascade to it (5.2)", func(c *comparison, f difference) bool {
+		e, _ := c.python["error"].(map[string]any)
+		return c.op.Do == "acquire" && e["type"] == "ResourceDisabled" && e["level"] == "bucket" && e["entity_id"] == c.parent() &&
+			c.d.before[c.bucket(c.op.Entity, c.op.Resource)] == nil && (f.Item == "" || f.Item == c.bucket(c.op.Entity, c.op.Resource))
 	}},
 	// Python's lease has no entries for what it creates under a bypass: it tells less than was consumed, and
 	// corrections are lost.
@@ -99,7 +114,7 @@ func (c *comparison) createdWaived(f difference) bool {
 		return strings.HasSuffix(item, " #STATE") && c.d.before[item] == nil && c.items[1][item]["bypass"] != nil
 	}
 	switch {
-	case c.op.Do != "acquire" || !less(c.result(1)["consumed"], c.result(0)["consumed"]):
+	case c.op.Do != "acquire" || reflect.DeepEqual(c.result(1)["consumed"], c.result(0)["consumed"]):
 		return false
 	case f.Item == "":
 		return f.Attribute == "result" && slices.ContainsFunc(slices.Collect(maps.Keys(c.items[1])), created)
@@ -107,10 +122,24 @@ func (c *comparison) createdWaived(f difference) bool {
 	return created(f.Item) && strings.HasSuffix(f.Attribute, "_tc")
 }
 
+// parent is whom META says the entity of the operation belongs to, "" if to nobody.
+func (c *comparison) parent() string {
+	id, _ := c.d.before[c.d.prefix+"ENTITY#"+c.op.Entity+" #META"]["parent_id"].(string)
+	return id
+}
+
+// metClosed says whether both sides found a resource closed, one of them at the bucket of the entity or its parent.
+func (c *comparison) metClosed() bool {
+	a, _ := c.ours["error"].(map[string]any)
+	b, _ := c.python["error"].(map[string]any)
+	return a["type"] == "ResourceDisabled" && b["type"] == "ResourceDisabled" && a["resource"] == b["resource"] &&
+		(a["level"] == "bucket" || b["level"] == "bucket") && (a["entity_id"] == b["entity_id"] || b["entity_id"] == c.parent())
+}
+
 // unstamped says whether a difference is about a bucket without an owner stamp, whose entity has a parent, and of
 // which one side alone charged the parent, too.
 func (c *comparison) unstamped(f difference) bool {
-	parent, _ := c.d.before[c.d.prefix+"ENTITY#"+c.op.Entity+" #META"]["parent_id"].(string)
+	parent := c.parent()
 	if parent == "" {
 		return false
 	}
@@ -129,27 +158,49 @@ func (c *comparison) unstamped(f difference) bool {
 	})
 }
 
-// configured names the limits of the level that holds for an entity on a resource.
-func (c *comparison) configured(entity, resource string) map[string]bool {
-	for _, level := range []string{"ENTITY#" + entity + " #CONFIG#" + resource, "ENTITY#" + entity + " #CONFIG#" + limiter.DefaultResource,
+// level is the config item whose limits hold for an entity on a resource, nil when there is none.
+func (c *comparison) level(entity, resource string) attributes {
+	for _, key := range []string{"ENTITY#" + entity + " #CONFIG#" + resource, "ENTITY#" + entity + " #CONFIG#" + limiter.DefaultResource,
 		"RESOURCE#" + resource + " #CONFIG", "SYSTEM# #CONFIG"} {
-		names := map[string]bool{}
-		for attribute := range c.d.before[c.d.prefix+level] {
-			name, ok := strings.CutSuffix(attribute, "_cp")
-			if kind := strings.HasPrefix(name, "l_") || strings.HasPrefix(name, "w_"); ok && kind {
-				names[name[len("l_"):]] = true
-			}
-		}
-		if len(names) > 0 {
-			return names
+		if item := c.d.before[c.d.prefix+key]; len(limitsOf(item)) > 0 {
+			return item
 		}
 	}
 	return nil
 }
 
+func limitsOf(config attributes) map[string]bool {
+	names := map[string]bool{}
+	for attribute := range config {
+		name, ok := strings.CutSuffix(attribute, "_cp")
+		if ok && (strings.HasPrefix(name, "l_") || strings.HasPrefix(name, "w_")) {
+			names[name[len("l_"):]] = true
+		}
+	}
+	return names
+}
+
+// configured names the limits that hold for an entity on a resource.
+func (c *comparison) configured(entity, resource string) map[string]bool {
+	return limitsOf(c.level(entity, resource))
+}
+
+// scheduled says whether a limit (b_ and its name) of a bucket has a schedule in config that the bucket lacks.
+func (c *comparison) scheduled(bucket attributes, limit string) bool {
+	entity, _ := bucket["entity_id"].(string)
+	resource, _ := bucket["resource"].(string)
+	return c.level(entity, resource)["l_"+strings.TrimPrefix(limit, "b_")+"_sched"] != nil
+}
+
 // unconfigured says whether a difference is about declared limits alone that are not configured.
 func (c *comparison) unconfigured(f difference) bool {
 	known := c.configured(c.op.Entity, c.op.Resource)
+	if strings.HasSuffix(f.Attribute, "_soft") {
+		// Where another resource is closed Python has planned this one, and corrects its stamps.
+		declared := slices.Collect(maps.Keys(c.op.Consume))
+		return c.ours["error"] != nil && len(c.op.Also) > 0 && f.Item == c.bucket(c.op.Entity, c.op.Resource) &&
+			slices.ContainsFunc(declared, func(limit string) bool { return !known[limit] })
+	}
 	if f.Item == "" {
 		ours, theirs := maps.Clone(c.result(0)), maps.Clone(c.result(1))
 		a, _ := ours["consumed"].(map[string]any)
@@ -175,7 +226,7 @@ func (c *comparison) unconfigured(f difference) bool {
 
 // lacks says whether the bucket of an entity had no limit by that name that can be evaluated.
 func (c *comparison) lacks(entity, resource, limit string) bool {
-	before := c.d.before[c.d.prefix+"BUCKET#"+entity+"#"+resource+"#0 #STATE"]
+	before := c.d.before[c.bucket(entity, resource)]
 	return before["b_"+limit+"_tk"] == nil || before["b_"+limit+"_cp"] == nil
 }
 
@@ -196,25 +247,40 @@ func (c *comparison) tellsOf(side int, entity string) bool {
 	})
 }
 
-// withoutWaived says whether all that Python's rejection tells and ours does not is about bypassed buckets that
-// lack a declared limit.
+// withoutWaived says whether all that one side's rejection tells and the other's does not is about bypassed buckets
+// that lack a declared limit.
 func (c *comparison) withoutWaived() bool {
-	ours, theirs := c.statuses(0), c.statuses(1)
-	if len(ours) == 0 || len(ours) >= len(theirs) || !reflect.DeepEqual(ours, theirs[:len(ours)]) {
+	less, more := c.statuses(0), c.statuses(1)
+	if len(less) > len(more) {
+		less, more = more, less
+	}
+	if len(less) == 0 || len(less) == len(more) || !reflect.DeepEqual(less, more[:len(less)]) {
 		return false
 	}
-	return !slices.ContainsFunc(theirs[len(ours):], func(status any) bool {
+	return !slices.ContainsFunc(more[len(less):], func(status any) bool {
 		s, _ := status.(map[string]any)
+		entity, _ := s["entity_id"].(string)
 		resource, _ := s["resource"].(string)
 		declared := c.op.Consume
 		if resource != c.op.Resource {
 			declared = c.op.Also[resource]
 		}
-		waived := c.d.before[c.d.prefix+"BUCKET#"+c.op.Entity+"#"+resource+"#0 #STATE"]["bypass"] != nil
-		return !waived || !slices.ContainsFunc(slices.Collect(maps.Keys(declared)), func(limit string) bool {
-			return c.lacks(c.op.Entity, resource, limit)
+		return c.stored(c.bucket(entity, resource), "bypass") == 0 || !slices.ContainsFunc(slices.Collect(maps.Keys(declared)), func(limit string) bool {
+			return c.lacks(entity, resource, limit)
 		})
 	})
+}
+
+// stored is an attribute of an item before the operation, 0 when it is absent.
+func (c *comparison) stored(item, attribute string) int64 {
+	n, _ := c.d.before[item][attribute].(json.Number)
+	value, _ := n.Int64()
+	return value
+}
+
+// bucket is the item of an entity's first shard.
+func (c *comparison) bucket(entity, resource string) string {
+	return c.d.prefix + "BUCKET#" + entity + "#" + resource + "#0 #STATE"
 }
 
 // number is an attribute of an item, 0 when it is absent.
@@ -228,11 +294,7 @@ func (c *comparison) number(side int, item, attribute string) int64 {
 // and the ttl. With a clock that is behind rf Python's pass writes it as it was: stamps alone differ then.
 func (c *comparison) leftForLater(f difference) bool {
 	ours := func(attribute string) int64 { return c.number(0, f.Item, attribute) }
-	before := func(attribute string) int64 {
-		n, _ := c.d.before[f.Item][attribute].(json.Number)
-		value, _ := n.Int64()
-		return value
-	}
+	before := func(attribute string) int64 { return c.stored(f.Item, attribute) }
 	rf, later := ours("rf"), c.number(1, f.Item, "rf")
 	switch {
 	case f.Item == "" || rf == 0 || rf != before("rf") || rf > later || rf == later && c.op.NowMS > rf:
@@ -247,7 +309,7 @@ func (c *comparison) leftForLater(f difference) bool {
 	limit := strings.TrimSuffix(f.Attribute, "_tk")
 	tokens, laterTokens := ours(f.Attribute), c.number(1, f.Item, f.Attribute)
 	item := c.items[0][f.Item]
-	if item["sched"] != nil || item[limit+"_sched"] != nil && item[limit+"_sched"] != "-" || ours(limit+"_ra") == 0 {
+	if item["sched"] != nil || item[limit+"_sched"] != nil && item[limit+"_sched"] != "-" || ours(limit+"_ra") == 0 || c.scheduled(item, limit) {
 		return laterTokens >= tokens
 	}
 	shards := max(1, ours("shard_count"))
@@ -278,7 +340,8 @@ func (c *comparison) judgedAfter() bool {
 		before, _ := a["available"].(float64)
 		after, _ := b["available"].(float64)
 		requested, _ := a["requested"].(float64)
-		if a["entity_id"] != c.op.Entity || b["entity_id"] != c.op.Entity || a["limit_name"] != b["limit_name"] || a["exceeded"] == true || after != before-requested {
+		if a["entity_id"] != c.op.Entity || b["entity_id"] != c.op.Entity || a["limit_name"] != b["limit_name"] || a["exceeded"] == true ||
+			after > before || after < before-requested { // what was earned since may show
 			return false
 		}
 	}
@@ -289,19 +352,6 @@ func (c *comparison) judgedAfter() bool {
 func (c *comparison) result(side int) map[string]any {
 	out, _ := [2]map[string]any{c.ours, c.python}[side]["result"].(map[string]any)
 	return out
-}
-
-// less says whether a has less of something than b.
-func less(a, b any) bool {
-	x, _ := a.(map[string]any)
-	y, _ := b.(map[string]any)
-	for name, n := range y {
-		more, _ := n.(float64)
-		if fewer, there := x[name].(float64); !there || fewer < more {
-			return true
-		}
-	}
-	return false
 }
 
 // fromMemory says whether a side rejected without a request.
