@@ -26,7 +26,12 @@ func (a *acquire) fast(ctx context.Context, h *hint) (settled bool, err error) {
 		a.giveBack(ctx)
 		return false, a.child.err
 	case a.child.charged:
-		return a.childCharged(ctx, known, h)
+		settled, err := a.childCharged(ctx, known, h)
+		if settled && (a.explicitlyHard(&a.child) || a.parent != nil && a.explicitlyHard(a.parent)) {
+			a.giveBack(ctx)
+			settled = false
+		}
+		return settled, err
 	}
 	return a.childRefused(ctx, known, h)
 }
@@ -55,7 +60,7 @@ func (a *acquire) giveBack(ctx context.Context) {
 
 func (a *acquire) childCharged(ctx context.Context, known string, h *hint) (bool, error) {
 	image := a.child.image()
-	if !a.complete(image) || a.explicitlyHard(&a.child) {
+	if !a.complete(image) {
 		a.giveBack(ctx)
 		return false, nil
 	}
@@ -94,7 +99,7 @@ func (a *acquire) childCharged(ctx context.Context, known string, h *hint) (bool
 }
 
 func (a *acquire) parentCharged(ctx context.Context) (bool, error) {
-	if !a.complete(a.parent.image()) || a.explicitlyHard(a.parent) {
+	if !a.complete(a.parent.image()) {
 		a.giveBack(ctx)
 		return false, nil
 	}

@@ -259,3 +259,18 @@ func TestAWaivedEntityKeepsSoftStamps(t *testing.T) {
 		t.Errorf("%+v", e.Statuses)
 	}
 }
+
+// A parent that is short refuses at once, also where a soft stamp admitted the entity against the request's own
+// hard limit.
+func TestAShortParentRefusesBeforeAnExplicitLimit(t *testing.T) {
+	w := family(t)
+	w.must(w.l.Admin().SetLimits(t.Context(), "child", "r", []limiter.Limit{limiter.PerMinute("rpm", 10).WithSoft()}))
+	w.admit("child", 1)
+	lease, err := w.l.Acquire(t.Context(), limiter.Request{EntityID: "child", Resource: "r", Consume: limiter.Amounts{"rpm": 120},
+		Limits: []limiter.Limit{limiter.PerMinute("rpm", 500)}})
+	e := wantError[*limiter.ExceededError](t, err)
+	if len(e.Statuses) != 2 || e.Statuses[0].Limit.Capacity != 10 || !e.Statuses[0].Limit.Soft || e.Statuses[1].EntityID != "org" {
+		t.Errorf("%v: %+v", lease, e.Statuses)
+	}
+	w.tokens("child", 9_000)
+}

@@ -166,9 +166,10 @@ func shareOf(name string, state *bucket.State, now int64) Limit {
 	return limit
 }
 
-// resetsAt is when a quota comes back: at the next edge, or at the end of the window that runs. 0: unknown.
+// resetsAt is when a quota comes back: at the next edge, or at the end of the window that runs. 0: unknown. Edges go
+// first: a bucket that inherits a schedule for a limit that is no longer configured has both.
 func resetsAt(state *bucket.State, now int64) int64 {
-	if end, ok := state.Window.End(); ok && end > now {
+	if end, ok := state.Window.End(); ok && end > now && state.Resets == nil {
 		return end
 	}
 	edge, _ := state.Resets.Next(now)
