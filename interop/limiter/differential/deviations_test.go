@@ -195,11 +195,16 @@ func (c *comparison) scheduled(bucket attributes, limit string) bool {
 // unconfigured says whether a difference is about declared limits alone that are not configured.
 func (c *comparison) unconfigured(f difference) bool {
 	known := c.configured(c.op.Entity, c.op.Resource)
-	if strings.HasSuffix(f.Attribute, "_soft") {
+	if f.Attribute == "bypass" || strings.HasSuffix(f.Attribute, "_soft") {
 		// Where another resource is closed Python has planned this one, and corrects its stamps.
-		declared := slices.Collect(maps.Keys(c.op.Consume))
-		return c.ours["error"] != nil && len(c.op.Also) > 0 && f.Item == c.bucket(c.op.Entity, c.op.Resource) &&
-			slices.ContainsFunc(declared, func(limit string) bool { return !known[limit] })
+		resource, _ := c.items[0][f.Item]["resource"].(string)
+		declared := c.op.Also[resource]
+		if resource == c.op.Resource {
+			declared = c.op.Consume
+		}
+		known := c.configured(c.op.Entity, resource)
+		return c.ours["error"] != nil && len(c.op.Also) > 0 && (f.Item == c.bucket(c.op.Entity, resource) || f.Item == c.bucket(c.parent(), resource)) &&
+			slices.ContainsFunc(slices.Collect(maps.Keys(declared)), func(limit string) bool { return !known[limit] })
 	}
 	if f.Item == "" {
 		ours, theirs := maps.Clone(c.result(0)), maps.Clone(c.result(1))
