@@ -274,3 +274,22 @@ func TestAShortParentRefusesBeforeAnExplicitLimit(t *testing.T) {
 	}
 	w.tokens("child", 9_000)
 }
+
+// A waived parent that lacks a limit says nothing of it, also when the lease wants more.
+func TestALeaseTellsNothingOfWhatAWaivedParentLacks(t *testing.T) {
+	w := family(t)
+	both := []limiter.Limit{limiter.PerMinute("rpm", 100), limiter.PerMinute("tpm", 100)}
+	w.must(w.l.Admin().SetResourceDefaults(t.Context(), "r", both))
+	w.admitAll("child", limiter.Amounts{"rpm": 1, "tpm": 1})
+	_, err := w.l.Admin().Bypass(t.Context(), "org", "r")
+	w.must(err)
+	w.edit("org", 0, func(b *limiter.Bucket) { b.Limit("tpm").Has &^= limiter.FieldTokens })
+	w.l = w.process(limiter.Options{DisableSpeculation: true})
+	lease := w.admitAll("child", limiter.Amounts{"rpm": 1, "tpm": 1})
+	e := wantError[*limiter.ExceededError](t, lease.Consume(limiter.Amounts{"rpm": 100}))
+	for _, s := range e.Statuses {
+		if s.EntityID == "org" && s.Limit.Name == "tpm" {
+			t.Errorf("%+v", s)
+		}
+	}
+}

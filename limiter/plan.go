@@ -180,15 +180,15 @@ func (pl *planner) waive(w *Write, stored *Bucket) {
 	image := pl.part.image()
 	limits := image.Limits[:0]
 	for i := range stored.Limits {
-		if !pl.stale(stored.Limits[i].Name) {
-			limits = append(limits, stored.Limits[i])
+		if s := &stored.Limits[i]; s.Complete() && !pl.stale(s.Name) {
+			limits = append(limits, *s)
 		}
 	}
 	*image = *stored
 	image.Limits = limits
 	w.Kind = WriteBypass
 	for _, c := range pl.a.charges {
-		if limit := image.Limit(c.Limit); limit != nil && limit.Complete() {
+		if limit := image.Limit(c.Limit); limit != nil {
 			w.Limits = append(w.Limits, LimitWrite{Name: c.Limit, Consumed: c.Amount})
 			limit.Counter += c.Amount
 		}
