@@ -163,6 +163,21 @@ func (c *comparison) unstamped(f difference) bool {
 	})
 }
 
+// agreeBut says whether both sides were admitted and agree but for what they say was consumed of some limits.
+func (c *comparison) agreeBut(some func(limit string) bool) bool {
+	ours, theirs := maps.Clone(c.result(0)), maps.Clone(c.result(1))
+	for _, result := range []map[string]any{ours, theirs} {
+		consumed, ok := result["consumed"].(map[string]any)
+		if !ok {
+			return false
+		}
+		consumed = maps.Clone(consumed)
+		maps.DeleteFunc(consumed, func(limit string, _ any) bool { return some(limit) })
+		result["consumed"] = consumed
+	}
+	return reflect.DeepEqual(ours, theirs)
+}
+
 // level is the config item whose limits hold for an entity on a resource, nil when there is none.
 func (c *comparison) level(entity, resource string) attributes {
 	for _, key := range []string{"ENTITY#" + entity + " #CONFIG#" + resource, "ENTITY#" + entity + " #CONFIG#" + limiter.DefaultResource,
@@ -209,18 +224,7 @@ func (c *comparison) unconfigured(f difference) bool {
 			slices.ContainsFunc(slices.Collect(maps.Keys(declared)), func(limit string) bool { return !known[limit] })
 	}
 	if f.Item == "" {
-		ours, theirs := maps.Clone(c.result(0)), maps.Clone(c.result(1))
-		a, _ := ours["consumed"].(map[string]any)
-		b, _ := theirs["consumed"].(map[string]any)
-		a, b = maps.Clone(a), maps.Clone(b)
-		unknown := func(name string, _ any) bool { return !known[name] }
-		maps.DeleteFunc(a, unknown)
-		maps.DeleteFunc(b, unknown)
-		if len(ours) == 0 || len(theirs) == 0 {
-			return false
-		}
-		ours["consumed"], theirs["consumed"] = a, b
-		return reflect.DeepEqual(ours, theirs)
+		return c.agreeBut(func(limit string) bool { return !known[limit] })
 	}
 	name, isLimit := strings.CutPrefix(f.Attribute, "b_")
 	at := strings.LastIndex(name, "_")
@@ -292,9 +296,14 @@ func (c *comparison) declared(resource string) limiter.Amounts {
 // takesSlowPath says whether a difference is one between a slow pass and a fast write that a bypass admitted although
 // a declared limit is not on the bucket. What was consumed of the limits that are there must agree.
 func (c *comparison) takesSlowPath(f difference) bool {
+	if f.Item == "" {
+		return c.waivedLacks(c.op.Resource) && c.agreeBut(func(limit string) bool {
+			return c.lacks(c.op.Entity, c.op.Resource, limit) || c.lacks(c.parent(), c.op.Resource, limit)
+		})
+	}
 	entity, _ := c.d.before[f.Item]["entity_id"].(string)
 	resource, _ := c.d.before[f.Item]["resource"].(string)
-	if f.Item == "" || !c.waivedLacks(resource) || f.Item != c.bucket(c.op.Entity, resource) && f.Item != c.bucket(c.parent(), resource) {
+	if !c.waivedLacks(resource) || f.Item != c.bucket(c.op.Entity, resource) && f.Item != c.bucket(c.parent(), resource) {
 		return false
 	}
 	limit, counter := strings.CutSuffix(f.Attribute, "_tc")
