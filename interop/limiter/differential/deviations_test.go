@@ -97,7 +97,7 @@ var allowedDeviations = []deviation{
 	}},
 	// Python's lease then has no entry of the entity that says so.
 	{"a lease is bypassed also when the bucket has none of the limits", func(c *comparison, f difference) bool {
-		return c.result(0)["bypassed"] == true && c.result(1)["bypassed"] == false && !slices.ContainsFunc(slices.Collect(maps.Keys(c.op.Consume)), func(name string) bool {
+		return c.d.before[c.bucket(c.op.Entity, c.op.Resource)] != nil && c.result(0)["bypassed"] == true && c.result(1)["bypassed"] == false && !slices.ContainsFunc(slices.Collect(maps.Keys(c.op.Consume)), func(name string) bool {
 			return !c.lacks(c.op.Entity, c.op.Resource, name)
 		}) && (f.Item == "" || strings.HasSuffix(f.Attribute, "_tc") || f.Attribute == "bypass")
 	}},
@@ -297,8 +297,10 @@ func (c *comparison) declared(resource string) limiter.Amounts {
 // a declared limit is not on the bucket. What was consumed of the limits that are there must agree.
 func (c *comparison) takesSlowPath(f difference) bool {
 	if f.Item == "" {
-		return c.waivedLacks(c.op.Resource) && c.agreeBut(func(limit string) bool {
-			return c.lacks(c.op.Entity, c.op.Resource, limit) || c.lacks(c.parent(), c.op.Resource, limit)
+		return c.agreeBut(func(limit string) bool {
+			return slices.ContainsFunc([]string{c.op.Entity, c.parent()}, func(entity string) bool {
+				return c.stored(c.bucket(entity, c.op.Resource), "bypass") != 0 && c.lacks(entity, c.op.Resource, limit)
+			})
 		})
 	}
 	entity, _ := c.d.before[f.Item]["entity_id"].(string)
