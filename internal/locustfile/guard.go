@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"go.starlark.net/starlark"
-	"go.starlark.net/starlarkstruct"
 	"go.starlark.net/syntax"
 )
 
@@ -104,29 +103,19 @@ func isPlace(x syntax.Expr) bool {
 // guards are the built-ins that guardTree calls, and those that stand for one of the interpreter's.
 var guards = map[string]func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error){
 	factorGuard: func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
-		return factor{args[0]}, nil
+		return operand{args[0], false}, nil
 	},
-	summandGuard: func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
-		if starlark.Len(args[0]) <= small {
-			return args[0], nil
-		}
-		return summand{args[0], false}, nil
-	},
-	growthGuard: func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
-		if starlark.Len(args[0]) <= small {
-			return args[0], nil
-		}
-		return summand{args[0], true}, nil
-	},
+	summandGuard: guardSum,
+	growthGuard:  guardSum,
 	formatGuard: func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 		if s, ok := args[0].(starlark.String); ok {
-			return format{s}, nil
+			return operand{s, false}, nil
 		}
 		return args[0], nil
 	},
 	methodGuard: func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 		switch x := args[0].(type) {
-		case starlark.String, *starlark.List, *starlarkstruct.Module:
+		case starlark.String, *starlark.List:
 			return receiver{x.(starlark.HasAttrs)}, nil
 		}
 		return args[0], nil
@@ -140,26 +129,46 @@ var guards = map[string]func(*starlark.Thread, *starlark.Builtin, starlark.Tuple
 	},
 }
 
-// factor is the right operand of a multiplication.
-type factor struct{ starlark.Value }
+func guardSum(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+	if starlark.Len(args[0]) <= small {
+		return args[0], nil
+	}
+	return operand{args[0], b.Name() == growthGuard}, nil
+}
 
-// Binary implements starlark.HasBinary. No type of the interpreter knows what to do with a factor, so
-// every multiplication comes here.
-func (f factor) Binary(op syntax.Token, x starlark.Value, _ starlark.Side) (starlark.Value, error) {
+// operand is the right operand of a product or a sum, or the left one of a format.
+type operand struct {
+	starlark.Value
+	inPlace bool // of +=
+}
+
+// Binary implements starlark.HasBinary. No type of the interpreter knows what to do with an operand, so
+// every guarded operation comes here.
+func (o operand) Binary(op syntax.Token, x starlark.Value, _ starlark.Side) (starlark.Value, error) {
+	switch op {
+	case syntax.STAR:
+		return multiply(x, o.Value)
+	case syntax.PLUS:
+		return o.addTo(x)
+	}
+	return format(o.Value.(starlark.String), x)
+}
+
+func multiply(x, y starlark.Value) (starlark.Value, error) {
 	var err error
 	if a, ok := x.(starlark.Int); ok {
-		if b, ok := f.Value.(starlark.Int); ok {
+		if b, ok := y.(starlark.Int); ok {
 			err = checkProduct(a, b)
 		} else {
-			err = checkRepeat(f.Value, a)
+			err = checkRepeat(y, a)
 		}
-	} else if n, ok := f.Value.(starlark.Int); ok {
+	} else if n, ok := y.(starlark.Int); ok {
 		err = checkRepeat(x, n)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return starlark.Binary(op, x, f.Value)
+	return starlark.Binary(syntax.STAR, x, y)
 }
 
 func checkProduct(a, b starlark.Int) error {
@@ -192,38 +201,28 @@ func checkRepeat(x starlark.Value, count starlark.Int) error {
 	return fmt.Errorf("%s repeated %s times has more than %d %s", x.Type(), count, most, what)
 }
 
-// summand is the right operand of an addition that is not small.
-type summand struct {
-	starlark.Value
-	inPlace bool
-}
-
-// Binary implements starlark.HasBinary.
-func (s summand) Binary(op syntax.Token, x starlark.Value, _ starlark.Side) (starlark.Value, error) {
+// addTo adds the operand to the left one.
+func (o operand) addTo(x starlark.Value) (starlark.Value, error) {
 	most, what := maxText, "bytes"
 	list, isList := x.(*starlark.List)
 	if _, isTuple := x.(starlark.Tuple); isList || isTuple {
 		most, what = maxElements, "elements"
 	}
-	if starlark.Len(x)+starlark.Len(s.Value) > most {
-		return nil, fmt.Errorf("%s + %s has more than %d %s", x.Type(), s.Type(), most, what)
+	if starlark.Len(x)+starlark.Len(o.Value) > most {
+		return nil, fmt.Errorf("%s + %s has more than %d %s", x.Type(), o.Type(), most, what)
 	}
-	if more, ok := s.Value.(starlark.Iterable); ok && isList && s.inPlace {
+	if more, ok := o.Value.(starlark.Iterable); ok && isList && o.inPlace {
 		extend, err := list.Attr("extend")
 		if err == nil {
 			_, err = extend.(*starlark.Builtin).CallInternal(nil, starlark.Tuple{more}, nil)
 		}
 		return list, err
 	}
-	return starlark.Binary(op, x, s.Value)
+	return starlark.Binary(syntax.PLUS, x, o.Value)
 }
 
-// format is a string that is the left operand of %.
-type format struct{ starlark.Value }
-
-// Binary implements starlark.HasBinary.
-func (f format) Binary(op syntax.Token, y starlark.Value, _ starlark.Side) (starlark.Value, error) {
-	s, values, uses := f.Value.(starlark.String), starlark.Tuple{y}, 1
+func format(s starlark.String, y starlark.Value) (starlark.Value, error) {
+	values, uses := starlark.Tuple{y}, 1
 	switch y := y.(type) {
 	case starlark.Tuple:
 		values = y
@@ -236,13 +235,13 @@ func (f format) Binary(op syntax.Token, y starlark.Value, _ starlark.Side) (star
 	if err := checkFormat(s, values, uses); err != nil {
 		return nil, err
 	}
-	return starlark.Binary(op, s, y)
+	return starlark.Binary(syntax.PERCENT, s, y)
 }
 
 // checkFormat bounds what a format gives that uses each value so often. Values that are no text do not
 // count: printing them goes piece by piece, which can be abandoned.
-func checkFormat(format starlark.String, values starlark.Tuple, uses int) error {
-	total := len(format)
+func checkFormat(s starlark.String, values starlark.Tuple, uses int) error {
+	total := len(s)
 	for _, v := range values {
 		if n := max(starlark.Len(v), 0); isText(v) && n > 0 {
 			if uses > (maxText-total)/n {
@@ -264,7 +263,7 @@ func isText(v starlark.Value) bool {
 
 // methodChecks are the methods that are bounded; wrong arguments are left to the method.
 var methodChecks = map[string]func(x starlark.Value, args starlark.Tuple, kwargs []starlark.Tuple) error{
-	"join": checkJoin, "replace": checkReplace, "format": checkFormatCall, "extend": checkExtend, "indent": checkIndent,
+	"join": checkJoin, "replace": checkReplace, "format": checkFormatCall, "extend": checkExtend,
 }
 
 // receiver is a value whose methods are bounded.
@@ -287,39 +286,6 @@ func (r receiver) Attr(name string) (starlark.Value, error) {
 func checkExtend(list starlark.Value, args starlark.Tuple, _ []starlark.Tuple) error {
 	if len(args) == 1 && starlark.Len(args[0]) > small && starlark.Len(list)+starlark.Len(args[0]) > maxElements {
 		return fmt.Errorf("the list has more than %d elements", maxElements)
-	}
-	return nil
-}
-
-// checkIndent bounds json.indent by what each line of the result may take.
-func checkIndent(_ starlark.Value, args starlark.Tuple, kwargs []starlark.Tuple) error {
-	if len(args) != 1 {
-		return nil
-	}
-	text, _ := starlark.AsString(args[0])
-	lines, depth, deepest := 1, 0, 0
-	for i := range len(text) {
-		switch text[i] {
-		case '[', '{':
-			lines, depth = lines+1, depth+1
-			deepest = max(deepest, depth)
-		case ']', '}':
-			lines, depth = lines+1, depth-1
-		case ',':
-			lines++
-		}
-	}
-	prefix, indent := 0, 1
-	for _, kv := range kwargs {
-		switch kv[0] {
-		case starlark.String("prefix"):
-			prefix = starlark.Len(kv[1])
-		case starlark.String("indent"):
-			indent = starlark.Len(kv[1])
-		}
-	}
-	if each := prefix + deepest*indent; each > 0 && lines > maxText/each {
-		return fmt.Errorf("the result may have more than %d bytes", maxText)
 	}
 	return nil
 }
