@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/zeroae/zae-limiter-go/internal/loadclient"
@@ -39,11 +40,18 @@ func (w *workerRun) open(ctx context.Context, run worker.Run) (*worker.Scenario,
 		return nil, err
 	}
 	w.file.Bind(loadclient.New(t.Limiter()))
+	telling, enough := context.WithCancel(context.WithoutCancel(ctx))
+	var group sync.WaitGroup
+	if !run.Foreign {
+		group.Go(func() { w.keepTelling(telling, t) })
+	}
 	return &worker.Scenario{
 		Classes: w.classes,
 		Events:  w.file.Events(),
 		OnWarm:  t.StartReadings,
 		Close: func(ctx context.Context) error {
+			enough()
+			group.Wait()
 			var err error
 			if !run.Foreign {
 				err = w.tell(t)
@@ -82,6 +90,23 @@ func (w *workerRun) targetConfig(run worker.Run) (target.Config, error) {
 	config.PoolConnections = min(shared.PoolConnections, w.flags.poolConnections)
 	config.ConsumedAll = shared.ConsumedAll
 	return config, nil
+}
+
+// tellEvery is the time between messages about the table: the master's bound on cost is late by as much.
+const tellEvery = 5 * time.Second
+
+// keepTelling tells the master what the table was asked so far, until the context ends.
+func (w *workerRun) keepTelling(ctx context.Context, t *target.Target) {
+	ticker := time.NewTicker(tellEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			_ = w.tell(t) // the next one has it all
+		}
+	}
 }
 
 // tell sends the master what the table was asked.
