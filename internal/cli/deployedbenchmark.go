@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -329,12 +330,18 @@ const shortBy = 2 * time.Second
 
 // checkLength marks a run partial that ended before its time without saying why.
 func (r *deployedRun) checkLength(planned time.Duration) {
-	if r.result.Run.Users == nil || r.result.Run.DurationSeconds == nil || r.result.Verdict.State == report.Partial {
-		return // a shape decided, or it says so already
+	if r.result.Run.Users == nil || r.result.Run.DurationSeconds == nil {
+		return // a shape decided
 	}
 	ran := time.Duration(*r.result.Run.DurationSeconds * float64(time.Second))
 	if ran+shortBy >= planned {
 		return
+	}
+	v := &r.result.Verdict
+	if at := slices.Index(v.Reasons, stoppedByRemoval); r.interrupted && at >= 0 {
+		v.Reasons = slices.Delete(v.Reasons, at, at+1) // how a run in a function is ended from here, not why
+	} else if v.State == report.Partial {
+		return // it says so already
 	}
 	reason := fmt.Sprintf("the run ended after %s of %s", ran.Round(time.Second), planned)
 	if r.interrupted {

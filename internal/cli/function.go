@@ -20,6 +20,7 @@ import (
 	"github.com/zeroae/zae-limiter-go/internal/lambdaworker"
 	"github.com/zeroae/zae-limiter-go/internal/report"
 	"github.com/zeroae/zae-limiter-go/internal/settings"
+	"github.com/zeroae/zae-limiter-go/internal/target"
 	"github.com/zeroae/zae-limiter-go/internal/term"
 	"github.com/zeroae/zae-limiter-go/internal/worker"
 )
@@ -119,10 +120,14 @@ func (f *function) Headless(ctx context.Context, config invocation.Config) (*rep
 	return result, explained(err)
 }
 
-// Purge is load benchmark --purge.
+// Purge is load benchmark --purge. Who ends a run in a function asks again until it has ended, so that nothing
+// left is no error.
 func (f *function) Purge(ctx context.Context, config invocation.Config) error {
 	getenv := f.environment(&config)
 	_, err := f.execute(ctx, getenv, nil, []string{"load", "benchmark", "--purge=" + config.RunID, "--target=" + targetDynamoDB})
+	if errors.Is(err, target.ErrNothingLeft) {
+		return nil
+	}
 	return typed(err)
 }
 

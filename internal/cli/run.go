@@ -141,7 +141,7 @@ func (a *app) run(ctx context.Context, p *runPlan, progress *term.Progress) (*fi
 	case overspent != "":
 		aborted = "stopped: " + overspent
 	case gone:
-		aborted = "stopped: " + namespaceRemoved
+		aborted = stoppedByRemoval
 	case strings.HasPrefix(reason, loadclient.Denied):
 		aborted, done.err = "stopped: "+reason, errors.Join(err, deniedError(reason))
 	}
@@ -173,6 +173,9 @@ func deniedError(reason string) error {
 const namespacePoll = 2 * time.Second
 
 const namespaceRemoved = "the run's namespace was removed"
+
+// stoppedByRemoval is that as a reason of the verdict.
+const stoppedByRemoval = "stopped: " + namespaceRemoved
 
 // watchNamespace ends a run in a function when its namespace is removed: a function cannot be ended from
 // outside in any other way. The function returned ends the watch and reports whether that happened.

@@ -437,6 +437,9 @@ func patiently(ctx context.Context, do func() error) error {
 	}
 }
 
+// ErrNothingLeft is the error of a purge that finds nothing.
+var ErrNothingLeft = errors.New("the run left nothing, or was purged already")
+
 // Purge removes the namespace that the run with an id left on the table.
 func Purge(ctx context.Context, c Config, runID string) error {
 	if c.Redis != "" {
@@ -454,7 +457,7 @@ func Purge(ctx context.Context, c Config, runID string) error {
 		return err
 	}
 	if !ok {
-		return fmt.Errorf("table %s has no namespace %s: the run left nothing, or was purged already", c.Table, name)
+		return fmt.Errorf("table %s has no namespace %s: %w", c.Table, name, ErrNothingLeft)
 	}
 	return purge(ctx, t.table, name, id)
 }
