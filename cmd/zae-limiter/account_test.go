@@ -22,6 +22,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/zeroae/zae-limiter-go/internal/awsrun"
+	"github.com/zeroae/zae-limiter-go/internal/tunnel"
 )
 
 var exported = regexp.MustCompile(`(?m)^export ([A-Z_]+)=(.*)$`)
@@ -58,6 +61,39 @@ func client(ts *testscript.TestScript) aws.Config {
 		Region: ts.Getenv("AWS_REGION"), BaseEndpoint: aws.String(ts.Getenv("AWS_ENDPOINT_URL")),
 		Credentials: credentials.NewStaticCredentialsProvider(ts.Getenv("AWS_ACCESS_KEY_ID"), ts.Getenv("AWS_SECRET_ACCESS_KEY"), ""),
 	}
+}
+
+// orphan CLUSTER: leaves a task of the cluster that a benchmark started whose time is up, and a session to it.
+func orphan(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: orphan CLUSTER")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	name, _ := strings.CutSuffix(args[0], "-load")
+	tasks := awsrun.NewTasks(client(ts), awsrun.Stack(name), nil)
+	network, err := tasks.Network(ctx)
+	ts.Check(err)
+	task, err := tasks.Start(ctx, awsrun.Start{Network: network, Command: "benchmark", RunID: "r-1", Until: time.Now().Add(-time.Hour)})
+	ts.Check(err)
+	task, err = tasks.AwaitReady(ctx, task.ARN, nil)
+	ts.Check(err)
+	target := tunnel.Target(args[0], task.ID, task.RuntimeID)
+	_, err = ssm.NewFromConfig(client(ts)).StartSession(ctx, &ssm.StartSessionInput{
+		Target: &target, DocumentName: aws.String("AWS-StartPortForwardingSession"), Parameters: map[string][]string{"portNumber": {"8089"}},
+	})
+	ts.Check(err)
+}
+
+// protect TABLE: a table of the script's account cannot be deleted from now on.
+func protect(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: protect TABLE")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, err := dynamodb.NewFromConfig(client(ts)).UpdateTable(ctx, &dynamodb.UpdateTableInput{TableName: &args[0], DeletionProtectionEnabled: aws.Bool(true)})
+	ts.Check(err)
 }
 
 // idle CLUSTER: in the script's account no task of the cluster runs, and no session is open.

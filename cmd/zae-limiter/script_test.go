@@ -99,6 +99,8 @@ func TestScripts(t *testing.T) {
 			"cramped":  cramped,
 			"fail":     fail,
 			"idle":     idle,
+			"orphan":   orphan,
+			"protect":  protect,
 			"vacant":   vacant,
 			"deserted": deserted,
 			"narrow":   narrow,
