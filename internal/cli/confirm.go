@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/zeroae/zae-limiter-go/internal/awsrun"
@@ -35,7 +37,7 @@ func (d *deployment) confirmTarget(ctx context.Context, confirmed string) error 
 		return usage(withHint(fmt.Errorf("%s", why), "a load test may deny service to its users; if it is meant, give --confirm-target "+name))
 	}
 	answer, err := term.Ask(ctx, d.app.stdin, d.app.stderr, why+".\nA load test may deny service to its users. To go on type the table's name: ")
-	if err != nil {
+	if err != nil && !errors.Is(err, io.EOF) { // Ctrl+D is no name
 		return interruption(ctx, err)
 	}
 	if answer != name {

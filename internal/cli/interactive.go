@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +18,7 @@ func (a *app) interactive() bool { return term.IsTerminal(a.stdin) && a.stderr.I
 // confirm asks a question that only yes answers.
 func (a *app) confirm(ctx context.Context, question string) (bool, error) {
 	answer, err := term.Ask(ctx, a.stdin, a.stderr, question+" [y/N] ")
-	if err != nil {
+	if err != nil && !errors.Is(err, io.EOF) { // Ctrl+D is no
 		return false, interruption(ctx, err)
 	}
 	return strings.EqualFold(answer, "y") || strings.EqualFold(answer, "yes"), nil

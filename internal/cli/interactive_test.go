@@ -49,6 +49,10 @@ func TestChoiceIsAskedForAgain(t *testing.T) {
 			t.Errorf("confirm %q: %v, %v", answer, got, err)
 		}
 	}
+	a.stdin = &keyboard{} // Ctrl+D
+	if got, err := a.confirm(t.Context(), "Sure?"); err != nil || got {
+		t.Errorf("confirm without an answer: %v, %v", got, err)
+	}
 }
 
 func TestHealth(t *testing.T) {
