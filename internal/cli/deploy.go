@@ -560,6 +560,10 @@ func (s *stacker) printDeployed(name string, d *deployedDocument) error {
 		return err
 	}
 	fmt.Fprintf(out, "%s is ready (%s), build %s\n", d.Stack, d.Action, d.BuildID)
-	_, err := fmt.Fprintf(out, "next: %s\n", s.loadCommand("connect", name))
+	next := s.loadCommand("connect", name)
+	if d.Locustfile == nil {
+		next += " -f FILE" // nothing runs without one
+	}
+	_, err := fmt.Fprintf(out, "next: %s\n", next)
 	return err
 }
