@@ -85,7 +85,7 @@ func (f *deployFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&o.VPC, "vpc-id", "", "`VPC` of task and functions (default: as deployed, or asked for)")
 	flags.StringSliceVar(&o.Subnets, "subnet-ids", nil, "`subnets` of task and functions, in two zones at least (default: as deployed, or asked for)")
 	f.ship.register(flags)
-	flags.StringVarP(&f.locustfile, "locustfile", "f", "", "`locustfile` of runs that name none, relative to -C (default: as deployed)")
+	flags.StringVarP(&f.locustfile, "locustfile", "f", "", "`locustfile` of runs that name none, relative to -C (default: as deployed, else locustfile.star if there)")
 	flags.IntVar(&o.MaxWorkers, "max-workers", 100, "at most so many `workers`, replacements not counted")
 	flags.IntVar(&o.UsersPerWorker, "users-per-worker", 10, "simulated `users` that one worker runs")
 	flags.IntVar(&o.MinWorkers, "min-workers", 1, "`workers` kept also without a test")
@@ -456,14 +456,25 @@ func labelsOf(places []awsdeploy.Place) []string {
 	return labels
 }
 
-// defaultLocustfile finds the locustfile of runs that name none: the one given, else the one of before.
+// usualLocustfile is the default of a folder that has it, as locustfile.py is Locust's.
+const usualLocustfile = "locustfile.star"
+
+// defaultLocustfile finds the locustfile of runs that name none: the one given, else the one of before, else
+// the usual one.
 func (s *stacker) defaultLocustfile(f *deployFlags, files *artifact.Files, before *stack.Stack, given bool) error {
 	o := &f.options
-	if !given && before != nil {
-		if kept := before.Parameters["Locustfile"]; files.Has(kept) {
+	if !given {
+		kept := ""
+		if before != nil {
+			kept = before.Parameters["Locustfile"]
+		}
+		switch {
+		case files.Has(kept):
 			o.Locustfile = kept
-		} else if kept != "" {
+		case kept != "":
 			s.warn(fmt.Sprintf("the default locustfile %s is not in %s any more: runs have to name one", kept, files.Dir))
+		case files.Has(usualLocustfile):
+			o.Locustfile = usualLocustfile
 		}
 		return nil
 	}
