@@ -101,11 +101,27 @@ var allowedDeviations = []deviation{
 			return !c.lacks(c.op.Entity, c.op.Resource, name)
 		}) && (f.Item == "" || strings.HasSuffix(f.Attribute, "_tc") || f.Attribute == "bypass")
 	}},
+	// Python looks for stamps alone. The next acquire is waived all the same.
+	{"the availability of a bypassed resource without a bucket says that it is bypassed", func(c *comparison, f difference) bool {
+		return c.op.Do == "available" && c.d.before[c.bucket(c.op.Entity, c.op.Resource)] == nil &&
+			c.result(0)["bypassed"] == true && c.result(1)["bypassed"] == false && sameAvailable(c.result(0)["statuses"], c.result(1)["statuses"])
+	}},
 	// Such a bucket has no owner stamp until its next slow pass. A fast write of it takes from the parent, too, if
 	// the process remembers whom the entity cascades to: from this resource alone, or in Python from any.
 	{"a bucket that is older than its entity: the parent is charged if it is remembered (5.2)", func(c *comparison, f difference) bool {
 		return c.op.Do == "acquire" && c.unstamped(f)
 	}},
+}
+
+// sameAvailable says whether statuses agree on what is available.
+func sameAvailable(a, b any) bool {
+	ours, _ := a.([]any)
+	theirs, _ := b.([]any)
+	return len(ours) > 0 && slices.EqualFunc(ours, theirs, func(a, b any) bool {
+		x, _ := a.(map[string]any)
+		y, _ := b.(map[string]any)
+		return x["limit"] == y["limit"] && x["available"] == y["available"] && x["requested"] == y["requested"]
+	})
 }
 
 // createdWaived says whether a difference is about what a lease tells or corrects of a bucket that this acquire
