@@ -412,12 +412,13 @@ func (t *Table) whyNotPurged(ctx context.Context, id string) error {
 	return &NamespaceStateError{Namespace: id, State: stringOf(it, "status")}
 }
 
-// maxPurgePasses bounds the passes over the index, whose entries lag behind the table: a write that
-// landed just before the purge may show only in the next pass.
-const maxPurgePasses = 8
+// purgePatience is how long items may keep appearing while a namespace is removed: the index lags behind the
+// table, and the aggregator, which writes the usage that it reads off the stream, behind both.
+const purgePatience = time.Minute
 
 func (t *Table) deleteNamespaceItems(ctx context.Context, id string) error {
-	for range maxPurgePasses {
+	end := time.Now().Add(purgePatience)
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		removed := 0
 		for page, err := range t.query(ctx, &dynamodb.QueryInput{
 			IndexName:                 aws.String(indexNamespace),
@@ -435,6 +436,11 @@ func (t *Table) deleteNamespaceItems(ctx context.Context, id string) error {
 		if removed == 0 {
 			return nil
 		}
+		if time.Now().After(end) {
+			return errors.New("items keep appearing: is a client still using the namespace?")
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
 	}
-	return errors.New("items keep appearing: is a client still using the namespace?")
 }
