@@ -34,7 +34,7 @@ import (
 )
 
 var (
-	differentialOperations = flag.Int("differential.operations", 5_000, "how many random operations the differential run makes at least")
+	differentialOperations = flag.Int("differential.operations", 10_000, "how many random operations the differential run makes at least")
 	differentialEndpoint   = flag.String("differential.endpoint", "", "where the tables of the differential run are; none is an engine of its own")
 )
 
