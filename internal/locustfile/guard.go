@@ -2,6 +2,7 @@ package locustfile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.starlark.net/starlark"
@@ -296,7 +297,7 @@ func checkFormatCall(x starlark.Value, args starlark.Tuple, kwargs []starlark.Tu
 	if fields := strings.Count(string(s), "{"); fields > strings.Count(string(s), "{}") {
 		uses = fields
 	}
-	values := args
+	values := slices.Clip(args) // what is behind them is the interpreter's
 	for _, kv := range kwargs {
 		values = append(values, kv[1])
 	}

@@ -293,9 +293,9 @@ func (c *Collector) fillCurrent(s *Snapshot) {
 // CutShort says that the run ends so long before its time: what these users were to do then was planned
 // and is not delivered.
 func (c *Collector) CutShort(left time.Duration, users int) {
-	c.Missed(left.Seconds() * float64(users))
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.users.total.PlannedUserSeconds += left.Seconds() * float64(users)
 	c.users.total.CutShort = left
 }
 
